@@ -1,0 +1,69 @@
+package extender
+
+import (
+	"context"
+	"time"
+
+	"k8s.io/client-go/rest"
+
+	"github.com/tessera-k8s/tessera/internal/keys"
+	"github.com/tessera-k8s/tessera/internal/lower"
+	"github.com/tessera-k8s/tessera/internal/snapshot"
+)
+
+// runCluster watches a lower cluster until ctx ends, then forgets it.
+func (e *Extender) runCluster(ctx context.Context, name string, config *rest.Config) {
+	watch, err := lower.NewWatch(name, e.identity, config, e.log, e.publish)
+	if err != nil {
+		e.brokenCluster(name, err.Error())
+		return
+	}
+	e.mu.Lock()
+	e.clusters[name] = &clusterState{watch: watch}
+	e.mu.Unlock()
+	watch.Run(ctx)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.clusters, name)
+	e.pool.Forget(name)
+}
+
+// brokenCluster notes a kubeconfig that cannot be used.
+func (e *Extender) brokenCluster(name, text string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if text == "" {
+		delete(e.clusters, name)
+		return
+	}
+	e.clusters[name] = &clusterState{broken: text}
+}
+
+// publish takes a new snapshot into the pool.
+func (e *Extender) publish(s *snapshot.Snapshot) {
+	e.mu.Lock()
+	overpromised := e.pool.Publish(s)
+	e.mu.Unlock()
+	for _, uid := range overpromised {
+		e.metrics.overpromise.WithLabelValues(s.Cluster).Inc()
+		e.log.Warn("The lower scheduler found no node for a pod that was accepted", "cluster", s.Cluster, "uid", uid)
+	}
+	e.touch()
+}
+
+// usable returns why a cluster cannot be judged now, or "". The caller holds e.mu.
+func (e *Extender) usable(name string, now time.Time) keys.Reason {
+	state := e.clusters[name]
+	if !e.ready || state == nil || state.watch == nil {
+		return keys.NotSynced
+	}
+	health := state.watch.Health()
+	switch {
+	case !health.Synced:
+		return keys.NotSynced
+	case now.Sub(health.Contact) > e.config.MaxViewAge.Duration:
+		return keys.Stale
+	default:
+		return ""
+	}
+}

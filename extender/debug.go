@@ -1,0 +1,196 @@
+package extender
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/tessera-k8s/tessera/internal/keys"
+	"github.com/tessera-k8s/tessera/internal/snapshot"
+)
+
+// clusterJSON is a lower cluster as /debug/clusters shows it.
+type clusterJSON struct {
+	Name             string            `json:"name"`
+	VirtualNode      string            `json:"virtualNode"`
+	Synced           bool              `json:"synced"`
+	Stale            bool              `json:"stale"`
+	AgeSeconds       *float64          `json:"ageSeconds"` // null before the first contact
+	Nodes            int               `json:"nodes"`
+	SchedulableNodes int               `json:"schedulableNodes"`
+	Pods             int               `json:"pods"`
+	Allocatable      map[string]string `json:"allocatable"`
+	Free             map[string]string `json:"free"`
+	LargestHole      map[string]string `json:"largestHole"`
+	Holds            int               `json:"holds"`
+	Error            string            `json:"error,omitempty"`
+	NodeList         []nodeJSON        `json:"nodeList,omitempty"`
+}
+
+// nodeJSON is a lower node as /debug/clusters/NAME shows it.
+type nodeJSON struct {
+	Name        string            `json:"name"`
+	Ready       bool              `json:"ready"`
+	Cordoned    bool              `json:"cordoned"`
+	Taints      []corev1.Taint    `json:"taints"`
+	Allocatable map[string]string `json:"allocatable"`
+	Free        map[string]string `json:"free"`
+	Held        map[string]string `json:"held"`
+	Pods        int               `json:"pods"`
+}
+
+func (e *Extender) debugClusters(c *gin.Context) {
+	now := time.Now()
+	list := []clusterJSON{}
+	e.mu.Lock()
+	for _, name := range slices.Sorted(maps.Keys(e.clusters)) {
+		list = append(list, e.describe(name, now))
+	}
+	e.mu.Unlock()
+	c.JSON(http.StatusOK, gin.H{"clusters": list})
+}
+
+func (e *Extender) debugCluster(c *gin.Context) {
+	name := c.Param("name")
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.clusters[name] == nil {
+		fail(c, http.StatusNotFound, fmt.Sprintf("no cluster %q: the clusters folder has no usable file of that name", name))
+		return
+	}
+	described := e.describe(name, time.Now())
+	described.NodeList = []nodeJSON{}
+	if s := e.pool.Snapshot(name); s != nil {
+		for _, node := range s.Nodes {
+			described.NodeList = append(described.NodeList, e.describeNode(name, node))
+		}
+	}
+	c.JSON(http.StatusOK, described)
+}
+
+// describe sums a cluster up. The caller holds e.mu.
+func (e *Extender) describe(name string, now time.Time) clusterJSON {
+	state := e.clusters[name]
+	described := clusterJSON{Name: name, Error: state.broken, VirtualNode: e.virtualNodeOf(name)}
+	if state.watch != nil {
+		health := state.watch.Health()
+		described.Synced = health.Synced
+		if !health.Contact.IsZero() {
+			age := now.Sub(health.Contact)
+			described.AgeSeconds = new(float64)
+			*described.AgeSeconds = seconds(age)
+			described.Stale = age > e.config.MaxViewAge.Duration
+		}
+		if health.Err != nil {
+			described.Error = health.Err.Error()
+		}
+	}
+	for _, hold := range e.pool.Holds() {
+		if hold.Cluster == name {
+			described.Holds++
+		}
+	}
+	s := e.pool.Snapshot(name)
+	if s == nil {
+		s = snapshot.New(name, nil, nil, 0)
+	}
+	for _, node := range s.Nodes {
+		if node.Usable() {
+			described.SchedulableNodes++
+		}
+	}
+	described.Nodes, described.Pods = len(s.Nodes), s.Pods
+	described.Allocatable, described.Free = s.Capacity().Quantities(), s.Free().Quantities()
+	described.LargestHole = s.LargestHole().Quantities()
+	return described
+}
+
+func (e *Extender) describeNode(cluster string, node *snapshot.Node) nodeJSON {
+	taints := node.Object.Spec.Taints
+	if taints == nil {
+		taints = []corev1.Taint{}
+	}
+	return nodeJSON{
+		Name: node.Name(), Ready: node.Ready, Cordoned: node.Object.Spec.Unschedulable, Taints: taints,
+		Allocatable: node.Allocatable.Quantities(), Free: node.Free().Quantities(),
+		Held: e.pool.Held(cluster, node.Name()).Quantities(), Pods: int(node.Used.Pods),
+	}
+}
+
+// virtualNodeOf returns the name of the virtual node of a cluster, the first where there are several.
+func (e *Extender) virtualNodeOf(cluster string) string {
+	for _, node := range e.upper.virtualNodes() {
+		if node.Labels[keys.Cluster] == cluster {
+			return node.Name
+		}
+	}
+	return ""
+}
+
+// podJSON is the last answer about a pod as /debug/pods/NS/NAME shows it.
+type podJSON struct {
+	Namespace string        `json:"namespace"`
+	Name      string        `json:"name"`
+	UID       types.UID     `json:"uid"`
+	When      time.Time     `json:"when"`
+	Chosen    string        `json:"chosen"`    // virtual node; empty if none took the pod
+	NextRetry *time.Time    `json:"nextRetry"` // at the latest, when nothing wakes it before; null if one took it
+	Clusters  []verdictJSON `json:"clusters"`
+}
+
+type verdictJSON struct {
+	Name        string            `json:"name"`
+	VirtualNode string            `json:"virtualNode"`
+	Fits        bool              `json:"fits"`
+	Reason      keys.Reason       `json:"reason"`
+	Message     string            `json:"message"`
+	Score       int64             `json:"score"`
+	BestNode    string            `json:"bestNode"`
+	Short       map[string]string `json:"short"`
+}
+
+// flush is how long kube-scheduler leaves an unschedulable pod alone when nothing wakes it.
+const flush = 5 * time.Minute
+
+func (e *Extender) debugPod(c *gin.Context) {
+	key := c.Param("namespace") + "/" + c.Param("name")
+	found, ok := e.verdicts.Get(key)
+	if !ok {
+		fail(c, http.StatusNotFound, fmt.Sprintf("no answer about pod %s in the last %s: is it one of Tessera's (%s), "+
+			"and does the scheduler call this extender?", key, verdictLimit, keys.PodResource))
+		return
+	}
+	last := found.(*record)
+	described := podJSON{
+		Namespace: last.pod.Namespace, Name: last.pod.Name, UID: last.pod.UID, When: last.when, Chosen: last.chosen,
+		Clusters: []verdictJSON{},
+	}
+	if last.chosen == "" {
+		retry := last.when.Add(flush)
+		described.NextRetry = &retry
+	}
+	for _, v := range last.verdicts {
+		described.Clusters = append(described.Clusters, v.json())
+	}
+	c.JSON(http.StatusOK, described)
+}
+
+func (v verdict) json() verdictJSON {
+	described := verdictJSON{
+		Name: v.Cluster, VirtualNode: v.node.Name, Fits: v.Fits, Reason: v.Reason, Score: v.score, BestNode: v.Node,
+		Short: v.Short.Quantities(),
+	}
+	if !v.Fits {
+		described.Message = texts[v.Reason]
+	}
+	return described
+}
+
+func seconds(d time.Duration) float64 { return math.Round(d.Seconds()*1000) / 1000 }

@@ -1,0 +1,203 @@
+package extender
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	gocache "github.com/patrickmn/go-cache"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/tessera-k8s/tessera/internal/keys"
+	"github.com/tessera-k8s/tessera/internal/lower"
+	"github.com/tessera-k8s/tessera/internal/serve"
+	"github.com/tessera-k8s/tessera/internal/snapshot"
+)
+
+// Extender answers kube-scheduler and whoever asks it why.
+type Extender struct {
+	config   *Config
+	log      *slog.Logger
+	client   kubernetes.Interface
+	identity string
+	metrics  *metrics
+	upper    *upper
+	avoid    *avoidList
+	verdicts *gocache.Cache // namespace/name of a pod -> *record, the last answer about it
+	changed  chan struct{}  // something changed that may let a waiting pod fit
+
+	mu       sync.Mutex // Makes check-and-hold one step: every use of what stands below.
+	pool     *snapshot.Pool
+	clusters map[string]*clusterState
+	waiting  map[types.UID]*waiter
+	ready    bool // The start is over: caches in sync, the consistent read observed, settle passed.
+}
+
+// clusterState is a lower cluster as the registry knows it.
+type clusterState struct {
+	watch  *lower.Watch // nil while its kubeconfig cannot be used
+	broken string       // why it cannot
+}
+
+// verdictLimit is how long the last answer about a pod can be asked for.
+const verdictLimit = time.Hour
+
+// Run answers until ctx ends.
+func Run(ctx context.Context, config *Config) error {
+	log := config.Logger("extender")
+	client, err := upperClient(config.UpperKubeconfig)
+	if err != nil {
+		return err
+	}
+	identity, err := findIdentity(ctx, log, client, config.Identity)
+	if err != nil {
+		return err
+	}
+	e := newExtender(config, log, client, identity)
+	guard, err := serve.NewGuard(client)
+	if err != nil {
+		return err
+	}
+	handler := e.routes(guard)
+	folder := &lower.Folder{Dir: config.Clusters, Log: log, Start: e.runCluster, Broken: e.brokenCluster}
+	return serve.Run(ctx,
+		func(ctx context.Context) error { return config.Serve(ctx, log, handler) },
+		folder.Run,
+		e.upper.run,
+		e.start,
+		e.sweep,
+		e.wake,
+	)
+}
+
+func newExtender(config *Config, log *slog.Logger, client kubernetes.Interface, identity string) *Extender {
+	e := &Extender{
+		config: config, log: log, client: client, identity: identity,
+		metrics:  newMetrics(),
+		avoid:    newAvoidList(log, client, config.Namespace),
+		verdicts: gocache.New(verdictLimit, verdictLimit/10),
+		changed:  make(chan struct{}, 1),
+		pool:     snapshot.NewPool(),
+		clusters: map[string]*clusterState{},
+		waiting:  map[types.UID]*waiter{},
+	}
+	e.upper = newUpper(e)
+	e.metrics.watch(e)
+	return e
+}
+
+func upperClient(path string) (kubernetes.Interface, error) {
+	config, err := rest.InClusterConfig()
+	if path != "" {
+		config, err = clientcmd.BuildConfigFromFlags("", path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading upperKubeconfig %q: %w", path, err)
+	}
+	config.QPS, config.Burst = 500, 1000
+	config.UserAgent = "tessera-extender"
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("building upper client: %w", err)
+	}
+	return client, nil
+}
+
+// findIdentity returns the UID of the upper kube-system namespace unless one is configured. An upper cluster that
+// cannot be reached yet is waited for.
+func findIdentity(ctx context.Context, log *slog.Logger, client kubernetes.Interface, configured string) (string, error) {
+	if configured != "" {
+		return configured, nil
+	}
+	for {
+		namespace, err := client.CoreV1().Namespaces().Get(ctx, metav1.NamespaceSystem, metav1.GetOptions{})
+		if err == nil {
+			return string(namespace.UID), nil
+		}
+		log.Error("Reading the identity of the upper cluster failed, trying again", "err", err)
+		select {
+		case <-ctx.Done():
+			return "", ctx.Err()
+		case <-time.After(2 * time.Second):
+		}
+	}
+}
+
+// start ends the time in which virtual nodes are refused: once what the upper cluster had promised before this
+// process lived is known. Caches in sync, then a consistent list (a cache may lag behind the binds of the moment),
+// then settle, in which binds in flight land.
+func (e *Extender) start(ctx context.Context) error {
+	if !e.upper.waitForSync(ctx) {
+		return nil
+	}
+	if err := e.avoid.read(ctx); err != nil {
+		e.log.Error("Reading the avoid list failed, starting with an empty one", "err", err)
+	}
+	for {
+		err := e.upper.observeAll(ctx)
+		if err == nil {
+			break
+		}
+		e.log.Error("Listing upper pods failed, virtual nodes are refused until it works", "err", err)
+		if !sleep(ctx, time.Second) {
+			return nil
+		}
+	}
+	if !sleep(ctx, e.config.Settle.Duration) {
+		return nil
+	}
+	e.mu.Lock()
+	e.ready = true
+	e.mu.Unlock()
+	e.log.Info("Ready", "identity", e.identity)
+	e.touch()
+	return nil
+}
+
+// sweep ends offers that no evidence has ended.
+func (e *Extender) sweep(ctx context.Context) error {
+	for sleep(ctx, 5*time.Second) {
+		e.mu.Lock()
+		ended := e.pool.Expire(time.Now())
+		e.mu.Unlock()
+		if ended > 0 {
+			e.log.Warn("Offers ended by the clock: the scheduler neither bound nor asked again", "count", ended)
+			e.touch()
+		}
+	}
+	return nil
+}
+
+// readiness returns why the extender is not ready to judge, or nil.
+func (e *Extender) readiness() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !e.ready {
+		return fmt.Errorf("%s: what the upper cluster has promised is not known yet", keys.NotSynced)
+	}
+	return nil
+}
+
+// touch notes that something may have made room.
+func (e *Extender) touch() {
+	select {
+	case e.changed <- struct{}{}:
+	default:
+	}
+}
+
+// sleep waits, and reports whether ctx still lives.
+func sleep(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(d):
+		return true
+	}
+}

@@ -1,0 +1,197 @@
+package extender
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	extenderv1 "k8s.io/kube-scheduler/extender/v1"
+
+	"github.com/tessera-k8s/tessera/internal/keys"
+	"github.com/tessera-k8s/tessera/internal/snapshot"
+)
+
+// verdict is a judgement on one virtual node.
+type verdict struct {
+	snapshot.Verdict
+	node  *corev1.Node
+	pod   *snapshot.Pod
+	score int64
+}
+
+// record is the last answer about a pod, for people who ask why.
+type record struct {
+	pod      *corev1.Pod
+	when     time.Time
+	chosen   string // virtual node that the room is held in
+	verdicts []verdict
+}
+
+// filter answers which nodes take the pod, and holds room on the best of them in the same step. Real nodes pass;
+// names that are not known are refused: they may be virtual nodes too new for the cache.
+func (e *Extender) filter(args *extenderv1.ExtenderArgs) *extenderv1.ExtenderFilterResult {
+	now := time.Now()
+	pod := args.Pod
+	passed, refused, asked := e.sort(nodeNames(args))
+	verdicts := e.judgeAndHold(now, pod, asked)
+	e.remember(now, pod, verdicts)
+	for i, v := range verdicts {
+		switch {
+		case !v.Fits:
+			refused[v.node.Name] = v.Reason
+		case i == 0 || e.config.FilterAnswer == answerAll:
+			passed = append(passed, v.node.Name)
+		default:
+			refused[v.node.Name] = keys.Held // Another node is better; "best" keeps the choice to itself.
+		}
+	}
+	return answer(args, passed, refused)
+}
+
+// sort splits the names of a request: real nodes, unknown ones, and virtual nodes to judge.
+func (e *Extender) sort(names []string) (passed []string, refused map[string]keys.Reason, asked []*corev1.Node) {
+	refused = map[string]keys.Reason{}
+	for _, name := range names {
+		switch node := e.upper.node(name); {
+		case node == nil:
+			refused[name] = keys.NotSynced
+		case isVirtual(node):
+			asked = append(asked, node)
+		default:
+			passed = append(passed, name)
+		}
+	}
+	return passed, refused, asked
+}
+
+// judgeAndHold judges every virtual node, the best first, and holds room on the best one.
+func (e *Extender) judgeAndHold(now time.Time, pod *corev1.Pod, nodes []*corev1.Node) []verdict {
+	pods := e.compileAll(pod, nodes)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	verdicts := e.judge(now, pod, nodes, pods)
+	hold := e.pool.Hold(pod.UID)
+	switch {
+	case hold != nil && hold.State != snapshot.Offered && hold.State != snapshot.Chosen:
+		// The pod is bound already and this call is late: its hold is not the scheduler's to move.
+	case len(verdicts) > 0 && verdicts[0].Fits:
+		best := verdicts[0]
+		e.pool.Offer(now, pod.UID, infoOf(pod), best.pod, best.Verdict)
+		delete(e.waiting, pod.UID)
+	case len(verdicts) > 0:
+		e.pool.Release(pod.UID)
+		e.wait(now, pod, verdicts)
+	}
+	return verdicts
+}
+
+// compileAll reduces the pod once for every virtual node; nil where its sealed annotation cannot be read.
+func (e *Extender) compileAll(pod *corev1.Pod, nodes []*corev1.Node) []*snapshot.Pod {
+	pods := make([]*snapshot.Pod, len(nodes))
+	for i, node := range nodes {
+		below, err := e.compile(pod, node)
+		if err != nil {
+			e.log.Warn("Reading a pod failed, virtual nodes are refused", "namespace", pod.Namespace, "name", pod.Name, "err", err)
+			return pods
+		}
+		pods[i] = below
+	}
+	return pods
+}
+
+// judge returns a verdict a node, sorted the best first. The caller holds e.mu.
+func (e *Extender) judge(now time.Time, pod *corev1.Pod, nodes []*corev1.Node, pods []*snapshot.Pod) []verdict {
+	owner := snapshot.OwnerOf(pod)
+	deadline := now.Add(e.config.FilterDeadline.Duration)
+	verdicts := make([]verdict, len(nodes))
+	for i, node := range nodes {
+		name := node.Labels[keys.Cluster]
+		v := verdict{node: node, pod: pods[i], Verdict: snapshot.Verdict{Cluster: name}}
+		switch reason := e.usable(name, now); {
+		case pods[i] == nil:
+			v.Reason = keys.NodeAffinity
+		case reason != "":
+			v.Reason = reason
+		case e.avoid.has(owner, name):
+			v.Reason = keys.Avoided
+		case time.Now().After(deadline):
+			v.Reason = keys.NotSynced
+		default:
+			v.Verdict = e.pool.Judge(name, pods[i], pod.UID)
+		}
+		verdicts[i] = v
+	}
+	slices.SortFunc(verdicts, func(a, b verdict) int {
+		return cmp.Or(snapshot.Tighter(a.Verdict, b.Verdict), cmp.Compare(a.node.Name, b.node.Name))
+	})
+	score(verdicts)
+	return verdicts
+}
+
+// score gives the best virtual node 10, the next 1 and all others 0: with weight 200 the gap outweighs every
+// in-tree plugin, so the scheduler chooses where the room is held.
+func score(verdicts []verdict) {
+	for i := range verdicts {
+		switch {
+		case !verdicts[i].Fits:
+		case i == 0:
+			verdicts[i].score = extenderv1.MaxExtenderPriority
+		case i == 1:
+			verdicts[i].score = 1
+		}
+	}
+}
+
+func (e *Extender) remember(now time.Time, pod *corev1.Pod, verdicts []verdict) {
+	last := &record{pod: pod, when: now, verdicts: verdicts}
+	for i, v := range verdicts {
+		if i == 0 && v.Fits {
+			last.chosen = v.node.Name
+		}
+		e.metrics.verdict(v)
+	}
+	e.verdicts.SetDefault(pod.Namespace+"/"+pod.Name, last)
+}
+
+// answer puts the result into the form the request came in. A refusal is unresolvable, as no preemption that the
+// scheduler could do would help, except on the node that the pod is nominated for: calling that unresolvable
+// would make the scheduler kill more victims elsewhere.
+func answer(args *extenderv1.ExtenderArgs, passed []string, refused map[string]keys.Reason) *extenderv1.ExtenderFilterResult {
+	result := &extenderv1.ExtenderFilterResult{
+		FailedNodes: extenderv1.FailedNodesMap{}, FailedAndUnresolvableNodes: extenderv1.FailedNodesMap{},
+	}
+	for name, reason := range refused {
+		if name == args.Pod.Status.NominatedNodeName {
+			result.FailedNodes[name] = text(reason)
+		} else {
+			result.FailedAndUnresolvableNodes[name] = text(reason)
+		}
+	}
+	if args.NodeNames != nil {
+		result.NodeNames = &passed
+		if passed == nil {
+			result.NodeNames = &[]string{}
+		}
+		return result
+	}
+	result.Nodes = &corev1.NodeList{}
+	for _, node := range args.Nodes.Items {
+		if slices.Contains(passed, node.Name) {
+			result.Nodes.Items = append(result.Nodes.Items, node)
+		}
+	}
+	return result
+}
+
+// nodeNames returns the names of a request in either form.
+func nodeNames(args *extenderv1.ExtenderArgs) []string {
+	if args.NodeNames != nil {
+		return *args.NodeNames
+	}
+	names := make([]string, 0, len(args.Nodes.Items))
+	for _, node := range args.Nodes.Items {
+		names = append(names, node.Name)
+	}
+	return names
+}

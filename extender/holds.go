@@ -1,0 +1,61 @@
+package extender
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/tessera-k8s/tessera/internal/snapshot"
+)
+
+// holdJSON is a hold as /v1/holds and /debug/holds show it.
+type holdJSON struct {
+	UID        types.UID         `json:"uid"`
+	Owner      snapshot.Owner    `json:"owner"`
+	Namespace  string            `json:"namespace"`
+	Name       string            `json:"name"`
+	Cluster    string            `json:"cluster"`
+	Node       string            `json:"node"`
+	State      snapshot.State    `json:"state"`
+	Requests   map[string]string `json:"requests"`
+	AgeSeconds float64           `json:"ageSeconds"`
+}
+
+func holdOf(h *snapshot.Hold, now time.Time) holdJSON {
+	return holdJSON{
+		UID: h.UID, Owner: h.Owner, Namespace: h.Namespace, Name: h.Name, Cluster: h.Cluster, Node: h.Node,
+		State: h.State, Requests: h.Requests.Quantities(), AgeSeconds: seconds(now.Sub(h.Since)),
+	}
+}
+
+func (e *Extender) getHold(c *gin.Context) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	hold := e.pool.Hold(types.UID(c.Param("uid")))
+	if hold == nil {
+		fail(c, http.StatusNotFound, "no hold of that UID: the pod counts as usage already, or was never accepted")
+		return
+	}
+	c.JSON(http.StatusOK, holdOf(hold, time.Now()))
+}
+
+func (e *Extender) deleteHold(c *gin.Context) {
+	e.mu.Lock()
+	e.pool.Release(types.UID(c.Param("uid")))
+	e.mu.Unlock()
+	e.touch()
+	c.Status(http.StatusNoContent)
+}
+
+func (e *Extender) debugHolds(c *gin.Context) {
+	now := time.Now()
+	list := []holdJSON{}
+	e.mu.Lock()
+	for _, hold := range e.pool.Holds() {
+		list = append(list, holdOf(hold, now))
+	}
+	e.mu.Unlock()
+	c.JSON(http.StatusOK, gin.H{"holds": list})
+}

@@ -1,0 +1,32 @@
+package extender
+
+import (
+	"time"
+
+	extenderv1 "k8s.io/kube-scheduler/extender/v1"
+
+	"github.com/tessera-k8s/tessera/internal/snapshot"
+)
+
+// prioritize scores the nodes that are left. Another extender may have taken our best one out since Filter, so
+// the best of the list as it is now gets the hold and the top score.
+func (e *Extender) prioritize(args *extenderv1.ExtenderArgs) extenderv1.HostPriorityList {
+	now := time.Now()
+	passed, _, asked := e.sort(nodeNames(args))
+	pods := e.compileAll(args.Pod, asked)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	verdicts := e.judge(now, args.Pod, asked, pods)
+	hold := e.pool.Hold(args.Pod.UID)
+	if len(verdicts) > 0 && verdicts[0].Fits && hold != nil && hold.State == snapshot.Offered && hold.Cluster != verdicts[0].Cluster {
+		e.pool.Offer(now, args.Pod.UID, infoOf(args.Pod), verdicts[0].pod, verdicts[0].Verdict)
+	}
+	list := make(extenderv1.HostPriorityList, 0, len(passed)+len(verdicts))
+	for _, name := range passed {
+		list = append(list, extenderv1.HostPriority{Host: name})
+	}
+	for _, v := range verdicts {
+		list = append(list, extenderv1.HostPriority{Host: v.node.Name, Score: v.score})
+	}
+	return list
+}

@@ -1,0 +1,23 @@
+package extender
+
+import "github.com/tessera-k8s/tessera/internal/keys"
+
+// texts say each reason in words. They carry no number and never change between attempts: the scheduler writes
+// them into the pod's condition, and a changed condition would wake the pod at once, for ever.
+var texts = map[keys.Reason]string{
+	keys.InsufficientCPU:              "the lower cluster has not enough free CPU",
+	keys.InsufficientMemory:           "the lower cluster has not enough free memory",
+	keys.InsufficientEphemeralStorage: "the lower cluster has not enough free ephemeral storage",
+	keys.InsufficientPods:             "the lower nodes run as many pods as they may",
+	keys.InsufficientExtendedResource: "the lower cluster has not enough of an extended resource",
+	keys.Fragmented:                   "enough is free in total, but on no single lower node",
+	keys.NodeAffinity:                 "no lower node matches the pod's node selector or affinity",
+	keys.Taint:                        "no lower node is ready, schedulable and tolerated",
+	keys.Held:                         "the room is held for another pod",
+	keys.Stale:                        "the lower cluster has not been heard of for too long",
+	keys.NotSynced:                    "the view of the lower cluster is not ready",
+	keys.Avoided:                      "the cluster is avoided for this owner for a while",
+}
+
+// text is the reason as the scheduler shows it: "Fragmented: enough is free in total, ...".
+func text(reason keys.Reason) string { return string(reason) + ": " + texts[reason] }

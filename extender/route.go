@@ -1,0 +1,179 @@
+package extender
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/pprof"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	extenderv1 "k8s.io/kube-scheduler/extender/v1"
+
+	"github.com/tessera-k8s/tessera/internal/serve"
+)
+
+// largestBody bounds a request. A pod is at most 1.5 MiB in etcd; a list of 10,000 names is about 1 MiB.
+const largestBody = 8 << 20
+
+// routes is every route of the extender with who may call it.
+func (e *Extender) routes(guard *serve.Guard) http.Handler {
+	gin.SetMode(gin.ReleaseMode)
+	router := gin.New()
+	router.HandleMethodNotAllowed = true
+	router.Use(gin.CustomRecoveryWithWriter(io.Discard, e.recovered), limit)
+	router.NoRoute(func(c *gin.Context) { fail(c, http.StatusNotFound, "no such route: see the extender's README") })
+	router.NoMethod(func(c *gin.Context) {
+		fail(c, http.StatusMethodNotAllowed, "the route exists, but not for this method")
+	})
+
+	scheduler := router.Group("/scheduler", through(serve.ClientCertificate))
+	scheduler.POST("/filter", e.verb("filter", func(body []byte) any {
+		args, err := decodeArgs(body)
+		if err != nil {
+			return &extenderv1.ExtenderFilterResult{Error: err.Error()}
+		}
+		return e.filter(args)
+	}))
+	scheduler.POST("/prioritize", e.verb("prioritize", func(body []byte) any {
+		args, err := decodeArgs(body)
+		if err != nil {
+			return extenderv1.HostPriorityList{} // The verb has no field for an error.
+		}
+		return e.prioritize(args)
+	}))
+	scheduler.POST("/preempt", e.verb("preempt", func(body []byte) any {
+		args := &extenderv1.ExtenderPreemptionArgs{}
+		if err := json.Unmarshal(body, args); err != nil {
+			return &extenderv1.ExtenderPreemptionResult{}
+		}
+		return e.preempt(args)
+	}))
+	scheduler.POST("/bind", e.verb("bind", func([]byte) any {
+		return &extenderv1.ExtenderBindingResult{Error: "strict mode is not there yet: leave bindVerb out of the scheduler's extender entry"}
+	}))
+
+	guarded := router.Group("/", through(guard.Bearer))
+	guarded.GET("/debug/clusters", e.debugClusters)
+	guarded.GET("/debug/clusters/:name", e.debugCluster)
+	guarded.GET("/debug/holds", e.debugHolds)
+	guarded.GET("/debug/pods/:namespace/:name", e.debugPod)
+	guarded.POST("/debug/whatif", e.debugWhatif)
+	guarded.GET("/v1/holds/:uid", e.getHold)
+	guarded.DELETE("/v1/holds/:uid", e.deleteHold)
+	guarded.POST("/v1/avoid", e.postAvoid)
+	guarded.GET("/metrics", gin.WrapH(serve.Metrics(e.metrics.registry)))
+	guarded.GET("/debug/pprof/*profile", profile)
+
+	health := http.NewServeMux()
+	serve.Health(health, e.readiness)
+	router.GET("/healthz", gin.WrapH(health))
+	router.GET("/readyz", gin.WrapH(health))
+	return router
+}
+
+// verb answers kube-scheduler: always 200 and in one write, as it throws the body of anything else away and
+// closes the connection.
+func (e *Extender) verb(name string, answer func(body []byte) any) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		started := time.Now()
+		body, err := io.ReadAll(c.Request.Body)
+		if err != nil {
+			body = nil // The decoder says what is wrong with it.
+		}
+		data, err := json.Marshal(answer(body))
+		if err != nil {
+			e.log.Error("Answering the scheduler failed", "verb", name, "err", err)
+			data = []byte(`{"Error":"the answer could not be encoded"}`)
+		}
+		c.Data(http.StatusOK, "application/json", data)
+		e.metrics.duration.WithLabelValues(name).Observe(time.Since(started).Seconds())
+	}
+}
+
+// decodeArgs reads what filter and prioritize are asked, in either form.
+func decodeArgs(body []byte) (*extenderv1.ExtenderArgs, error) {
+	args := &extenderv1.ExtenderArgs{}
+	if body == nil {
+		return nil, fmt.Errorf("reading request: over %d bytes or cut off: set nodeCacheCapable: true in the extender entry", largestBody)
+	}
+	if err := json.Unmarshal(body, args); err != nil {
+		return nil, fmt.Errorf("reading request: %w", err)
+	}
+	if args.Pod == nil {
+		return nil, errors.New("reading request: no Pod in it")
+	}
+	if args.NodeNames == nil && args.Nodes == nil {
+		return nil, errors.New("reading request: neither NodeNames nor Nodes in it")
+	}
+	return args, nil
+}
+
+func (e *Extender) postAvoid(c *gin.Context) {
+	request := &avoidRequest{}
+	if err := decode(c, request); err != nil {
+		fail(c, http.StatusBadRequest, err.Error())
+		return
+	}
+	now := time.Now()
+	entry, err := request.entry(now)
+	if err != nil {
+		fail(c, http.StatusBadRequest, err.Error())
+		return
+	}
+	if err := e.avoid.add(c.Request.Context(), now, entry); err != nil {
+		e.log.Error("Writing the avoid list failed, it holds in memory alone", "err", err)
+	}
+	e.log.Info("Cluster is avoided", "owner", entry.Owner.Namespace+"/"+entry.Owner.Name, "cluster", entry.Cluster, "seconds", request.Seconds)
+	c.Status(http.StatusNoContent)
+}
+
+// decode reads a JSON body. Its errors are for the caller.
+func decode(c *gin.Context, into any) error {
+	body, err := io.ReadAll(c.Request.Body)
+	if err != nil {
+		return fmt.Errorf("reading body (at most %d bytes): %w", largestBody, err)
+	}
+	if err := json.Unmarshal(body, into); err != nil {
+		return fmt.Errorf("reading body: %w", err)
+	}
+	return nil
+}
+
+func fail(c *gin.Context, status int, text string) {
+	c.AbortWithStatusJSON(status, gin.H{"error": text})
+}
+
+func limit(c *gin.Context) {
+	c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, largestBody)
+}
+
+// through runs a check made for net/http in front of gin's handlers.
+func through(check func(http.Handler) http.Handler) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		passed := false
+		check(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { passed = true })).ServeHTTP(c.Writer, c.Request)
+		if !passed {
+			c.Abort()
+		}
+	}
+}
+
+func (e *Extender) recovered(c *gin.Context, what any) {
+	e.log.Error("Answering a request panicked", "path", c.Request.URL.Path, "what", fmt.Sprint(what))
+	fail(c, http.StatusInternalServerError, "internal fault, see the extender's log")
+}
+
+// profile serves net/http/pprof, whose own registration on the default mux is not used.
+func profile(c *gin.Context) {
+	handlers := map[string]http.HandlerFunc{
+		"/cmdline": pprof.Cmdline, "/profile": pprof.Profile, "/symbol": pprof.Symbol, "/trace": pprof.Trace,
+	}
+	if handler := handlers[c.Param("profile")]; handler != nil {
+		handler(c.Writer, c.Request)
+		return
+	}
+	pprof.Index(c.Writer, c.Request)
+}

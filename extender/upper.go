@@ -1,0 +1,211 @@
+package extender
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/tessera-k8s/tessera/internal/keys"
+	"github.com/tessera-k8s/tessera/internal/snapshot"
+	"github.com/tessera-k8s/tessera/internal/translate"
+)
+
+// upper watches the upper cluster's nodes and pods and tells the pool what becomes of Tessera's pods.
+type upper struct {
+	extender *Extender
+	nodes    cache.SharedIndexInformer
+	pods     cache.SharedIndexInformer
+}
+
+func newUpper(e *Extender) *upper {
+	factory := informers.NewSharedInformerFactory(e.client, 0)
+	u := &upper{
+		extender: e,
+		nodes:    factory.Core().V1().Nodes().Informer(),
+		pods:     factory.Core().V1().Pods().Informer(),
+	}
+	return u
+}
+
+func (u *upper) run(ctx context.Context) error {
+	if err := u.nodes.SetTransform(trimUpperNode); err != nil {
+		return fmt.Errorf("watching upper nodes: %w", err)
+	}
+	if err := u.pods.SetTransform(trimUpperPod); err != nil {
+		return fmt.Errorf("watching upper pods: %w", err)
+	}
+	if _, err := u.pods.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc:    func(object any) { u.observe(object.(*corev1.Pod), false) },
+		UpdateFunc: func(_, object any) { u.observe(object.(*corev1.Pod), false) },
+		DeleteFunc: func(object any) {
+			if tombstone, ok := object.(cache.DeletedFinalStateUnknown); ok {
+				object = tombstone.Obj
+			}
+			if pod, ok := object.(*corev1.Pod); ok {
+				u.observe(pod, true)
+			}
+		},
+	}); err != nil {
+		return fmt.Errorf("watching upper pods: %w", err)
+	}
+	go u.nodes.RunWithContext(ctx)
+	u.pods.RunWithContext(ctx)
+	return nil
+}
+
+func (u *upper) waitForSync(ctx context.Context) bool {
+	return cache.WaitForCacheSync(ctx.Done(), u.nodes.HasSynced, u.pods.HasSynced)
+}
+
+// observeAll lists the pods past every write that the API server has taken, and observes them.
+func (u *upper) observeAll(ctx context.Context) error {
+	options := metav1.ListOptions{Limit: 500}
+	for {
+		list, err := u.extender.client.CoreV1().Pods("").List(ctx, options)
+		if err != nil {
+			return fmt.Errorf("listing upper pods: %w", err)
+		}
+		for i := range list.Items {
+			u.observe(&list.Items[i], false)
+		}
+		if options.Continue = list.Continue; options.Continue == "" {
+			return nil
+		}
+	}
+}
+
+// observe tells the pool of a pod, if it is one of Tessera's.
+func (u *upper) observe(pod *corev1.Pod, gone bool) {
+	if !asksForUs(pod) {
+		return
+	}
+	e := u.extender
+	seen := snapshot.UpperPod{UID: pod.UID, Info: infoOf(pod), Finished: snapshot.Finished(pod), Gone: gone, Refused: refusedAt(pod)}
+	node := u.virtualNode(pod.Spec.NodeName)
+	if node == nil {
+		node = u.virtualNode(pod.Status.NominatedNodeName)
+	}
+	if node != nil && !gone && !seen.Finished {
+		below, err := e.compile(pod, node)
+		if err != nil {
+			e.log.Error("Reading an upper pod failed, it has no hold", "namespace", pod.Namespace, "name", pod.Name, "err", err)
+			return
+		}
+		seen.Pod = below
+		if pod.Spec.NodeName != "" {
+			seen.Cluster = node.Labels[keys.Cluster]
+		} else {
+			seen.Chosen = node.Labels[keys.Cluster]
+		}
+	}
+	e.mu.Lock()
+	elsewhere := e.pool.Observe(time.Now(), seen)
+	if gone || seen.Finished || pod.Spec.NodeName != "" {
+		delete(e.waiting, pod.UID)
+	}
+	e.mu.Unlock()
+	if elsewhere {
+		e.metrics.wrongGuess.Inc()
+	}
+	if gone || seen.Finished {
+		e.touch() // A hold may have ended.
+	}
+}
+
+// compile reduces the pod to what the lower cluster behind the node will see of it.
+func (e *Extender) compile(pod *corev1.Pod, node *corev1.Node) (*snapshot.Pod, error) {
+	below, err := translate.LowerPod(pod, translate.Target{VirtualNode: node.Name, Labels: node.Labels, Identity: e.identity})
+	if err != nil {
+		return nil, err
+	}
+	return snapshot.NewPod(below), nil
+}
+
+// node returns an upper node, or nil if none of that name is known.
+func (u *upper) node(name string) *corev1.Node {
+	if object, ok, _ := u.nodes.GetStore().GetByKey(name); ok {
+		return object.(*corev1.Node)
+	}
+	return nil
+}
+
+// virtualNode returns an upper node that is virtual, or nil.
+func (u *upper) virtualNode(name string) *corev1.Node {
+	if node := u.node(name); node != nil && isVirtual(node) {
+		return node
+	}
+	return nil
+}
+
+// virtualNodes returns every virtual node in the order of names.
+func (u *upper) virtualNodes() []*corev1.Node {
+	byName := map[string]*corev1.Node{}
+	for _, object := range u.nodes.GetStore().List() {
+		if node := object.(*corev1.Node); isVirtual(node) {
+			byName[node.Name] = node
+		}
+	}
+	nodes := make([]*corev1.Node, 0, len(byName))
+	for _, name := range slices.Sorted(maps.Keys(byName)) {
+		nodes = append(nodes, byName[name])
+	}
+	return nodes
+}
+
+func isVirtual(node *corev1.Node) bool { return node.Labels[keys.Cluster] != "" }
+
+// asksForUs reports whether the pod carries the marker, the same test by which kube-scheduler calls an extender.
+func asksForUs(pod *corev1.Pod) bool {
+	asks := func(c corev1.Container) bool {
+		_, requested := c.Resources.Requests[keys.PodResource]
+		_, limited := c.Resources.Limits[keys.PodResource]
+		return requested || limited
+	}
+	return slices.ContainsFunc(pod.Spec.Containers, asks) || slices.ContainsFunc(pod.Spec.InitContainers, asks)
+}
+
+func infoOf(pod *corev1.Pod) snapshot.Info {
+	return snapshot.Info{Namespace: pod.Namespace, Name: pod.Name, Owner: snapshot.OwnerOf(pod)}
+}
+
+func refusedAt(pod *corev1.Pod) time.Time {
+	for _, c := range pod.Status.Conditions {
+		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse {
+			return c.LastTransitionTime.Time
+		}
+	}
+	return time.Time{}
+}
+
+// trimUpperNode keeps names and labels.
+func trimUpperNode(object any) (any, error) {
+	node, ok := object.(*corev1.Node)
+	if !ok {
+		return object, nil
+	}
+	trimmed := &corev1.Node{}
+	trimmed.Name, trimmed.Labels, trimmed.ResourceVersion, trimmed.UID = node.Name, node.Labels, node.ResourceVersion, node.UID
+	return trimmed, nil
+}
+
+// trimUpperPod keeps Tessera's pods without what weighs most, and of all others only their identity.
+func trimUpperPod(object any) (any, error) {
+	pod, ok := object.(*corev1.Pod)
+	if !ok {
+		return object, nil
+	}
+	if asksForUs(pod) {
+		pod.ManagedFields = nil
+		return pod, nil
+	}
+	trimmed := &corev1.Pod{}
+	trimmed.Name, trimmed.Namespace, trimmed.UID, trimmed.ResourceVersion = pod.Name, pod.Namespace, pod.UID, pod.ResourceVersion
+	return trimmed, nil
+}

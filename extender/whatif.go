@@ -1,0 +1,69 @@
+package extender
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/tessera-k8s/tessera/internal/keys"
+)
+
+// whatifJSON answers POST /debug/whatif.
+type whatifJSON struct {
+	Replicas int                 `json:"replicas"`
+	Fitting  int                 `json:"fitting"` // how many of the replicas the clusters take together
+	Clusters []whatifClusterJSON `json:"clusters"`
+}
+
+type whatifClusterJSON struct {
+	Name        string            `json:"name"`
+	VirtualNode string            `json:"virtualNode"`
+	Fits        bool              `json:"fits"`
+	Node        string            `json:"node"`
+	Reason      keys.Reason       `json:"reason"`
+	Short       map[string]string `json:"short"`
+	Replicas    int               `json:"replicas"` // how many the cluster takes alone, at most those asked for
+}
+
+// mostReplicas bounds the work of one question.
+const mostReplicas = 100_000
+
+// debugWhatif says where a pod would go, without a hold. The pod is taken as it would be above; its own name and
+// UID do not matter.
+func (e *Extender) debugWhatif(c *gin.Context) {
+	replicas, err := strconv.Atoi(c.DefaultQuery("replicas", "1"))
+	if err != nil || replicas < 1 || replicas > mostReplicas {
+		fail(c, http.StatusBadRequest, fmt.Sprintf("replicas: %q is not a number from 1 to %d", c.Query("replicas"), mostReplicas))
+		return
+	}
+	pod := &corev1.Pod{}
+	if err := decode(c, pod); err != nil {
+		fail(c, http.StatusBadRequest, err.Error())
+		return
+	}
+	pod.UID = ""
+	c.JSON(http.StatusOK, e.whatif(pod, replicas))
+}
+
+func (e *Extender) whatif(pod *corev1.Pod, replicas int) whatifJSON {
+	nodes := e.upper.virtualNodes()
+	pods := e.compileAll(pod, nodes)
+	result := whatifJSON{Replicas: replicas, Clusters: []whatifClusterJSON{}}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, v := range e.judge(time.Now(), pod, nodes, pods) {
+		described := whatifClusterJSON{
+			Name: v.Cluster, VirtualNode: v.node.Name, Fits: v.Fits, Node: v.Node, Reason: v.Reason, Short: v.Short.Quantities(),
+		}
+		if v.Fits {
+			described.Replicas = e.pool.Replicas(v.Cluster, v.pod, replicas)
+		}
+		result.Fitting = min(replicas, result.Fitting+described.Replicas)
+		result.Clusters = append(result.Clusters, described)
+	}
+	return result
+}

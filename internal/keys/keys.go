@@ -1,0 +1,80 @@
+// Package keys holds every label, annotation, taint, gate, condition and reason that Tessera puts on objects or
+// answers with. Constants only, so that importing it drags in nothing.
+package keys
+
+// Domain is the prefix of every key. A node selector or affinity key of this domain speaks of virtual nodes and
+// stays above when a pod is sealed; every other key speaks of lower nodes.
+const Domain = "tessera.sh/"
+
+// Names in the upper cluster.
+const (
+	// Enabled on a namespace or, winning over it, on a pod: "true" or "false".
+	Enabled = Domain + "enabled"
+	// Policy is a pod annotation: PolicyOnly (default), "prefer" or "overflow".
+	Policy     = Domain + "policy"
+	PolicyOnly = "only"
+	// Sealed is a pod annotation: the scheduling constraints put aside for the lower cluster, as JSON.
+	Sealed = Domain + "sealed"
+	// Cluster is the label of a virtual node: the name of its lower cluster.
+	Cluster = Domain + "cluster"
+	// LowerNode and LowerIP are pod annotations, facts written by virtualnode.
+	LowerNode = Domain + "lower-node"
+	LowerIP   = Domain + "lower-ip"
+	// Wake is a pod annotation; changing it makes kube-scheduler try that pod again, and no other.
+	Wake = Domain + "wake"
+	// VirtualTaint is the key of the NoSchedule taint of every virtual node.
+	VirtualTaint = Domain + "virtual"
+	// PodResource is the extended resource that marks a pod as Tessera's, with quantity "0".
+	PodResource = Domain + "pod"
+	// LowerScheduled is a pod condition type: PodScheduled of the lower pod, as virtualnode saw it.
+	LowerScheduled = Domain + "LowerScheduled"
+	// Keep is a pod annotation: "true" keeps rebalance from moving the pod.
+	Keep = Domain + "keep"
+	// AvoidConfigMap is the ConfigMap in the install namespace that lists clusters to avoid.
+	AvoidConfigMap = "tessera-avoid"
+	// Namespace is the default install namespace.
+	Namespace = "tessera-system"
+)
+
+// Names in a lower cluster.
+const (
+	// Upper is a label: the identity of the upper cluster that owns the object.
+	Upper = Domain + "upper"
+	// VirtualNode is a label: the virtual node through which the object came.
+	VirtualNode = Domain + "virtual-node"
+	// UpperUID, UpperNamespace and UpperName are annotations: the upper object this one stands for.
+	UpperUID       = Domain + "upper-uid"
+	UpperNamespace = Domain + "upper-namespace"
+	UpperName      = Domain + "upper-name"
+	// HintGate is the scheduling gate behind which a lower pod waits for its hint.
+	HintGate = Domain + "hint"
+)
+
+// Reason says why a virtual node does not take a pod. Few and stable: kube-scheduler counts equal texts, and a
+// text that changes between attempts wakes the pod it is written to.
+type Reason string
+
+// The reasons of the contract.
+const (
+	InsufficientCPU              Reason = "InsufficientCPU"
+	InsufficientMemory           Reason = "InsufficientMemory"
+	InsufficientEphemeralStorage Reason = "InsufficientEphemeralStorage"
+	InsufficientPods             Reason = "InsufficientPods"
+	InsufficientExtendedResource Reason = "InsufficientExtendedResource"
+	Fragmented                   Reason = "Fragmented"
+	NodeAffinity                 Reason = "NodeAffinity"
+	Taint                        Reason = "Taint"
+	HostPort                     Reason = "HostPort"
+	Volume                       Reason = "Volume"
+	Spread                       Reason = "Spread"
+	PodAffinity                  Reason = "PodAffinity"
+	Claim                        Reason = "Claim"
+	Quota                        Reason = "Quota"
+	Held                         Reason = "Held"
+	Stale                        Reason = "Stale"
+	NotSynced                    Reason = "NotSynced"
+	Avoided                      Reason = "Avoided"
+	NameConflict                 Reason = "NameConflict"
+	Gang                         Reason = "Gang"
+	WaitsForNewNode              Reason = "WaitsForNewNode"
+)

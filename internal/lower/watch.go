@@ -1,0 +1,244 @@
+package lower
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/tessera-k8s/tessera/internal/snapshot"
+)
+
+// Times of a watch. Publishing waits a moment so that a burst of events makes one snapshot.
+const (
+	publishDelay  = 10 * time.Millisecond
+	probeInterval = 3 * time.Second
+	probeTimeout  = 2 * time.Second
+)
+
+// Watch keeps the snapshot of one lower cluster fresh.
+type Watch struct {
+	Name     string
+	Identity string
+	Log      *slog.Logger
+	// Publish receives each new snapshot, one at a time and in order. It must be quick.
+	Publish func(*snapshot.Snapshot)
+
+	client kubernetes.Interface
+	nodes  cache.SharedIndexInformer
+	pods   cache.SharedIndexInformer
+	wake   chan struct{}
+
+	mu     sync.Mutex
+	health Health
+}
+
+// Health says how a lower cluster answers.
+type Health struct {
+	// Synced: nodes and pods have been listed at least once.
+	Synced bool
+	// Contact is when the API server last answered a probe or sent an event. A quiet cluster has fresh contact.
+	Contact time.Time
+	// Err is why the last probe failed; nil after one that succeeded.
+	Err error
+}
+
+// NewWatch returns a watch of the cluster behind config.
+func NewWatch(name, identity string, config *rest.Config, log *slog.Logger, publish func(*snapshot.Snapshot)) (*Watch, error) {
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("building client of %s: %w", name, err)
+	}
+	w := &Watch{
+		Name: name, Identity: identity, Log: log.With("cluster", name), Publish: publish, client: client,
+		wake: make(chan struct{}, 1),
+	}
+	factory := informers.NewSharedInformerFactory(client, 0)
+	w.nodes = factory.Core().V1().Nodes().Informer()
+	w.pods = factory.Core().V1().Pods().Informer()
+	return w, w.wire()
+}
+
+// wire trims what arrives to what is needed and wakes the publisher at each event.
+func (w *Watch) wire() error {
+	if err := w.nodes.SetTransform(trimNode); err != nil {
+		return fmt.Errorf("watching nodes of %s: %w", w.Name, err)
+	}
+	if err := w.pods.SetTransform(w.trimPod); err != nil {
+		return fmt.Errorf("watching pods of %s: %w", w.Name, err)
+	}
+	changed := cache.ResourceEventHandlerFuncs{
+		AddFunc:    func(any) { w.touch() },
+		UpdateFunc: func(any, any) { w.touch() },
+		DeleteFunc: func(any) { w.touch() },
+	}
+	for _, informer := range []cache.SharedIndexInformer{w.nodes, w.pods} {
+		if _, err := informer.AddEventHandler(changed); err != nil {
+			return fmt.Errorf("watching %s: %w", w.Name, err)
+		}
+		if err := informer.SetWatchErrorHandlerWithContext(w.watchFailed); err != nil {
+			return fmt.Errorf("watching %s: %w", w.Name, err)
+		}
+	}
+	return nil
+}
+
+// Client is the client of the lower cluster.
+func (w *Watch) Client() kubernetes.Interface { return w.client }
+
+// Health returns how the cluster answers now.
+func (w *Watch) Health() Health {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.health
+}
+
+// Run watches until ctx ends. A cluster that cannot be reached is tried for ever; Health says so meanwhile.
+func (w *Watch) Run(ctx context.Context) {
+	var group sync.WaitGroup
+	group.Go(func() { w.nodes.RunWithContext(ctx) })
+	group.Go(func() { w.pods.RunWithContext(ctx) })
+	group.Go(func() { w.probe(ctx) })
+	group.Go(func() { w.publish(ctx) })
+	group.Wait()
+}
+
+func (w *Watch) publish(ctx context.Context) {
+	if !cache.WaitForCacheSync(ctx.Done(), w.nodes.HasSynced, w.pods.HasSynced) {
+		return
+	}
+	w.Publish(w.build())
+	w.mu.Lock()
+	w.health.Synced = true
+	w.mu.Unlock()
+	w.Log.Info("Lower cluster is synced", "nodes", len(w.nodes.GetStore().ListKeys()))
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-w.wake:
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(publishDelay):
+		}
+		w.Publish(w.build())
+	}
+}
+
+// touch notes an event and asks for a snapshot.
+func (w *Watch) touch() {
+	w.contact(nil)
+	select {
+	case w.wake <- struct{}{}:
+	default: // One is asked for already.
+	}
+}
+
+func (w *Watch) contact(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.health.Err = err
+	if err == nil {
+		w.health.Contact = time.Now()
+	}
+}
+
+func (w *Watch) watchFailed(ctx context.Context, reflector *cache.Reflector, err error) {
+	if ctx.Err() == nil {
+		w.Log.Warn("Watching lower cluster failed, trying again", "err", err)
+		cache.DefaultWatchErrorHandler(ctx, reflector, err)
+	}
+}
+
+// probe asks the API server for its health, so that a quiet cluster does not look stale and a silent one does.
+func (w *Watch) probe(ctx context.Context) {
+	ticker := time.NewTicker(probeInterval)
+	defer ticker.Stop()
+	for {
+		w.contact(w.ask(ctx))
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+func (w *Watch) ask(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	err := w.client.Discovery().RESTClient().Get().AbsPath("/readyz").Do(ctx).Error()
+	if err != nil {
+		return fmt.Errorf("probing %s: %w", w.Name, err)
+	}
+	return nil
+}
+
+// build sums up what the caches hold. Level-based: every snapshot is made from the objects alone, so a lost or
+// doubled event cannot make it drift.
+func (w *Watch) build() *snapshot.Snapshot {
+	byNode := map[string][]*snapshot.LowerPod{}
+	own := map[types.UID]*snapshot.LowerPod{}
+	running := 0
+	for _, object := range w.pods.GetStore().List() {
+		pod := object.(*podEntry).pod
+		if pod.Node != "" {
+			byNode[pod.Node] = append(byNode[pod.Node], pod)
+		}
+		if !pod.Finished {
+			running++
+		}
+		if pod.UpperUID != "" {
+			own[pod.UpperUID] = pod
+		}
+	}
+	objects := w.nodes.GetStore().List()
+	nodes := make([]*snapshot.Node, 0, len(objects))
+	for _, object := range objects {
+		node := object.(*corev1.Node)
+		nodes = append(nodes, snapshot.NewNode(node, byNode[node.Name]))
+	}
+	return snapshot.New(w.Name, nodes, own, running)
+}
+
+// podEntry is what is kept of a lower pod: identity for the cache and the reduced pod.
+type podEntry struct {
+	metav1.ObjectMeta
+	pod *snapshot.LowerPod
+}
+
+func (w *Watch) trimPod(object any) (any, error) {
+	pod, ok := object.(*corev1.Pod)
+	if !ok {
+		return object, nil // Already trimmed.
+	}
+	meta := metav1.ObjectMeta{Name: pod.Name, Namespace: pod.Namespace, UID: pod.UID, ResourceVersion: pod.ResourceVersion}
+	return &podEntry{ObjectMeta: meta, pod: snapshot.NewLowerPod(pod, w.Identity)}, nil
+}
+
+func trimNode(object any) (any, error) {
+	node, ok := object.(*corev1.Node)
+	if !ok {
+		return object, nil
+	}
+	trimmed := snapshot.TrimNode(node)
+	trimmed.ResourceVersion, trimmed.UID = node.ResourceVersion, node.UID
+	trimmed.Status.Allocatable = node.Status.Allocatable
+	for _, c := range node.Status.Conditions {
+		if c.Type == corev1.NodeReady {
+			trimmed.Status.Conditions = []corev1.NodeCondition{{Type: c.Type, Status: c.Status}}
+		}
+	}
+	return trimmed, nil
+}

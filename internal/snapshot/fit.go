@@ -1,0 +1,80 @@
+package snapshot
+
+import (
+	"slices"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/tessera-k8s/tessera/internal/keys"
+)
+
+// refuses returns why a node does not take the pod whatever is free on it, or "".
+func (p *Pod) refuses(node *Node) keys.Reason {
+	if !node.Ready || node.Object.Spec.Unschedulable && !p.tolerates(&unschedulable) {
+		return keys.Taint
+	}
+	if ok, _ := p.affinity.Match(node.Object); !ok { // A term that cannot be parsed matches nothing.
+		return keys.NodeAffinity
+	}
+	if slices.ContainsFunc(node.Object.Spec.Taints, func(t corev1.Taint) bool {
+		return t.Effect != corev1.TaintEffectPreferNoSchedule && !p.tolerates(&t)
+	}) {
+		return keys.Taint
+	}
+	return ""
+}
+
+// unschedulable is the taint that stands for a cordon (NodeUnschedulable compares with it).
+var unschedulable = corev1.Taint{Key: corev1.TaintNodeUnschedulable, Effect: corev1.TaintEffectNoSchedule}
+
+func (p *Pod) tolerates(taint *corev1.Taint) bool {
+	return slices.ContainsFunc(p.tolerations, func(t corev1.Toleration) bool {
+		return t.ToleratesTaint(logr.Discard(), taint, false)
+	})
+}
+
+// Fits reports whether the node takes the pod with this much free, and if not, why.
+func (p *Pod) Fits(node *Node, free Resources) (keys.Reason, bool) {
+	if reason := p.refuses(node); reason != "" {
+		return reason, false
+	}
+	if !free.Fits(p.Requests) {
+		return insufficient(free.Short(p.Requests)), false
+	}
+	return "", true
+}
+
+// insufficient names the first resource that is missing.
+func insufficient(short Resources) keys.Reason {
+	switch {
+	case short.MilliCPU > 0:
+		return keys.InsufficientCPU
+	case short.Memory > 0:
+		return keys.InsufficientMemory
+	case short.EphemeralStorage > 0:
+		return keys.InsufficientEphemeralStorage
+	case short.Pods > 0:
+		return keys.InsufficientPods
+	default:
+		return keys.InsufficientExtendedResource
+	}
+}
+
+// leftover is what would stay free on a node after the pod, each resource as a share of the largest node of the
+// pool, summed: the smaller, the tighter the fit. Pods and ephemeral storage do not shape holes and are left out.
+// It is the best-fit score of Weng et al., ATC'23 (FGD), with every weight 1.
+func leftover(free, request, scale Resources) float64 {
+	sum := share(free.MilliCPU-request.MilliCPU, scale.MilliCPU) + share(free.Memory-request.Memory, scale.Memory)
+	for name, amount := range free.Scalars {
+		sum += share(amount-request.Scalars[name], scale.Scalars[name])
+	}
+	return sum
+}
+
+func share(amount, of int64) float64 {
+	if of <= 0 {
+		return 0
+	}
+	return float64(amount) / float64(of)
+}

@@ -1,0 +1,89 @@
+package translate
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/tessera-k8s/tessera/internal/keys"
+)
+
+// Target is where a lower pod goes.
+type Target struct {
+	// VirtualNode is the name of the virtual node and Labels are its labels in the upper cluster: unsealing
+	// depends on which one was chosen.
+	VirtualNode string
+	Labels      map[string]string
+	// Identity names the upper cluster on everything it owns below.
+	Identity string
+}
+
+// LowerPod returns the pod as it is created in the lower cluster. The extender judges this pod, and virtualnode
+// creates it, so what is dropped here is never filtered on and what is filtered on is kept.
+//
+// Dropped: identity fields of the upper object, owners and finalizers (nobody below could honour them), the
+// upper node and scheduler, priority (the lower cluster's own workloads go first), the quantity-0 marker, the
+// upper service account and its token. Its error names a sealed annotation that cannot be read.
+func LowerPod(pod *corev1.Pod, target Target) (*corev1.Pod, error) {
+	whole, err := Unseal(pod)
+	if err != nil {
+		return nil, err
+	}
+	lower := &corev1.Pod{ObjectMeta: lowerMeta(pod, target), Spec: *pod.Spec.DeepCopy()}
+	constraints := whole.below(target.Labels)
+	lower.Spec.NodeSelector = constraints.NodeSelector
+	setRequired(lower, constraints.Required)
+
+	spec := &lower.Spec
+	spec.NodeName, spec.SchedulerName = "", ""
+	spec.PriorityClassName, spec.Priority, spec.PreemptionPolicy = "", nil, nil
+	spec.SchedulingGates, spec.EphemeralContainers = nil, nil
+	dropServiceAccount(spec)
+	dropMarker(spec.InitContainers)
+	dropMarker(spec.Containers)
+	return lower, nil
+}
+
+// lowerMeta keeps the user's labels and annotations and adds the marks of ownership.
+func lowerMeta(pod *corev1.Pod, target Target) metav1.ObjectMeta {
+	meta := metav1.ObjectMeta{Name: pod.Name, Namespace: pod.Namespace, Labels: map[string]string{}, Annotations: map[string]string{}}
+	maps.Copy(meta.Labels, pod.Labels)
+	maps.Copy(meta.Annotations, pod.Annotations)
+	ours := func(key, _ string) bool { return above(key) }
+	maps.DeleteFunc(meta.Labels, ours)
+	maps.DeleteFunc(meta.Annotations, ours)
+	delete(meta.Annotations, corev1.LastAppliedConfigAnnotation)
+	meta.Labels[keys.Upper] = target.Identity
+	meta.Labels[keys.VirtualNode] = target.VirtualNode
+	meta.Annotations[keys.UpperUID] = string(pod.UID)
+	meta.Annotations[keys.UpperNamespace] = pod.Namespace
+	meta.Annotations[keys.UpperName] = pod.Name
+	return meta
+}
+
+// tokenVolume is the prefix that the ServiceAccount admission plugin gives to the volume of its token.
+const tokenVolume = "kube-api-access-"
+
+// dropServiceAccount takes away the upper identity: a token of the upper cluster means nothing below.
+func dropServiceAccount(spec *corev1.PodSpec) {
+	spec.ServiceAccountName, spec.DeprecatedServiceAccount = "", ""
+	spec.AutomountServiceAccountToken = new(bool)
+	spec.Volumes = slices.DeleteFunc(spec.Volumes,
+		func(v corev1.Volume) bool { return strings.HasPrefix(v.Name, tokenVolume) })
+	for _, containers := range [][]corev1.Container{spec.InitContainers, spec.Containers} {
+		for i := range containers {
+			containers[i].VolumeMounts = slices.DeleteFunc(containers[i].VolumeMounts,
+				func(m corev1.VolumeMount) bool { return strings.HasPrefix(m.Name, tokenVolume) })
+		}
+	}
+}
+
+func dropMarker(containers []corev1.Container) {
+	for i := range containers {
+		delete(containers[i].Resources.Requests, keys.PodResource)
+		delete(containers[i].Resources.Limits, keys.PodResource)
+	}
+}

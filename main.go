@@ -1,0 +1,25 @@
+// Command tessera lets many Kubernetes clusters work as one pool. Every part of it is a subcommand.
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tessera-k8s/tessera/extender"
+)
+
+func main() {
+	root := &cobra.Command{
+		Use:           "tessera",
+		Short:         "Many Kubernetes clusters as one pool, so that the free pieces in each get used",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.AddCommand(extender.NewCommand())
+	if err := root.Execute(); err != nil {
+		fmt.Fprintln(os.Stderr, "tessera:", err)
+		os.Exit(1)
+	}
+}
