@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tessera-k8s/tessera/extender"
+	"github.com/tessera-k8s/tessera/internal/cli"
 )
 
 func main() {
@@ -17,7 +18,10 @@ func main() {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(extender.NewCommand())
+	root.AddCommand(
+		extender.NewCommand(),
+		cli.NewStatusCommand(), cli.NewExplainCommand(), cli.NewWhatifCommand(),
+	)
 	if err := root.Execute(); err != nil {
 		fmt.Fprintln(os.Stderr, "tessera:", err)
 		os.Exit(1)

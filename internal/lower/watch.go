@@ -242,3 +242,10 @@ func trimNode(object any) (any, error) {
 	}
 	return trimmed, nil
 }
+
+// SetHealth lets a test say how the cluster answers; Run overwrites it.
+func (w *Watch) SetHealth(h Health) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.health = h
+}

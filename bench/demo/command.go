@@ -1,0 +1,150 @@
+package demo
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"syscall"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tessera-k8s/tessera/bench/lab"
+)
+
+// Report is both runs of the story, as --json writes it.
+type Report struct {
+	Stock   Result `json:"stock"`
+	Tessera Result `json:"tessera"`
+}
+
+// NewCommand returns `bench demo`.
+func NewCommand() *cobra.Command {
+	var seed int64 = 1
+	var file string
+	command := &cobra.Command{
+		Use:   "demo",
+		Short: "Show what Tessera is for: one workload on fragmented clusters, without and with it",
+		Long: "Starts real control planes (etcd, kube-apiserver, kube-scheduler, kube-controller-manager; KWOK plays the nodes), runs the\n" +
+			"same workload first with the stock scheduler and virtual nodes, then with Tessera, and prints what became of it.\n" +
+			"Ends by itself; exits non-zero if Tessera left a pod hanging that would fit.",
+		Example: "  go run ./bench demo\n  go run ./bench demo --seed 7 --json result.json",
+		Args:    cobra.NoArgs,
+		RunE: func(command *cobra.Command, _ []string) error {
+			ctx, stop := signal.NotifyContext(command.Context(), os.Interrupt, syscall.SIGTERM)
+			defer stop()
+			return tell(ctx, command.OutOrStdout(), seed, file)
+		},
+	}
+	command.Flags().Int64Var(&seed, "seed", seed, "order of the holes and of the workload")
+	command.Flags().StringVar(&file, "json", "", "also write the figures to this file")
+	return command
+}
+
+// tell plays both runs and prints the story.
+func tell(ctx context.Context, out io.Writer, seed int64, file string) error {
+	var report Report
+	var wronged []string
+	var err error
+	if report.Stock, wronged, err = playStock(ctx, out, seed); err != nil {
+		return err
+	}
+	var explanation string
+	if report.Tessera, explanation, err = playTessera(ctx, out, seed, wronged); err != nil {
+		return err
+	}
+	if err := printReport(out, report); err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "\n%s\n", explanation)
+	if file != "" {
+		if err := writeJSON(file, report); err != nil {
+			return err
+		}
+	}
+	return report.verdict()
+}
+
+// verdict is an error if Tessera left a pod hanging that would fit.
+func (r Report) verdict() error {
+	if r.Tessera.StuckBelow > 0 || r.Tessera.RefusedWithRoom > 0 {
+		return fmt.Errorf("with Tessera %d pods hang below and %d were refused with room", r.Tessera.StuckBelow, r.Tessera.RefusedWithRoom)
+	}
+	if r.Tessera.Running < r.Tessera.Asked && r.Tessera.Running <= r.Stock.Running {
+		return errors.New("Tessera ran no more pods than the stock scheduler")
+	}
+	return nil
+}
+
+// playStock runs the workload with the stock scheduler; wronged names the pods that it sent where no node fits.
+func playStock(ctx context.Context, out io.Writer, seed int64) (result Result, wronged []string, err error) {
+	r, err := start(ctx, "stock", []string{lab.PartVirtualNode, lab.PartAdmission}, seed, out)
+	if err != nil {
+		return result, nil, err
+	}
+	defer r.lab.Stop()
+	result, last, err := r.play(ctx)
+	if err != nil {
+		return result, nil, err
+	}
+	return result, last.stuck, nil
+}
+
+// playTessera runs the workload with Tessera and asks it about one of the pods that the stock run got wrong.
+func playTessera(ctx context.Context, out io.Writer, seed int64, wronged []string) (result Result, explanation string, err error) {
+	r, err := start(ctx, "tessera", []string{lab.PartExtender, lab.PartVirtualNode, lab.PartAdmission, lab.PartRebalance}, seed, out)
+	if err != nil {
+		return result, "", err
+	}
+	defer r.lab.Stop()
+	if result, _, err = r.play(ctx); err != nil || len(wronged) == 0 {
+		return result, "The stock scheduler got no pod wrong, so there is none to explain.", err
+	}
+	pod := namespace + "/" + wronged[0]
+	arguments := []string{"explain", "pod", pod, "--extender", r.lab.ExtenderURL()}
+	text, err := exec.CommandContext(ctx, r.lab.Tessera(), arguments...).CombinedOutput()
+	if err != nil {
+		return result, "", fmt.Errorf("running tessera explain: %w: %s", err, text)
+	}
+	explanation = fmt.Sprintf("The stock scheduler sent %s where no node can take it. Tessera, asked why it did otherwise:\n\n"+
+		"$ tessera explain pod %s\n%s", wronged[0], pod, text)
+	return result, explanation, nil
+}
+
+func printReport(out io.Writer, r Report) error {
+	fmt.Fprintln(out)
+	table := tabwriter.NewWriter(out, 0, 0, 3, ' ', tabwriter.AlignRight|tabwriter.Debug)
+	row := func(name string, value func(Result) any) {
+		fmt.Fprintf(table, "%s\t %v\t %v\t\n", name, value(r.Stock), value(r.Tessera))
+	}
+	fmt.Fprintf(table, "\t stock scheduler\t with Tessera\t\n")
+	row("pods asked for", func(r Result) any { return r.Asked })
+	row("running", func(r Result) any { return r.Running })
+	row("stuck in a cluster where no node fits", func(r Result) any { return r.StuckBelow })
+	row("refused although a node fits", func(r Result) any { return r.RefusedWithRoom })
+	row("CPUs used by the workload", func(r Result) any { return r.CPUUsed })
+	row("CPUs left free", func(r Result) any { return r.CPUFree })
+	row("seconds until all ran", func(r Result) any {
+		if r.SecondsToAllRunning == nil {
+			return "never"
+		}
+		return *r.SecondsToAllRunning
+	})
+	return table.Flush()
+}
+
+func writeJSON(file string, report Report) error {
+	data, err := json.MarshalIndent(report, "", "  ")
+	if err != nil {
+		return fmt.Errorf("writing figures: %w", err)
+	}
+	if err := os.WriteFile(file, append(data, '\n'), 0o644); err != nil {
+		return fmt.Errorf("writing figures: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,100 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// explanation is what the table shows of /debug/pods/NS/NAME.
+type explanation struct {
+	Namespace, Name, Chosen string
+	When                    time.Time
+	NextRetry               *time.Time
+	Clusters                []clusterVerdict
+}
+
+// clusterVerdict is one row of explain and whatif.
+type clusterVerdict struct {
+	Name, VirtualNode, Reason, Message, BestNode, Node string
+	Fits                                               bool
+	Score                                              int64
+	Replicas                                           int
+	Short                                              map[string]string
+}
+
+// NewExplainCommand returns `tessera explain`.
+func NewExplainCommand() *cobra.Command {
+	var flags extenderFlags
+	command := &cobra.Command{
+		Use:     "explain pod NAMESPACE/NAME",
+		Short:   "Say what the extender last answered about a pod, cluster by cluster, and why",
+		Example: "  tessera explain pod shop/web-0 --extender http://127.0.0.1:10259",
+		Args:    cobra.ExactArgs(2),
+		RunE: func(command *cobra.Command, args []string) error {
+			namespace, name, found := strings.Cut(args[1], "/")
+			if args[0] != "pod" || !found {
+				return fmt.Errorf("explain: %q is not of the form: pod NAMESPACE/NAME", strings.Join(args, " "))
+			}
+			var answer explanation
+			path := "/debug/pods/" + url.PathEscape(namespace) + "/" + url.PathEscape(name)
+			printed, err := flags.ask(command.Context(), command.OutOrStdout(), path, nil, &answer)
+			if err != nil || printed {
+				return err
+			}
+			return printExplanation(command.OutOrStdout(), answer)
+		},
+	}
+	flags.add(command)
+	return command
+}
+
+func printExplanation(out io.Writer, e explanation) error {
+	fmt.Fprintf(out, "Pod %s/%s, asked at %s: ", e.Namespace, e.Name, e.When.Format(time.RFC3339))
+	switch {
+	case e.Chosen != "":
+		fmt.Fprintf(out, "goes to %s.\n\n", e.Chosen)
+	case e.NextRetry != nil:
+		fmt.Fprintf(out, "no cluster takes it now. Asked again as soon as room appears, at the latest at %s.\n\n", e.NextRetry.Format(time.RFC3339))
+	default:
+		fmt.Fprint(out, "no cluster takes it now.\n\n")
+	}
+	table := newTable(out, "CLUSTER", "FITS", "SCORE", "TIGHTEST NODE", "WHY NOT", "SHORT OF")
+	for _, c := range e.Clusters {
+		why := ""
+		if !c.Fits {
+			why = c.Reason + ": " + c.Message
+		}
+		table.row(c.Name, yes(c.Fits), c.Score, dash(c.BestNode), dash(why), dash(amounts(c.Short)))
+	}
+	return table.flush()
+}
+
+func yes(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}
+
+func dash(text string) string {
+	if text == "" {
+		return "-"
+	}
+	return text
+}
+
+// amounts prints resources as "cpu=2, memory=1Gi".
+func amounts(resources map[string]string) string {
+	parts := make([]string, 0, len(resources))
+	for _, name := range slices.Sorted(maps.Keys(resources)) {
+		parts = append(parts, name+"="+resources[name])
+	}
+	return strings.Join(parts, ", ")
+}
