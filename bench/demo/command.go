@@ -55,7 +55,7 @@ func tell(ctx context.Context, out io.Writer, seed int64, file string) error {
 		return err
 	}
 	var explanation string
-	if report.Tessera, explanation, err = playTessera(ctx, out, seed, wronged); err != nil {
+	if report.Tessera, explanation, err = playTessera(ctx, out, seed, wronged, nil); err != nil {
 		return err
 	}
 	if err := printReport(out, report); err != nil {
@@ -95,13 +95,15 @@ func playStock(ctx context.Context, out io.Writer, seed int64) (result Result, w
 	return result, last.stuck, nil
 }
 
-// playTessera runs the workload with Tessera and asks it about one of the pods that the stock run got wrong.
-func playTessera(ctx context.Context, out io.Writer, seed int64, wronged []string) (result Result, explanation string, err error) {
+// playTessera runs the workload with Tessera and asks it about one of the pods that the stock run got wrong. observe,
+// if not nil, sees every sample.
+func playTessera(ctx context.Context, out io.Writer, seed int64, wronged []string, observe observer) (result Result, explanation string, err error) {
 	r, err := start(ctx, "tessera", []string{lab.PartExtender, lab.PartVirtualNode, lab.PartAdmission, lab.PartRebalance}, seed, out)
 	if err != nil {
 		return result, "", err
 	}
 	defer r.lab.Stop()
+	r.observe = observe
 	if result, _, err = r.play(ctx); err != nil || len(wronged) == 0 {
 		return result, "The stock scheduler got no pod wrong, so there is none to explain.", err
 	}

@@ -35,8 +35,11 @@ type run struct {
 	lower   []kubernetes.Interface
 	out     io.Writer
 	seed    int64
-	observe func(ctx context.Context, s *sample) error // called at each sample; nil for none
+	observe observer // nil for none
 }
+
+// observer sees every sample of a run; its error ends the run.
+type observer func(ctx context.Context, s *sample) error
 
 // quiet is how long nothing may change for a run to be over.
 const quiet = 15 * time.Second
