@@ -7,8 +7,11 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/tessera-k8s/tessera/admission"
 	"github.com/tessera-k8s/tessera/extender"
 	"github.com/tessera-k8s/tessera/internal/cli"
+	"github.com/tessera-k8s/tessera/rebalance"
+	"github.com/tessera-k8s/tessera/virtualnode"
 )
 
 func main() {
@@ -19,7 +22,7 @@ func main() {
 		SilenceErrors: true,
 	}
 	root.AddCommand(
-		extender.NewCommand(),
+		extender.NewCommand(), virtualnode.NewCommand(), admission.NewCommand(), rebalance.NewCommand(),
 		cli.NewStatusCommand(), cli.NewExplainCommand(), cli.NewWhatifCommand(),
 	)
 	if err := root.Execute(); err != nil {

@@ -28,6 +28,8 @@ const (
 	PodResource = Domain + "pod"
 	// LowerScheduled is a pod condition type: PodScheduled of the lower pod, as virtualnode saw it.
 	LowerScheduled = Domain + "LowerScheduled"
+	// LowerCreated is a pod condition type: False while the lower cluster refuses to create the pod, with its words.
+	LowerCreated = Domain + "LowerCreated"
 	// Keep is a pod annotation: "true" keeps rebalance from moving the pod.
 	Keep = Domain + "keep"
 	// AvoidConfigMap is the ConfigMap in the install namespace that lists clusters to avoid.
@@ -46,6 +48,8 @@ const (
 	UpperUID       = Domain + "upper-uid"
 	UpperNamespace = Domain + "upper-namespace"
 	UpperName      = Domain + "upper-name"
+	// UpperSum is an annotation: a checksum of what was last brought down of those fields that may change later.
+	UpperSum = Domain + "upper-sum"
 	// HintGate is the scheduling gate behind which a lower pod waits for its hint.
 	HintGate = Domain + "hint"
 )

@@ -1,0 +1,89 @@
+# Tessera. `make` alone lists the targets. Needed: Go, make, git; a C compiler for the race detector where there is one.
+
+JSON ?=
+DIR ?= .lab
+FUZZTIME ?= 10s
+SEED ?= 1
+
+# Packages that hold a lab test: found, not listed, so that a new one cannot be forgotten.
+LAB_PACKAGES = $(sort $(dir $(shell find . -name '*_lab_test.go' -not -path './tools/*')))
+# The race detector needs cgo and a C compiler. RACE is -race where both are there.
+RACE = $$(test "$$(go env CGO_ENABLED)" = 1 && command -v $$(go env CC | cut -d' ' -f1) >/dev/null 2>&1 && echo -race)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-unit test-lab test-real lint fix build bench lab fuzz smoke tools planes clean
+
+help: ## Show this list
+	@echo 'Tessera: many Kubernetes clusters as one pool. Targets:'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s  %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@echo 'Variables: JSON=FILE (demo, bench) DIR=FOLDER (lab) FUZZTIME=10s (fuzz) SEED=1 (bench)'
+
+demo: ## Show the fragmentation story on real control planes; JSON=FILE writes the figures
+	go run ./bench demo $(if $(JSON),--json $(JSON))
+
+test: test-unit test-lab test-real ## Run every test
+
+test-unit: bin/testrun ## Run the tests without processes, with the race detector where a C compiler is found
+	@test -n "$(RACE)" || echo 'SKIP race detector: no cgo or no C compiler (see go env CGO_ENABLED CC); the tests run without it'
+	@# bench/planes is the whole of Kubernetes and has no test: with -race it would be compiled a second time.
+	packages=$$(go list ./...) && bin/testrun -short $(RACE) $$(echo "$$packages" | grep -v '/bench/planes$$')
+
+test-lab: bin/testrun ## Run the tests on real control planes (child processes on loopback)
+ifeq ($(LAB_PACKAGES),)
+	@echo 'SKIP test-lab: no package has a *_lab_test.go file'
+else
+	bin/testrun -p 1 -count=1 -timeout 20m $(LAB_PACKAGES)
+endif
+
+test-real: ## Run the tests on kubelet and containerd
+	@echo 'SKIP test-real: there is no test with kubelet and containerd yet; KWOK plays the lower nodes in every lab'
+
+lint: bin/golangci-lint ## Check style, imports, tidiness and the house rules
+	bin/golangci-lint run ./...
+	cd tools && ../bin/golangci-lint run --config ../.golangci.yml ./...
+	go mod tidy -diff
+	cd tools && go mod tidy -diff
+	go test ./internal/house
+
+fix: bin/golangci-lint ## Repair what lint can repair by itself: format, imports, tidiness
+	bin/golangci-lint run --fix ./...
+	go mod tidy
+	cd tools && go mod tidy
+
+build: ## Build the product binary, bin/tessera
+	go build -o bin/tessera .
+
+bench: ## Print figures: the fragmentation simulation and the Go benchmarks
+	go run ./bench frag --seed $(SEED) $(if $(JSON),--json $(JSON))
+	@found=$$(grep -rl --include='*_test.go' '^func Benchmark' . | xargs -r -n 1 dirname | sort -u); \
+	if test -n "$$found"; then go test -run '^$$' -bench . -benchmem $$found; else echo 'SKIP Go benchmarks: there is none'; fi
+
+lab: ## Start a lab in DIR that stays up until Ctrl-C
+	go run ./bench lab up --dir $(DIR)
+
+fuzz: ## Run every fuzz target for FUZZTIME
+	@found=$$(grep -rlE --include='*_test.go' '^func Fuzz' . | xargs -r -n 1 dirname | sort -u); \
+	test -n "$$found" || echo 'SKIP fuzz: there is no fuzz target'; \
+	for package in $$found; do \
+		for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' $$package/*_test.go); do \
+			echo "$$package $$target"; \
+			go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$package || exit 1; \
+		done; \
+	done
+
+smoke: demo ## Run the demo and a small simulation; both fail unless the outcome is right
+	go run ./bench frag --seed 1 --clusters 3 --nodes 60 --pods 1500
+
+planes: ## Compile the control planes for labs ahead of time (cold: minutes)
+	go vet -p 4 ./bench/planes
+
+tools: bin/golangci-lint bin/testrun ## Build the pinned development tools into bin/
+
+clean: ## Remove what was built here (the lab's cached binary stays)
+	rm -rf bin
+
+bin/golangci-lint: tools/go.mod tools/go.sum
+	go build -C tools -buildvcs=false -o ../$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+bin/testrun: tools/go.mod $(wildcard tools/testrun/*.go)
+	go build -C tools -buildvcs=false -o ../$@ ./testrun

@@ -1,0 +1,370 @@
+package lab
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/client-go/kubernetes"
+)
+
+const patience = 20 * time.Second
+
+// shared is the lab of the tests that break nothing.
+var shared = NewShared(Options{
+	Lower: 2, Nodes: 4, UpperNodes: 1,
+	Holes: func(cluster, node int) (corev1.ResourceList, bool) {
+		return list("cpu", fmt.Sprint(node), "memory", "4Gi"), cluster == 2
+	},
+})
+
+func TestMain(m *testing.M) {
+	if args := os.Getenv("LAB_TEST_ARGS"); args != "" { // this binary plays `bench lab` for the tests in command_lab_test.go
+		command := NewCommand()
+		command.SetArgs(strings.Split(args, "\n"))
+		command.SilenceUsage = true
+		if command.Execute() != nil {
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(shared.Run(m))
+}
+
+// namespace makes a namespace for one test in a cluster.
+func namespace(t *testing.T, l *Lab, k int) (kubernetes.Interface, string) {
+	t.Helper()
+	client := l.clusters[k].client
+	ns, err := client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-"}}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = client.CoreV1().Namespaces().Delete(context.Background(), ns.Name, metav1.DeleteOptions{}) // the lab ends anyway
+	})
+	Eventually(t, patience, func() error {
+		_, err := client.CoreV1().ServiceAccounts(ns.Name).Get(t.Context(), "default", metav1.GetOptions{})
+		return err
+	})
+	return client, ns.Name
+}
+
+func podSpec(cpu string) corev1.PodSpec {
+	return corev1.PodSpec{Containers: []corev1.Container{{Name: "main", Image: "app", Resources: corev1.ResourceRequirements{Requests: list("cpu", cpu)}}}}
+}
+
+func TestVersions(t *testing.T) {
+	l := shared.Get(t)
+	for _, c := range l.clusters {
+		version, err := c.client.Discovery().ServerVersion()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if version.GitVersion != KubernetesVersion || version.Major != "1" || version.Minor != "36" {
+			t.Errorf("%s reports %+v", c.name, version)
+		}
+	}
+	out, err := l.Kubectl(t.Context(), "version")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(out, "Client Version: "+KubernetesVersion) || !strings.Contains(out, "Server Version: "+KubernetesVersion) {
+		t.Errorf("kubectl version says %s", out)
+	}
+}
+
+// TestNodes checks that all nodes are Ready, of the default shape, and that a pod is bound in each cluster.
+func TestNodes(t *testing.T) {
+	l := shared.Get(t)
+	for k, want := range []int{1, 4, 4} {
+		client, ns := namespace(t, l, k)
+		nodes, err := client.CoreV1().Nodes().List(t.Context(), metav1.ListOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(nodes.Items) != want {
+			t.Errorf("%s has %d nodes, want %d", l.clusters[k].name, len(nodes.Items), want)
+		}
+		if _, err := client.CoreV1().Pods(ns).Create(t.Context(), &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "p"}, Spec: podSpec("1")}, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		begin := time.Now()
+		Eventually(t, patience, phaseIs(client, ns, "p", corev1.PodRunning))
+		t.Logf("%s: a pod was running after %s", l.clusters[k].name, time.Since(begin).Round(time.Millisecond))
+	}
+}
+
+func phaseIs(client kubernetes.Interface, ns, name string, want corev1.PodPhase) func() error {
+	return func() error {
+		pod, err := client.CoreV1().Pods(ns).Get(context.Background(), name, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		if pod.Status.Phase != want {
+			return fmt.Errorf("pod %s is %s, want %s (%+v)", name, pod.Status.Phase, want, pod.Status.Conditions)
+		}
+		return nil
+	}
+}
+
+// TestHoles checks that exactly the asked room is left: the largest pod that fits runs, a larger one does not.
+func TestHoles(t *testing.T) {
+	client, ns := namespace(t, shared.Get(t), 2)
+	for name, cpu := range map[string]string{"fits": "4", "toolarge": "4100m"} {
+		if _, err := client.CoreV1().Pods(ns).Create(t.Context(), &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: podSpec(cpu)}, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	Eventually(t, patience, phaseIs(client, ns, "fits", corev1.PodRunning))
+	Eventually(t, patience, func() error {
+		pod, err := client.CoreV1().Pods(ns).Get(t.Context(), "toolarge", metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		for _, c := range pod.Status.Conditions {
+			if c.Type == corev1.PodScheduled && c.Reason == corev1.PodReasonUnschedulable {
+				return nil
+			}
+		}
+		return fmt.Errorf("the pod that fits nowhere has status %+v", pod.Status)
+	})
+}
+
+// TestWorkloads covers the controllers that the lab promises: deployments, services, garbage collection, namespaces, evictions.
+func TestWorkloads(t *testing.T) {
+	client, ns := namespace(t, shared.Get(t), 1)
+	ctx, labels, replicas := t.Context(), map[string]string{"app": "web"}, int32(3)
+	deployment := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Name: "web"}, Spec: appsv1.DeploymentSpec{
+		Replicas: &replicas, Selector: &metav1.LabelSelector{MatchLabels: labels},
+		Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: podSpec("10m")},
+	}}
+	service := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "web"}, Spec: corev1.ServiceSpec{Selector: labels, Ports: []corev1.ServicePort{{Port: 80}}}}
+	three := intstr.FromInt32(3)
+	budget := &policyv1.PodDisruptionBudget{ObjectMeta: metav1.ObjectMeta{Name: "web"}, Spec: policyv1.PodDisruptionBudgetSpec{
+		MinAvailable: &three, Selector: &metav1.LabelSelector{MatchLabels: labels},
+	}}
+	if _, err := client.AppsV1().Deployments(ns).Create(ctx, deployment, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.CoreV1().Services(ns).Create(ctx, service, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.PolicyV1().PodDisruptionBudgets(ns).Create(ctx, budget, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	Eventually(t, patience, func() error {
+		d, err := client.AppsV1().Deployments(ns).Get(ctx, "web", metav1.GetOptions{})
+		if err != nil || d.Status.AvailableReplicas != 3 {
+			return fmt.Errorf("deployment: %d available, %v", d.Status.AvailableReplicas, err)
+		}
+		slices, err := client.DiscoveryV1().EndpointSlices(ns).List(ctx, metav1.ListOptions{LabelSelector: "kubernetes.io/service-name=web"})
+		if err != nil || len(slices.Items) != 1 || len(slices.Items[0].Endpoints) != 3 {
+			return fmt.Errorf("endpoint slices: %d, %v", len(slices.Items), err)
+		}
+		p, err := client.PolicyV1().PodDisruptionBudgets(ns).Get(ctx, "web", metav1.GetOptions{})
+		if err != nil || p.Status.CurrentHealthy != 3 {
+			return fmt.Errorf("budget: %+v, %v", p.Status, err)
+		}
+		return nil
+	})
+	pods, err := client.CoreV1().Pods(ns).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	eviction := &policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Name: pods.Items[0].Name, Namespace: ns}}
+	if err := client.CoreV1().Pods(ns).EvictV1(ctx, eviction); !apierrors.IsTooManyRequests(err) {
+		t.Errorf("evicting against the budget gave %v, want too many requests", err)
+	}
+	if err := client.AppsV1().Deployments(ns).Delete(ctx, "web", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	Eventually(t, patience, func() error {
+		pods, err := client.CoreV1().Pods(ns).List(ctx, metav1.ListOptions{})
+		if err != nil || len(pods.Items) > 0 {
+			return fmt.Errorf("%d pods are left of the deleted deployment, %v", len(pods.Items), err)
+		}
+		return nil
+	})
+	if err := client.CoreV1().Namespaces().Delete(ctx, ns, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	Eventually(t, patience, func() error {
+		if _, err := client.CoreV1().Namespaces().Get(ctx, ns, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+			return fmt.Errorf("the namespace is still there: %v", err)
+		}
+		return nil
+	})
+}
+
+// TestPodLives is what KWOK plays: see stages.yaml.
+func TestPodLives(t *testing.T) {
+	client, ns := namespace(t, shared.Get(t), 1)
+	annotated := func(policy corev1.RestartPolicy, pairs ...string) *corev1.Pod {
+		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{}}, Spec: podSpec("10m")}
+		pod.Spec.RestartPolicy = policy
+		for i := 0; i < len(pairs); i += 2 {
+			pod.Annotations["lab.tessera.sh/"+pairs[i]] = pairs[i+1]
+		}
+		return pod
+	}
+	always := corev1.ContainerRestartPolicyAlways
+	initialized := annotated(corev1.RestartPolicyAlways)
+	initialized.Spec.InitContainers = []corev1.Container{{Name: "setup", Image: "setup"}, {Name: "sidecar", Image: "sidecar", RestartPolicy: &always}}
+	tests := map[string]struct {
+		pod  *corev1.Pod
+		want func(*corev1.Pod) bool
+	}{
+		"runs": {annotated(corev1.RestartPolicyAlways), func(p *corev1.Pod) bool {
+			s := p.Status
+			return s.Phase == corev1.PodRunning && s.PodIP != "" && s.HostIP != "" && s.StartTime != nil && isReady(p) && len(s.ContainerStatuses) == 1 &&
+				s.ContainerStatuses[0].Ready && s.ContainerStatuses[0].ContainerID != "" && s.ContainerStatuses[0].State.Running != nil
+		}},
+		"initialized": {initialized, func(p *corev1.Pod) bool {
+			s := p.Status.InitContainerStatuses
+			return isReady(p) && len(s) == 2 && s[0].State.Terminated != nil && s[1].State.Running != nil
+		}},
+		"succeeds": {annotated(corev1.RestartPolicyNever, "run-seconds", "1"), func(p *corev1.Pod) bool {
+			return p.Status.Phase == corev1.PodSucceeded && !isReady(p) && p.Status.ContainerStatuses[0].State.Terminated.Reason == "Completed"
+		}},
+		"fails": {annotated(corev1.RestartPolicyNever, "run-seconds", "1", "exit-code", "3"), func(p *corev1.Pod) bool {
+			return p.Status.Phase == corev1.PodFailed && p.Status.ContainerStatuses[0].State.Terminated.ExitCode == 3
+		}},
+		"on-failure-ok": {annotated(corev1.RestartPolicyOnFailure, "run-seconds", "1"), func(p *corev1.Pod) bool { return p.Status.Phase == corev1.PodSucceeded }},
+		"on-failure": {annotated(corev1.RestartPolicyOnFailure, "run-seconds", "1", "exit-code", "2"), func(p *corev1.Pod) bool {
+			return p.Status.Phase == corev1.PodRunning && p.Status.ContainerStatuses[0].RestartCount >= 2 && p.Status.ContainerStatuses[0].LastTerminationState.Terminated.ExitCode == 2
+		}},
+		"always": {annotated(corev1.RestartPolicyAlways, "run-seconds", "0"), func(p *corev1.Pod) bool {
+			return p.Status.Phase == corev1.PodRunning && p.Status.ContainerStatuses[0].RestartCount >= 2
+		}},
+	}
+	for name, test := range tests {
+		test.pod.Name = name
+		if _, err := client.CoreV1().Pods(ns).Create(t.Context(), test.pod, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			Eventually(t, patience, func() error {
+				pod, err := client.CoreV1().Pods(ns).Get(t.Context(), name, metav1.GetOptions{})
+				if err == nil && !test.want(pod) {
+					err = fmt.Errorf("pod has status %+v", pod.Status)
+				}
+				return err
+			})
+		})
+	}
+}
+
+func isReady(pod *corev1.Pod) bool {
+	for _, c := range pod.Status.Conditions {
+		if c.Type == corev1.PodReady {
+			return c.Status == corev1.ConditionTrue
+		}
+	}
+	return false
+}
+
+func TestJobs(t *testing.T) {
+	client, ns := namespace(t, shared.Get(t), 1)
+	job := func(name string, annotations map[string]string) *batchv1.Job {
+		backoff := int32(0)
+		spec := podSpec("10m")
+		spec.RestartPolicy = corev1.RestartPolicyNever
+		return &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: batchv1.JobSpec{
+			BackoffLimit: &backoff, Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Annotations: annotations}, Spec: spec},
+		}}
+	}
+	want := map[string]batchv1.JobConditionType{"good": batchv1.JobComplete, "bad": batchv1.JobFailed}
+	for name, annotations := range map[string]map[string]string{"good": nil, "bad": {"lab.tessera.sh/exit-code": "1"}} {
+		if _, err := client.BatchV1().Jobs(ns).Create(t.Context(), job(name, annotations), metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, condition := range want {
+		Eventually(t, patience, func() error {
+			job, err := client.BatchV1().Jobs(ns).Get(t.Context(), name, metav1.GetOptions{})
+			if err != nil {
+				return err
+			}
+			for _, c := range job.Status.Conditions {
+				if c.Type == condition && c.Status == corev1.ConditionTrue {
+					return nil
+				}
+			}
+			return fmt.Errorf("job %s has status %+v", name, job.Status)
+		})
+	}
+	background := metav1.DeletePropagationBackground
+	if err := client.BatchV1().Jobs(ns).Delete(t.Context(), "good", metav1.DeleteOptions{PropagationPolicy: &background}); err != nil {
+		t.Fatal(err)
+	}
+	Eventually(t, patience, func() error {
+		pods, err := client.CoreV1().Pods(ns).List(t.Context(), metav1.ListOptions{LabelSelector: "job-name=good"})
+		if err != nil || len(pods.Items) > 0 {
+			return fmt.Errorf("%d pods of the deleted job are left, %v", len(pods.Items), err)
+		}
+		return nil
+	})
+}
+
+// TestDeletion checks that a deleted pod goes quickly, or after its grace period if it asks for that.
+func TestDeletion(t *testing.T) {
+	client, ns := namespace(t, shared.Get(t), 1)
+	grace := int64(4)
+	for name, annotations := range map[string]map[string]string{"quick": nil, "slow": {"lab.tessera.sh/slow-stop": "true"}} {
+		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name, Annotations: annotations}, Spec: podSpec("10m")}
+		pod.Spec.TerminationGracePeriodSeconds = &grace
+		if _, err := client.CoreV1().Pods(ns).Create(t.Context(), pod, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		Eventually(t, patience, phaseIs(client, ns, name, corev1.PodRunning))
+	}
+	for name, least := range map[string]time.Duration{"quick": 0, "slow": 3 * time.Second} {
+		begin := time.Now()
+		if err := client.CoreV1().Pods(ns).Delete(t.Context(), name, metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		Eventually(t, patience, func() error {
+			if _, err := client.CoreV1().Pods(ns).Get(t.Context(), name, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+				return fmt.Errorf("pod %s is still there: %v", name, err)
+			}
+			return nil
+		})
+		took := time.Since(begin)
+		t.Logf("%s: gone after %s", name, took.Round(time.Millisecond))
+		if took < least {
+			t.Errorf("pod %s was gone after %s, want at least %s", name, took, least)
+		}
+	}
+}
+
+// TestAccounts checks that the registry's kubeconfig has the rights of the manifests and no more.
+func TestAccounts(t *testing.T) {
+	l := shared.Get(t)
+	file := l.dir + "/clusters/lower-1.kubeconfig"
+	for verb, want := range map[string]string{"create pods": "yes", "list nodes": "yes", "delete nodes": "no", "delete deployments": "no"} {
+		args := append([]string{"--kubeconfig", file, "auth", "can-i"}, strings.Fields(verb)...)
+		out, _ := l.Kubectl(t.Context(), args...) // "no" is also exit code 1
+		if lines := strings.Fields(out); len(lines) == 0 || lines[len(lines)-1] != want {
+			t.Errorf("may the account %s? kubectl says %q, want %s", verb, out, want)
+		}
+	}
+	info, err := os.Stat(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.Mode().Perm() != 0o600 {
+		t.Errorf("%s has mode %s, want 0600", file, info.Mode())
+	}
+}

@@ -1,0 +1,81 @@
+package lab
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// childAttributes puts a child into its own process group, so that Ctrl-C reaches the lab alone, and lets the kernel end
+// it when the thread that started it ends: even a lab that is killed leaves nothing behind.
+func childAttributes() *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+}
+
+// statFields gives the fields of /proc/PID/stat from the state (field 3) on; the command name before may hold spaces.
+func statFields(pid int) []string {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return nil
+	}
+	text := string(data)
+	return strings.Fields(text[strings.LastIndexByte(text, ')')+1:])
+}
+
+// startTime is the process's start in clock ticks since boot, "" if there is no such process (or only its zombie).
+func startTime(pid int) string {
+	if f := statFields(pid); len(f) > 19 && f[0] != "Z" && f[0] != "X" {
+		return f[19]
+	}
+	return ""
+}
+
+// runState is "running", "stopped" (SIGSTOP) or "ended".
+func runState(pid int) string {
+	f := statFields(pid)
+	switch {
+	case len(f) == 0, f[0] == "Z", f[0] == "X":
+		return stateEnded
+	case f[0] == "T", f[0] == "t":
+		return stateStopped
+	}
+	return stateRunning
+}
+
+// residentBytes is the resident memory of a process as ps shows it, shared pages included.
+func residentBytes(pid int) int64 {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+	if err != nil {
+		return 0
+	}
+	fields := strings.Fields(string(data))
+	if len(fields) < 2 {
+		return 0
+	}
+	pages, _ := strconv.ParseInt(fields[1], 10, 64)
+	return pages * int64(os.Getpagesize())
+}
+
+// shareBytes is the resident memory with each shared page divided by the number of processes that map it, so that the sum over
+// processes counts it once. The processes of all control planes run one binary and share some 150 MiB.
+func shareBytes(pid int) int64 {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
+	if err != nil {
+		return residentBytes(pid)
+	}
+	_, rest, _ := strings.Cut(string(data), "\nPss:")
+	fields := strings.Fields(rest)
+	if len(fields) == 0 {
+		return residentBytes(pid)
+	}
+	kib, _ := strconv.ParseInt(fields[0], 10, 64)
+	return kib << 10
+}
+
+// processName is the short name of a process, "" if it is unknown.
+func processName(pid int) string {
+	data, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+	return strings.TrimSpace(string(data))
+}

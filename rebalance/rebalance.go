@@ -1,0 +1,118 @@
+package rebalance
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/spf13/cobra"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/tessera-k8s/tessera/internal/serve"
+)
+
+// NewCommand returns `tessera rebalance`.
+func NewCommand() *cobra.Command {
+	return serve.Command(serve.Daemon[Config]{
+		Name:  "rebalance",
+		Short: "Move pods that landed badly: have their cluster avoided, then evict them",
+		Keys:  configHelp,
+		Example: `  # rebalance.yaml
+  extender: https://tessera-extender.tessera-system.svc:10260
+  extenderCAFile: /etc/tessera/cert/ca.crt
+  extenderTokenFile: /var/run/secrets/kubernetes.io/serviceaccount/token
+  dryRun: false
+  listen: 0.0.0.0:10260
+  certFile: /etc/tessera/cert/tls.crt
+  keyFile: /etc/tessera/cert/tls.key
+
+  tessera rebalance --config rebalance.yaml`,
+		Default: DefaultConfig,
+		Run:     Run,
+	})
+}
+
+// Run moves pods until ctx ends.
+func Run(ctx context.Context, config *Config) error {
+	log := config.Logger("rebalance")
+	client, err := upperClient(config.UpperKubeconfig)
+	if err != nil {
+		return err
+	}
+	guard, err := serve.NewGuard(client)
+	if err != nil {
+		return err
+	}
+	waiting := newWatch(client)
+	m := newMover(config, log, client, waiting)
+	lead := func(ctx context.Context) error {
+		if !waiting.wait(ctx) {
+			return nil
+		}
+		log.Info("Ready", "dryRun", config.DryRun)
+		return m.run(ctx, config.Interval.Duration)
+	}
+	if config.LeaderElection {
+		lead = elected(client, config.Namespace, lead)
+	}
+	handler := newHandler(m, waiting.ready, guard.Bearer)
+	return serve.Run(ctx,
+		func(ctx context.Context) error { return config.Serve(ctx, log, handler) },
+		waiting.run,
+		lead,
+	)
+}
+
+func newMover(config *Config, log *slog.Logger, client kubernetes.Interface, waiting *watch) *mover {
+	return &mover{
+		log: log, metrics: newMetrics(), now: time.Now, pods: waiting.pods,
+		policies: []policy{stuck{after: config.StuckAfter.Duration}},
+		limits:   config.Limits,
+		dryRun:   config.DryRun,
+		extender: &extender{
+			url: config.Extender, caFile: config.ExtenderCAFile, tokenFile: config.ExtenderTokenFile,
+			avoidFor: config.AvoidFor.Duration,
+		},
+		cluster: &cluster{client: client},
+	}
+}
+
+// newHandler serves what a mover knows; guard decides who may see more than whether it lives.
+func newHandler(m *mover, ready func() error, guard func(http.Handler) http.Handler) http.Handler {
+	mux := http.NewServeMux()
+	serve.Health(mux, ready)
+	mux.Handle("GET /metrics", guard(serve.Metrics(m.metrics.registry)))
+	mux.Handle("GET /debug/plan", guard(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(struct { // The client has gone if this fails.
+			DryRun bool `json:"dryRun"`
+			Decision
+		}{m.dryRun, m.plan()})
+	})))
+	return mux
+}
+
+func upperClient(path string) (kubernetes.Interface, error) {
+	config, err := rest.InClusterConfig()
+	if path != "" {
+		config, err = clientcmd.BuildConfigFromFlags("", path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading upperKubeconfig %q: %w", path, err)
+	}
+	config.UserAgent = "tessera-rebalance"
+	config.Timeout = 0 // Watches are long.
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("building upper client: %w", err)
+	}
+	return client, nil
+}
+
+var errNotSynced = errors.New("the upper cluster's waiting pods are not known yet")

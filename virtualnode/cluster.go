@@ -1,0 +1,211 @@
+package virtualnode
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
+	coreinformers "k8s.io/client-go/informers/core/v1"
+	restclient "k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/tessera-k8s/tessera/internal/keys"
+	"github.com/tessera-k8s/tessera/internal/lower"
+	"github.com/tessera-k8s/tessera/internal/snapshot"
+	"github.com/tessera-k8s/tessera/internal/translate"
+)
+
+// healthInterval is how often the health of a lower cluster is looked at.
+const healthInterval = time.Second
+
+// virtualNode is one lower cluster and the Node that stands for it.
+type virtualNode struct {
+	name   string
+	broken string // why the kubeconfig cannot be used; "" if it can
+	server *server
+	log    *slog.Logger
+
+	snapshot atomic.Pointer[snapshot.Snapshot]
+	version  atomic.Value // string: the lower API server's version
+	keeper   *keeper
+
+	// nil where broken:
+	watch *lower.Watch
+	pods  *reconciler
+	self  cache.SharedIndexInformer // the Node itself, for its labels
+	above cache.SharedIndexInformer // upper pods bound to it
+	below cache.SharedIndexInformer // lower pods that came through it
+}
+
+// newVirtualNode wires a virtual node. config is nil where the kubeconfig cannot be used, broken says why.
+func newVirtualNode(s *server, name string, config *restclient.Config, broken string) (*virtualNode, error) {
+	v := &virtualNode{name: name, broken: broken, server: s, log: s.log.With("cluster", name)}
+	v.version.Store("")
+	v.keeper = newKeeper(name, s.upper, v.log, s.metrics, v.facts)
+	if config == nil {
+		return v, nil
+	}
+	watch, err := lower.NewWatch(name, s.identity, config, s.log, v.publish)
+	if err != nil {
+		return nil, err
+	}
+	v.watch = watch
+	v.self = coreinformers.NewFilteredNodeInformer(s.upper, 0, nil, selectField("metadata.name", name))
+	v.above = coreinformers.NewFilteredPodInformer(s.upper, "", 0, cache.Indexers{}, selectField("spec.nodeName", name))
+	v.below = coreinformers.NewFilteredPodInformer(watch.Client(), "", 0, cache.Indexers{byUpper: indexByUpper},
+		func(o *metav1.ListOptions) {
+			o.LabelSelector = labels.Set{keys.Upper: s.identity, keys.VirtualNode: name}.String()
+		})
+	v.pods = &reconciler{
+		name: name, target: v.target, reachable: v.reachable,
+		upper: s.upper.CoreV1(), lower: watch.Client().CoreV1(),
+		above: v.above.GetIndexer(), below: v.below.GetIndexer(),
+		hints: s.hints, events: s.events, metrics: s.metrics, log: v.log,
+		queue: newQueue(), memory: map[string]*memory{},
+	}
+	return v, v.wire()
+}
+
+func selectField(name, value string) func(*metav1.ListOptions) {
+	return func(o *metav1.ListOptions) { o.FieldSelector = fields.OneTermEqualSelector(name, value).String() }
+}
+
+// wire turns events into keys of the queue. Tombstones count as deletions.
+func (v *virtualNode) wire() error {
+	handle := func(informer cache.SharedIndexInformer, key func(*corev1.Pod) string, also func()) error {
+		take := func(object any) {
+			if tombstone, ok := object.(cache.DeletedFinalStateUnknown); ok {
+				object = tombstone.Obj
+			}
+			if pod, ok := object.(*corev1.Pod); ok {
+				v.pods.queue.Add(key(pod))
+				also()
+			}
+		}
+		if err := informer.SetTransform(trim); err != nil {
+			return fmt.Errorf("watching pods of %s: %w", v.name, err)
+		}
+		_, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+			AddFunc: take, DeleteFunc: take, UpdateFunc: func(_, object any) { take(object) },
+		})
+		if err != nil {
+			return fmt.Errorf("watching pods of %s: %w", v.name, err)
+		}
+		return nil
+	}
+	if err := handle(v.above, keyOf, v.keeper.touch); err != nil {
+		return err
+	}
+	return handle(v.below, upperKey, func() {})
+}
+
+// trim drops what nobody here reads.
+func trim(object any) (any, error) {
+	if pod, ok := object.(*corev1.Pod); ok {
+		pod.ManagedFields = nil
+	}
+	return object, nil
+}
+
+// run serves the virtual node until ctx ends.
+func (v *virtualNode) run(ctx context.Context) {
+	var group sync.WaitGroup
+	group.Go(func() { v.keeper.run(ctx) })
+	if v.watch != nil {
+		group.Go(func() { v.watch.Run(ctx) })
+		group.Go(func() { v.self.RunWithContext(ctx) })
+		group.Go(func() { v.above.RunWithContext(ctx) })
+		group.Go(func() { v.below.RunWithContext(ctx) })
+		group.Go(func() { v.watchHealth(ctx) })
+		group.Go(func() {
+			if cache.WaitForCacheSync(ctx.Done(), v.above.HasSynced, v.below.HasSynced) {
+				v.log.Info("Pods are synced", "above", len(v.above.GetStore().ListKeys()), "below", len(v.below.GetStore().ListKeys()))
+				v.pods.run(ctx, v.server.config.PodWorkers)
+			}
+		})
+	}
+	group.Wait()
+}
+
+// publish takes a new snapshot of the lower cluster.
+func (v *virtualNode) publish(s *snapshot.Snapshot) {
+	v.snapshot.Store(s)
+	v.keeper.touch()
+}
+
+// watchHealth notes when the lower cluster falls silent and when it is back.
+func (v *virtualNode) watchHealth(ctx context.Context) {
+	ticker := time.NewTicker(healthInterval)
+	defer ticker.Stop()
+	var before corev1.NodeCondition
+	back := false
+	for {
+		if now := v.reachable(); now != back {
+			if back = now; back {
+				v.readVersion()
+				v.pods.wakeAll()
+			}
+		}
+		facts := facts{name: v.name, health: v.watch.Health(), snapshot: v.snapshot.Load()}
+		if ready := facts.ready(time.Time{}); ready.Status != before.Status || ready.Reason != before.Reason {
+			before = ready
+			v.keeper.touch()
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+func (v *virtualNode) readVersion() {
+	version, err := v.watch.Client().Discovery().ServerVersion()
+	if err != nil {
+		v.log.Warn("Reading the version of the lower cluster failed", "err", err)
+		return
+	}
+	v.version.Store(version.GitVersion)
+	v.keeper.touch()
+}
+
+func (v *virtualNode) reachable() bool { return reachable(v.watch.Health(), time.Now()) }
+
+// facts are what the Node is made from at this moment.
+func (v *virtualNode) facts() facts {
+	f := facts{name: v.name, broken: v.broken, version: v.version.Load().(string)}
+	if v.watch == nil {
+		return f
+	}
+	f.health, f.snapshot = v.watch.Health(), v.snapshot.Load()
+	objects := v.above.GetStore().List()
+	pods := make([]*corev1.Pod, 0, len(objects))
+	for _, object := range objects {
+		pods = append(pods, object.(*corev1.Pod))
+	}
+	f.own = charged(pods)
+	return f
+}
+
+// target is where pods of this virtual node go: unsealing depends on its labels, also on those a user gave it.
+func (v *virtualNode) target() translate.Target {
+	target := translate.Target{VirtualNode: v.name, Identity: v.server.identity}
+	if object, ok, _ := v.self.GetStore().GetByKey(v.name); ok {
+		target.Labels = object.(*corev1.Node).Labels
+	} else {
+		target.Labels = map[string]string{keys.Cluster: v.name}
+	}
+	return target
+}
+
+// synced reports whether the upper cluster has been listed.
+func (v *virtualNode) synced() bool {
+	return v.watch == nil || (v.above.HasSynced() && v.self.HasSynced())
+}

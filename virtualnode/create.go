@@ -1,0 +1,138 @@
+package virtualnode
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/tessera-k8s/tessera/internal/keys"
+	"github.com/tessera-k8s/tessera/internal/translate"
+)
+
+// patience is how many attempts a refusal is taken for one that will pass by itself: the default ServiceAccount of
+// a new namespace appears a moment after it, quotas and webhooks come up.
+const patience = 4
+
+// errSealed is a pod whose sealed constraints cannot be read.
+var errSealed = errors.New("the pod cannot be translated")
+
+// errTaken is a lower pod of the same name that is ours and on its way out.
+var errTaken = errors.New("an older pod of that name is still below")
+
+// errForeign is a lower pod of the same name that is not ours.
+var errForeign = errors.New("a pod of that name below belongs to someone else")
+
+// create makes the lower pod, behind the gate if there is a hint to give first.
+func (r *reconciler) create(ctx context.Context, upper *corev1.Pod, memory *memory) error {
+	lower, err := translate.LowerPod(upper, r.target())
+	if err != nil {
+		return r.notCreated(ctx, upper, fmt.Errorf("%w: %w", errSealed, err))
+	}
+	stamp(lower)
+	node := r.ask(ctx, upper)
+	if node != "" {
+		lower.Spec.SchedulingGates = append(lower.Spec.SchedulingGates, corev1.PodSchedulingGate{Name: keys.HintGate})
+	}
+	created, err := r.place(ctx, upper, lower)
+	if err != nil {
+		return r.notCreated(ctx, upper, err)
+	}
+	r.metrics.created(r.name, "created", time.Since(memory.since))
+	memory.sent, memory.sentAt = upper, time.Now()
+	r.log.Debug("Pod is below", "pod", keyOf(upper), "uid", upper.UID, "hint", node)
+	if gated(created) {
+		return r.giveHint(ctx, upper, created, node, memory)
+	}
+	return nil
+}
+
+// place creates the lower pod, its namespace too if that is missing, or finds the one that exists already.
+func (r *reconciler) place(ctx context.Context, upper, lower *corev1.Pod) (*corev1.Pod, error) {
+	pods := r.lower.Pods(lower.Namespace)
+	created, err := pods.Create(ctx, lower, metav1.CreateOptions{})
+	if apierrors.IsNotFound(err) {
+		if err := r.makeNamespace(ctx, lower.Namespace); err != nil {
+			return nil, err
+		}
+		created, err = pods.Create(ctx, lower, metav1.CreateOptions{})
+	}
+	if !apierrors.IsAlreadyExists(err) {
+		return created, err
+	}
+	existing, err := pods.Get(ctx, lower.Name, metav1.GetOptions{})
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("reading the pod that has the name: %w", err)
+	case existing.Labels[keys.Upper] != r.target().Identity:
+		return nil, errForeign
+	case upperUID(existing) != upper.UID:
+		return nil, errTaken
+	default:
+		return existing, nil // An attempt before this one came through.
+	}
+}
+
+// makeNamespace creates a lower namespace with our mark. One that exists is used as it is.
+func (r *reconciler) makeNamespace(ctx context.Context, name string) error {
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
+		Name: name, Labels: map[string]string{keys.Upper: r.target().Identity},
+	}}
+	_, err := r.lower.Namespaces().Create(ctx, namespace, metav1.CreateOptions{})
+	if err != nil && !apierrors.IsAlreadyExists(err) {
+		return fmt.Errorf("creating namespace %s below: %w", name, err)
+	}
+	return nil
+}
+
+// notCreated tells the owner of the pod what keeps it from being created, unless it is likely to pass by itself.
+// The error comes back to be tried again.
+func (r *reconciler) notCreated(ctx context.Context, upper *corev1.Pod, cause error) error {
+	reason := refusal(cause)
+	r.metrics.created(r.name, outcome(reason), 0)
+	if reason == "" || (reason != string(keys.NameConflict) && r.queue.NumRequeues(keyOf(upper)) < patience) {
+		return fmt.Errorf("creating pod below: %w", cause)
+	}
+	if err := r.blame(ctx, upper, reason, cause.Error()); err != nil {
+		return err
+	}
+	return fmt.Errorf("creating pod below: %w", cause)
+}
+
+// Reasons of the condition tessera.sh/LowerCreated and of events, beside those of internal/keys.
+const (
+	reasonRefused     = "LowerRefused"
+	reasonNotAdmitted = "NotAdmitted"
+	reasonGone        = "LowerPodGone"
+)
+
+// refusal names what the lower cluster (or translation) holds against a pod; "" for a hiccup.
+func refusal(err error) string {
+	switch {
+	case errors.Is(err, errForeign):
+		return string(keys.NameConflict)
+	case errors.Is(err, errTaken), apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
+		return ""
+	case apierrors.IsForbidden(err) && strings.Contains(err.Error(), "exceeded quota"):
+		return string(keys.Quota)
+	case apierrors.IsForbidden(err), apierrors.IsInvalid(err), apierrors.IsBadRequest(err), errors.Is(err, errSealed):
+		return reasonRefused
+	default:
+		return ""
+	}
+}
+
+func outcome(reason string) string {
+	if reason == "" {
+		return "failed"
+	}
+	return reason
+}
+
+// keyOf is the queue's key of an upper pod.
+func keyOf(upper *corev1.Pod) string { return upper.Namespace + "/" + upper.Name }

@@ -1,0 +1,88 @@
+package virtualnode
+
+import (
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/tessera-k8s/tessera/internal/keys"
+	"github.com/tessera-k8s/tessera/internal/snapshot"
+)
+
+// step is what is to be done about a pod next.
+type step string
+
+const (
+	idle    step = "idle"    // nothing
+	create  step = "create"  // it is not below yet
+	refuse  step = "refuse"  // it is bound to the virtual node and not Tessera's
+	replace step = "replace" // it was below and has gone: say so above, so that its controller replaces it
+	collect step = "collect" // what is below belongs to no upper pod any more
+	wait    step = "wait"    // what is below is an older pod of that name, on its way out
+	end     step = "end"     // it is being deleted above and lives below
+	remove  step = "remove"  // it is being deleted above and nothing is below
+	tend    step = "tend"    // it is on both sides: finish its hint, bring changes down, report its status up
+)
+
+// decide compares the two sides of a pod. Either may be nil. wasBelow: this process has created the lower pod or
+// has seen it.
+//
+// Where the answer rests on something that is absent from a cache (replace, collect, remove), whoever takes the step
+// asks the API server first: a cache may lag behind it.
+func decide(upper, lower *corev1.Pod, wasBelow bool) step {
+	switch {
+	case upper == nil && lower == nil:
+		return idle
+	case upper == nil || (lower != nil && upperUID(lower) != upper.UID):
+		if lower.DeletionTimestamp != nil {
+			return wait
+		}
+		return collect
+	case upper.DeletionTimestamp != nil:
+		if lower == nil {
+			return remove
+		}
+		return end
+	case snapshot.Finished(upper):
+		return idle
+	case lower != nil:
+		return tend
+	case !admitted(upper):
+		return refuse
+	case wasBelow || hasRunBelow(upper):
+		return replace
+	default:
+		return create
+	}
+}
+
+// upperUID is the UID of the upper pod that a lower pod stands for.
+func upperUID(lower *corev1.Pod) types.UID { return types.UID(lower.Annotations[keys.UpperUID]) }
+
+// admitted reports whether the pod came through admission: some container names the resource that marks it.
+func admitted(pod *corev1.Pod) bool {
+	marked := func(c corev1.Container) bool {
+		_, ok := c.Resources.Requests[keys.PodResource]
+		return ok
+	}
+	return slices.ContainsFunc(pod.Spec.Containers, marked) || slices.ContainsFunc(pod.Spec.InitContainers, marked)
+}
+
+// hasRunBelow reports whether the status of the upper pod was ever told by a lower pod. It survives a restart.
+func hasRunBelow(pod *corev1.Pod) bool {
+	return pod.Status.Phase == corev1.PodRunning || condition(pod, keys.LowerScheduled) != nil
+}
+
+func condition(pod *corev1.Pod, kind corev1.PodConditionType) *corev1.PodCondition {
+	at := slices.IndexFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool { return c.Type == kind })
+	if at < 0 {
+		return nil
+	}
+	return &pod.Status.Conditions[at]
+}
+
+// gated reports whether a lower pod waits behind our gate.
+func gated(lower *corev1.Pod) bool {
+	return slices.ContainsFunc(lower.Spec.SchedulingGates, func(g corev1.PodSchedulingGate) bool { return g.Name == keys.HintGate })
+}

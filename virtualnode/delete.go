@@ -1,0 +1,109 @@
+package virtualnode
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/tessera-k8s/tessera/internal/keys"
+	"github.com/tessera-k8s/tessera/internal/snapshot"
+)
+
+// end deletes the lower pod with the grace of the upper one and reports how it ends.
+func (r *reconciler) end(ctx context.Context, upper, lower *corev1.Pod) error {
+	grace := upper.DeletionGracePeriodSeconds
+	if lower.DeletionTimestamp == nil || shorter(grace, lower.DeletionGracePeriodSeconds) {
+		if err := r.deleteBelow(ctx, lower, grace); err != nil {
+			return err
+		}
+	}
+	return r.report(ctx, upper, lower)
+}
+
+func shorter(a, b *int64) bool { return a != nil && b != nil && *a < *b }
+
+// deleteBelow deletes a lower pod of ours, that very one. nil grace is the pod's own.
+func (r *reconciler) deleteBelow(ctx context.Context, lower *corev1.Pod, grace *int64) error {
+	err := r.lower.Pods(lower.Namespace).Delete(ctx, lower.Name, metav1.DeleteOptions{
+		GracePeriodSeconds: grace, Preconditions: metav1.NewUIDPreconditions(string(lower.UID)),
+	})
+	if err := gone(err); err != nil {
+		return fmt.Errorf("deleting pod below: %w", err)
+	}
+	return nil
+}
+
+// collect deletes a lower pod whose upper pod has gone. The cache of upper pods may lag behind the API server, as
+// after a start: it is asked itself before anything is killed.
+func (r *reconciler) collect(ctx context.Context, lower *corev1.Pod) (again time.Duration, err error) {
+	namespace, name := lower.Annotations[keys.UpperNamespace], lower.Annotations[keys.UpperName]
+	upper, err := r.upper.Pods(namespace).Get(ctx, name, metav1.GetOptions{})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return 0, fmt.Errorf("reading the upper pod: %w", err)
+	}
+	if err == nil && upper.UID == upperUID(lower) && upper.Spec.NodeName == r.name {
+		return recheck, nil
+	}
+	r.log.Info("Lower pod has no upper pod any more, deleting it", "pod", upperKey(lower), "uid", upperUID(lower))
+	return 0, r.deleteBelow(ctx, lower, nil)
+}
+
+// remove takes the upper pod away once nothing is left of it below, and not before: its room below counts as taken
+// for as long as the upper object exists.
+func (r *reconciler) remove(ctx context.Context, upper *corev1.Pod) error {
+	lower, err := r.find(ctx, upper)
+	if err != nil {
+		return err
+	}
+	if lower != nil {
+		return r.deleteBelow(ctx, lower, upper.DeletionGracePeriodSeconds)
+	}
+	if len(upper.Finalizers) > 0 && !snapshot.Finished(upper) {
+		// The object stays for now, and whoever put the finalizer there (a Job) waits for the pod to be finished.
+		if err := r.fail(ctx, upper, reasonGone, "The pod was deleted and has ended below"); err != nil {
+			return err
+		}
+	}
+	err = r.upper.Pods(upper.Namespace).Delete(ctx, upper.Name, metav1.DeleteOptions{
+		GracePeriodSeconds: new(int64), Preconditions: metav1.NewUIDPreconditions(string(upper.UID)),
+	})
+	if err := gone(err); err != nil {
+		return fmt.Errorf("removing pod above: %w", err)
+	}
+	return nil
+}
+
+// find asks the lower API server for the pod that stands for upper; nil if there is none.
+func (r *reconciler) find(ctx context.Context, upper *corev1.Pod) (*corev1.Pod, error) {
+	lower, err := r.lower.Pods(upper.Namespace).Get(ctx, upper.Name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading pod below: %w", err)
+	}
+	if lower.Labels[keys.Upper] != r.target().Identity || upperUID(lower) != upper.UID {
+		return nil, nil
+	}
+	return lower, nil
+}
+
+// replace says above that the lower pod has gone although nobody above wanted that.
+func (r *reconciler) replace(ctx context.Context, upper *corev1.Pod, memory *memory) (again time.Duration, err error) {
+	if time.Since(memory.sentAt) < recheck {
+		return recheck, nil // The cache has not seen the creation yet.
+	}
+	lower, err := r.find(ctx, upper)
+	if err != nil {
+		return 0, err
+	}
+	if lower != nil {
+		return recheck, nil
+	}
+	r.log.Warn("Lower pod has gone, its upper pod fails", "pod", keyOf(upper), "uid", upper.UID)
+	return 0, r.fail(ctx, upper, reasonGone, "The pod was deleted in the lower cluster "+r.name)
+}

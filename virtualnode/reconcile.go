@@ -1,0 +1,225 @@
+package virtualnode
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/tools/record"
+	"k8s.io/client-go/util/workqueue"
+
+	"github.com/tessera-k8s/tessera/internal/keys"
+	"github.com/tessera-k8s/tessera/internal/translate"
+)
+
+// Times of the reconciler.
+const (
+	attemptTimeout = 10 * time.Second
+	firstRetry     = 100 * time.Millisecond
+	slowestRetry   = 30 * time.Second
+	recheck        = time.Second // when a cache is behind, or an older pod of the same name is on its way out
+	resyncInterval = time.Minute
+)
+
+// byUpper indexes lower pods by the namespace/name of the upper pod they stand for.
+const byUpper = "upper"
+
+func indexByUpper(object any) ([]string, error) {
+	pod, ok := object.(*corev1.Pod)
+	if !ok {
+		return nil, nil
+	}
+	return []string{upperKey(pod)}, nil
+}
+
+func upperKey(lower *corev1.Pod) string {
+	return lower.Annotations[keys.UpperNamespace] + "/" + lower.Annotations[keys.UpperName]
+}
+
+// reconciler brings the pods of one virtual node in line, above and below.
+//
+// Its queue holds keys of upper pods. One worker at a time has a key, looks at both caches and takes one step; what
+// fails is tried again for ever, with growing pauses. So no event can be lost for good, and none needs an answer.
+type reconciler struct {
+	name   string
+	target func() translate.Target // as the virtual node is labelled now
+	upper  corev1client.CoreV1Interface
+	lower  corev1client.CoreV1Interface
+	above  cache.Indexer // the upper pods bound to the virtual node
+	below  cache.Indexer // the lower pods that came through it, with the index byUpper
+	// reachable: the lower cluster answers, so what its cache says is news.
+	reachable func() bool
+	hints     *hints
+	events    record.EventRecorder
+	metrics   *metrics
+	log       *slog.Logger
+	queue     workqueue.TypedRateLimitingInterface[string]
+
+	mu     sync.Mutex
+	memory map[string]*memory
+}
+
+// memory is what is known of a pod beyond the two caches. Losing it does no harm: it saves calls and tells a cache
+// that lags from a pod that has gone. Only the worker that has the pod's key touches it.
+type memory struct {
+	since time.Time // first look at the pod
+	// sent is the upper pod as it was last brought down, nil before.
+	sent *corev1.Pod
+	// sentAt is when the lower pod was created.
+	sentAt time.Time
+	// ungated is the lower pod whose gate has been taken off, for as long as the cache still shows it.
+	ungated types.UID
+}
+
+func newQueue() workqueue.TypedRateLimitingInterface[string] {
+	return workqueue.NewTypedRateLimitingQueue(
+		workqueue.NewTypedItemExponentialFailureRateLimiter[string](firstRetry, slowestRetry))
+}
+
+// run works until ctx ends. Both caches are in sync when it is called.
+func (r *reconciler) run(ctx context.Context, workers int) {
+	var group sync.WaitGroup
+	for range workers {
+		group.Go(func() {
+			for r.next(ctx) {
+			}
+		})
+	}
+	group.Go(func() { r.resync(ctx) })
+	<-ctx.Done()
+	r.queue.ShutDown()
+	group.Wait()
+}
+
+// resync looks at every pod now and then, in case an assumption about events is wrong somewhere.
+func (r *reconciler) resync(ctx context.Context) {
+	ticker := time.NewTicker(resyncInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			r.wakeAll()
+		}
+	}
+}
+
+// wakeAll looks at every pod now, also at those that wait for their next attempt.
+func (r *reconciler) wakeAll() {
+	for _, key := range append(r.above.ListKeys(), r.below.ListIndexFuncValues(byUpper)...) {
+		r.queue.Forget(key)
+		r.queue.Add(key)
+	}
+}
+
+func (r *reconciler) next(ctx context.Context) bool {
+	key, quit := r.queue.Get()
+	if quit {
+		return false
+	}
+	defer r.queue.Done(key)
+	attempt, cancel := context.WithTimeout(ctx, attemptTimeout)
+	defer cancel()
+	again, err := r.reconcile(attempt, key)
+	switch {
+	case ctx.Err() != nil:
+	case err != nil:
+		r.log.Warn("Pod is not in line, trying again", "pod", key, "attempt", r.queue.NumRequeues(key)+1, "err", err)
+		r.queue.AddRateLimited(key)
+	default:
+		r.queue.Forget(key)
+		if again > 0 {
+			r.queue.AddAfter(key, again)
+		}
+	}
+	return true
+}
+
+// reconcile takes the next step for one pod. again > 0 asks for another look after that time although nothing failed.
+func (r *reconciler) reconcile(ctx context.Context, key string) (again time.Duration, err error) {
+	upper := r.podAbove(key)
+	lower := r.podBelow(key, upper)
+	memory := r.remember(key, upper)
+	if memory.ungated != "" && lower != nil && !gated(lower) {
+		memory.ungated = "" // The cache has caught up.
+	}
+	wasBelow := upper != nil && memory.sent != nil && memory.sent.UID == upper.UID
+	switch next := decide(upper, lower, wasBelow); next {
+	case create:
+		return 0, r.create(ctx, upper, memory)
+	case refuse:
+		return 0, r.refuse(ctx, upper)
+	case replace:
+		return r.replace(ctx, upper, memory)
+	case collect:
+		return r.collect(ctx, lower)
+	case wait:
+		return 0, nil // The event of its deletion brings us back.
+	case end:
+		return 0, r.end(ctx, upper, lower)
+	case remove:
+		return 0, r.remove(ctx, upper)
+	case tend:
+		return 0, r.tend(ctx, upper, lower, memory)
+	default:
+		if upper == nil {
+			r.forget(key)
+		}
+		return 0, nil
+	}
+}
+
+// tend looks after a pod that is on both sides.
+func (r *reconciler) tend(ctx context.Context, upper, lower *corev1.Pod, memory *memory) error {
+	if gated(lower) && memory.ungated != lower.UID {
+		// This process or the one before it was interrupted on the way.
+		return r.giveHint(ctx, upper, lower, r.ask(ctx, upper), memory)
+	}
+	// A change that is refused below must not keep the status from being reported.
+	return errors.Join(r.report(ctx, upper, lower), r.bringDown(ctx, upper, lower, memory))
+}
+
+func (r *reconciler) podAbove(key string) *corev1.Pod {
+	object, ok, _ := r.above.GetByKey(key)
+	if !ok {
+		return nil
+	}
+	return object.(*corev1.Pod)
+}
+
+// podBelow returns the lower pod of a key: the one of the upper pod where there are several.
+func (r *reconciler) podBelow(key string, upper *corev1.Pod) *corev1.Pod {
+	objects, _ := r.below.ByIndex(byUpper, key) // The index exists.
+	var found *corev1.Pod
+	for _, object := range objects {
+		pod := object.(*corev1.Pod)
+		if found == nil || (upper != nil && upperUID(pod) == upper.UID) {
+			found = pod
+		}
+	}
+	return found
+}
+
+func (r *reconciler) remember(key string, upper *corev1.Pod) *memory {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	m := r.memory[key]
+	if m == nil || (m.sent != nil && upper != nil && m.sent.UID != upper.UID) {
+		m = &memory{since: time.Now()}
+		r.memory[key] = m
+	}
+	return m
+}
+
+func (r *reconciler) forget(key string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.memory, key)
+}

@@ -1,0 +1,219 @@
+package virtualnode
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/kubernetes/scheme"
+	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
+	restclient "k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/tools/record"
+
+	"github.com/tessera-k8s/tessera/internal/lower"
+	"github.com/tessera-k8s/tessera/internal/serve"
+)
+
+// brokenFor is how long a kubeconfig counts as broken after it was last found so. The folder is read at least every
+// 10 s; a broken file that has been taken away is not mentioned again.
+const brokenFor = 25 * time.Second
+
+// server is the process: what all its virtual nodes share.
+type server struct {
+	config   *Config
+	log      *slog.Logger
+	upper    kubernetes.Interface
+	identity string
+	hints    *hints
+	events   record.EventRecorder
+	metrics  *metrics
+
+	mu     sync.Mutex
+	nodes  map[string]*virtualNode
+	broken map[string]*brokenNode
+}
+
+// brokenNode is a virtual node whose kubeconfig cannot be used: its Node says so and nothing else happens.
+type brokenNode struct {
+	text  string
+	timer *time.Timer
+	stop  func() // returns when it has stopped
+}
+
+// Run serves virtual nodes until ctx ends.
+func Run(ctx context.Context, config *Config) error {
+	log := config.Logger("virtualnode")
+	upper, err := upperClient(config.UpperKubeconfig)
+	if err != nil {
+		return err
+	}
+	hints, err := newHints(config)
+	if err != nil {
+		return err
+	}
+	guard, err := serve.NewGuard(upper)
+	if err != nil {
+		return err
+	}
+	identity, err := findIdentity(ctx, log, upper, config.Identity)
+	if err != nil {
+		return err
+	}
+	broadcaster := record.NewBroadcaster(record.WithContext(ctx))
+	defer broadcaster.Shutdown()
+	broadcaster.StartRecordingToSink(&corev1client.EventSinkImpl{Interface: upper.CoreV1().Events("")})
+	s := &server{
+		config: config, log: log, upper: upper, identity: identity, hints: hints, metrics: newMetrics(),
+		events: broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "tessera-virtualnode"}),
+		nodes:  map[string]*virtualNode{}, broken: map[string]*brokenNode{},
+	}
+	folder := &lower.Folder{
+		Dir: config.Clusters, Log: log, Start: s.runCluster,
+		Broken: func(name, text string) { s.brokenCluster(ctx, name, text) },
+	}
+	return serve.Run(ctx,
+		func(ctx context.Context) error { return config.Serve(ctx, log, s.routes(guard)) },
+		folder.Run,
+	)
+}
+
+func (s *server) routes(guard *serve.Guard) http.Handler {
+	mux := http.NewServeMux()
+	serve.Health(mux, s.readiness)
+	mux.Handle("GET /metrics", guard.Bearer(serve.Metrics(s.metrics.registry)))
+	return mux
+}
+
+// readiness returns why not every cluster of the folder is served yet, or nil. A lower cluster that cannot be
+// reached does not count: its Node says so.
+func (s *server) readiness() error {
+	entries, err := os.ReadDir(s.config.Clusters)
+	if err != nil {
+		return fmt.Errorf("reading clusters folder: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	waiting := map[string]bool{}
+	for _, entry := range entries {
+		name, ok := strings.CutSuffix(entry.Name(), lower.Suffix)
+		if !ok || strings.HasPrefix(name, ".") {
+			continue
+		}
+		if v := s.nodes[name]; s.broken[name] == nil && (v == nil || !v.synced()) {
+			waiting[name] = true
+		}
+	}
+	if len(waiting) > 0 {
+		return errors.New("not listed yet: the upper pods of " + strings.Join(slices.Sorted(maps.Keys(waiting)), ", "))
+	}
+	return nil
+}
+
+// runCluster serves the virtual node of a cluster until ctx ends.
+func (s *server) runCluster(ctx context.Context, name string, config *restclient.Config) {
+	v, err := newVirtualNode(s, name, config, "")
+	if err != nil {
+		s.log.Error("Virtual node cannot be started", "cluster", name, "err", err)
+		s.brokenCluster(ctx, name, err.Error())
+		<-ctx.Done()
+		s.brokenCluster(ctx, name, "")
+		return
+	}
+	s.mu.Lock()
+	s.nodes[name] = v
+	s.mu.Unlock()
+	v.run(ctx)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.nodes, name)
+}
+
+// brokenCluster keeps the Node of a cluster whose kubeconfig cannot be used NotReady, saying why; "" ends that.
+func (s *server) brokenCluster(ctx context.Context, name, text string) {
+	s.mu.Lock()
+	before := s.broken[name]
+	if before != nil && before.text == text {
+		before.timer.Reset(brokenFor)
+		s.mu.Unlock()
+		return
+	}
+	delete(s.broken, name)
+	s.mu.Unlock()
+	if before != nil {
+		before.timer.Stop()
+		before.stop()
+	}
+	if text != "" {
+		s.keepBroken(ctx, name, text)
+	}
+}
+
+func (s *server) keepBroken(ctx context.Context, name, text string) {
+	v, err := newVirtualNode(s, name, nil, text)
+	if err != nil {
+		s.log.Error("Virtual node cannot be kept", "cluster", name, "err", err)
+		return
+	}
+	running, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		v.run(running)
+	}()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.broken[name] = &brokenNode{
+		text:  text,
+		stop:  func() { cancel(); <-done },
+		timer: time.AfterFunc(brokenFor, func() { s.brokenCluster(ctx, name, "") }),
+	}
+}
+
+func upperClient(path string) (kubernetes.Interface, error) {
+	config, err := restclient.InClusterConfig()
+	if path != "" {
+		config, err = clientcmd.BuildConfigFromFlags("", path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading upperKubeconfig %q: %w", path, err)
+	}
+	config.QPS, config.Burst = 500, 1000
+	config.UserAgent = "tessera-virtualnode"
+	config.AcceptContentTypes = "application/vnd.kubernetes.protobuf,application/json"
+	config.ContentType = "application/vnd.kubernetes.protobuf"
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("building upper client: %w", err)
+	}
+	return client, nil
+}
+
+// findIdentity returns the UID of the upper kube-system namespace unless one is configured. An upper cluster that
+// cannot be reached yet is waited for.
+func findIdentity(ctx context.Context, log *slog.Logger, client kubernetes.Interface, configured string) (string, error) {
+	for configured == "" {
+		namespace, err := client.CoreV1().Namespaces().Get(ctx, metav1.NamespaceSystem, metav1.GetOptions{})
+		if err == nil {
+			return string(namespace.UID), nil
+		}
+		log.Error("Reading the identity of the upper cluster failed, trying again", "err", err)
+		select {
+		case <-ctx.Done():
+			return "", ctx.Err()
+		case <-time.After(2 * time.Second):
+		}
+	}
+	return configured, nil
+}

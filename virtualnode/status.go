@@ -1,0 +1,128 @@
+package virtualnode
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/tessera-k8s/tessera/internal/keys"
+	"github.com/tessera-k8s/tessera/internal/translate"
+)
+
+// report carries the status of the lower pod up. While the lower cluster is out of reach nothing is reported: what
+// the cache holds is old, and the upper cluster has drawn its own conclusions (Ready=False) meanwhile.
+func (r *reconciler) report(ctx context.Context, upper, lower *corev1.Pod) error {
+	if gated(lower) || !r.reachable() {
+		return nil
+	}
+	return r.writeStatus(ctx, upper, told(upper, lower))
+}
+
+// told is the upper pod with the status and the facts that the lower one tells.
+func told(upper, lower *corev1.Pod) *corev1.Pod {
+	pod := *upper
+	pod.Status = translate.UpperStatus(&upper.Status, lower)
+	pod.Annotations = maps.Clone(upper.Annotations)
+	for name, value := range map[string]string{keys.LowerNode: lower.Spec.NodeName, keys.LowerIP: lower.Status.PodIP} {
+		if value != "" {
+			metav1.SetMetaDataAnnotation(&pod.ObjectMeta, name, value)
+		}
+	}
+	return &pod
+}
+
+// writeStatus writes what differs of status and annotations, in one call. Only differences are sent, so what others
+// change at the same time (labels, conditions of theirs) is not turned back.
+func (r *reconciler) writeStatus(ctx context.Context, upper, wanted *corev1.Pod) error {
+	if equality.Semantic.DeepEqual(sorted(upper.Status), sorted(wanted.Status)) && maps.Equal(upper.Annotations, wanted.Annotations) {
+		return nil
+	}
+	patch, err := twoWay(
+		&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Annotations: upper.Annotations}, Status: upper.Status},
+		&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Annotations: wanted.Annotations, UID: upper.UID}, Status: wanted.Status},
+	)
+	if err != nil {
+		return fmt.Errorf("writing status: %w", err)
+	}
+	_, err = r.upper.Pods(upper.Namespace).Patch(ctx, upper.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
+	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
+		return nil // Gone or replaced by another of that name: an event brings us back.
+	}
+	r.metrics.status(r.name, err)
+	if err != nil {
+		return fmt.Errorf("writing status: %w", err)
+	}
+	return nil
+}
+
+// sorted makes the order of the conditions not matter.
+func sorted(status corev1.PodStatus) corev1.PodStatus {
+	status.Conditions = slices.SortedFunc(slices.Values(status.Conditions),
+		func(a, b corev1.PodCondition) int { return cmp.Compare(a.Type, b.Type) })
+	return status
+}
+
+// refuse fails a pod that is bound to the virtual node and did not come through admission: nobody has asked whether
+// it fits below, and whoever bound it did not mean a lower cluster.
+func (r *reconciler) refuse(ctx context.Context, upper *corev1.Pod) error {
+	r.metrics.created(r.name, reasonNotAdmitted, 0)
+	message := fmt.Sprintf("Pods run on virtual nodes only if %s came through admission: label the namespace or the pod %s=true",
+		keys.PodResource, keys.Enabled)
+	r.events.Event(upper, corev1.EventTypeWarning, reasonNotAdmitted, message)
+	return r.fail(ctx, upper, reasonNotAdmitted, message)
+}
+
+// fail ends an upper pod, so that its controller makes another.
+func (r *reconciler) fail(ctx context.Context, upper *corev1.Pod, reason, message string) error {
+	return r.writeStatus(ctx, upper, failed(upper, reason, message, metav1.Now()))
+}
+
+// failed is the upper pod with a status that ends it.
+func failed(upper *corev1.Pod, reason, message string, now metav1.Time) *corev1.Pod {
+	pod := *upper
+	status := upper.Status.DeepCopy()
+	status.Phase, status.Reason, status.Message = corev1.PodFailed, reason, message
+	for i := range status.ContainerStatuses {
+		c := &status.ContainerStatuses[i]
+		if c.State.Terminated != nil {
+			continue
+		}
+		ended := &corev1.ContainerStateTerminated{ExitCode: 137, Reason: reason, FinishedAt: now, ContainerID: c.ContainerID}
+		if c.State.Running != nil {
+			ended.StartedAt = c.State.Running.StartedAt
+		}
+		c.State, c.Ready, c.Started = corev1.ContainerState{Terminated: ended}, false, new(bool)
+	}
+	for i := range status.Conditions {
+		c := &status.Conditions[i]
+		if (c.Type == corev1.PodReady || c.Type == corev1.ContainersReady) && c.Status == corev1.ConditionTrue {
+			c.Status, c.Reason, c.LastTransitionTime = corev1.ConditionFalse, "PodFailed", now
+		}
+	}
+	pod.Status = *status
+	return &pod
+}
+
+// blame tells the owner of a pod what the lower cluster has against it: once, as a condition and as an event.
+func (r *reconciler) blame(ctx context.Context, upper *corev1.Pod, reason, message string) error {
+	known := condition(upper, keys.LowerCreated)
+	if known != nil && known.Reason == reason && known.Message == message {
+		return nil
+	}
+	r.events.Event(upper, corev1.EventTypeWarning, reason, message)
+	pod := *upper
+	pod.Status.Conditions = slices.DeleteFunc(slices.Clone(upper.Status.Conditions),
+		func(c corev1.PodCondition) bool { return c.Type == keys.LowerCreated })
+	pod.Status.Conditions = append(pod.Status.Conditions, corev1.PodCondition{
+		Type: keys.LowerCreated, Status: corev1.ConditionFalse, Reason: reason, Message: message, LastTransitionTime: metav1.Now(),
+	})
+	return r.writeStatus(ctx, upper, &pod)
+}

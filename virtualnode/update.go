@@ -1,0 +1,134 @@
+package virtualnode
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"hash/fnv"
+	"maps"
+	"slices"
+	"strconv"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/strategicpatch"
+
+	"github.com/tessera-k8s/tessera/internal/keys"
+	"github.com/tessera-k8s/tessera/internal/translate"
+)
+
+// changeable are the fields of a lower pod that follow the upper one after the creation.
+type changeable struct {
+	Labels, Annotations map[string]string
+	Images              []string
+	ActiveDeadline      *int64
+	Tolerations         []corev1.Toleration
+}
+
+// stamp notes on a translated pod what its changeable fields are. Comparing the note, instead of the fields, leaves
+// alone what the lower cluster's own admission made of them, and works after a restart.
+func stamp(lower *corev1.Pod) {
+	fields := changeable{
+		Labels: lower.Labels, Annotations: lower.Annotations,
+		ActiveDeadline: lower.Spec.ActiveDeadlineSeconds, Tolerations: lower.Spec.Tolerations,
+	}
+	for _, containers := range [][]corev1.Container{lower.Spec.InitContainers, lower.Spec.Containers} {
+		for i := range containers {
+			fields.Images = append(fields.Images, containers[i].Image)
+		}
+	}
+	text, _ := json.Marshal(fields) // These types marshal always; map keys come sorted.
+	sum := fnv.New64a()
+	sum.Write(text)
+	metav1.SetMetaDataAnnotation(&lower.ObjectMeta, keys.UpperSum, strconv.FormatUint(sum.Sum64(), 36))
+}
+
+// bringDown carries changes of the upper pod to the lower one.
+func (r *reconciler) bringDown(ctx context.Context, upper, lower *corev1.Pod, memory *memory) error {
+	if memory.sent == upper {
+		return nil
+	}
+	wanted, err := translate.LowerPod(upper, r.target())
+	if err != nil {
+		return fmt.Errorf("bringing changes down: %w", err)
+	}
+	stamp(wanted)
+	if wanted.Annotations[keys.UpperSum] != lower.Annotations[keys.UpperSum] {
+		patch, err := changes(lower, wanted, memory.sent)
+		if err != nil {
+			return err
+		}
+		_, err = r.lower.Pods(lower.Namespace).Patch(ctx, lower.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{})
+		if err := gone(err); err != nil {
+			return fmt.Errorf("bringing changes down: %w", err)
+		}
+	}
+	memory.sent = upper
+	return nil
+}
+
+// changes returns the patch that gives the lower pod the changeable fields of wanted. before is the upper pod as it
+// was last brought down, if known: labels and annotations that have been taken off since are taken off below too.
+func changes(lower, wanted, before *corev1.Pod) ([]byte, error) {
+	after := lower.DeepCopy()
+	after.Labels = merged(lower.Labels, wanted.Labels)
+	after.Annotations = merged(lower.Annotations, wanted.Annotations)
+	if before != nil {
+		dropMissing(after.Labels, before.Labels, wanted.Labels)
+		dropMissing(after.Annotations, before.Annotations, wanted.Annotations)
+	}
+	setImages(after.Spec.InitContainers, wanted.Spec.InitContainers)
+	setImages(after.Spec.Containers, wanted.Spec.Containers)
+	after.Spec.ActiveDeadlineSeconds = wanted.Spec.ActiveDeadlineSeconds
+	for _, toleration := range wanted.Spec.Tolerations {
+		if !slices.ContainsFunc(after.Spec.Tolerations, func(t corev1.Toleration) bool { return t.MatchToleration(&toleration) }) {
+			after.Spec.Tolerations = append(after.Spec.Tolerations, toleration)
+		}
+	}
+	lower = lower.DeepCopy()
+	lower.UID = "" // So that the patch names it: it is for this very pod.
+	patch, err := twoWay(lower, after)
+	if err != nil {
+		return nil, fmt.Errorf("bringing changes down: %w", err)
+	}
+	return patch, nil
+}
+
+func merged(base, over map[string]string) map[string]string {
+	all := make(map[string]string, len(base)+len(over))
+	maps.Copy(all, base)
+	maps.Copy(all, over)
+	return all
+}
+
+// dropMissing takes those keys off that were sent before and are not wanted any more.
+func dropMissing(from, before, wanted map[string]string) {
+	for key := range before {
+		if _, ok := wanted[key]; !ok {
+			delete(from, key)
+		}
+	}
+}
+
+func setImages(containers, wanted []corev1.Container) {
+	for i := range containers {
+		for j := range wanted {
+			if wanted[j].Name == containers[i].Name {
+				containers[i].Image = wanted[j].Image
+			}
+		}
+	}
+}
+
+func twoWay(before, after *corev1.Pod) ([]byte, error) {
+	old, err := json.Marshal(before)
+	if err != nil {
+		return nil, err
+	}
+	wanted, err := json.Marshal(after)
+	if err != nil {
+		return nil, err
+	}
+	return strategicpatch.CreateTwoWayMergePatch(old, wanted, corev1.Pod{})
+}
