@@ -75,12 +75,12 @@ func burst(t *testing.T, hint string, all bool) int {
 		var err error
 		running, err = countRunning(t.Context(), upper)
 		if err == nil && running < burstPods {
-			err = fmt.Errorf("%d of %d run", running, burstPods)
+			err = runs(t.Context(), upper, "burst", burstPods)
 		}
 		return err
 	}
 	if all {
-		lab.Eventually(t, 2*time.Minute, settle)
+		lab.Eventually(t, time.Minute, settle)
 	} else {
 		waitStill(t, &running, settle)
 	}

@@ -23,6 +23,7 @@ import (
 // Times of the keeper.
 const (
 	publishInterval   = 500 * time.Millisecond // between two writes of the node's status
+	settlePatience    = 5 * time.Second        // for the first look at a cluster whose node stood as Ready
 	registerRetry     = 5 * time.Second
 	heartbeatInterval = 5 * time.Minute // of the status; the lease beats every 10 s
 	nodeWriteTimeout  = 10 * time.Second
@@ -71,8 +72,7 @@ func (k *keeper) keep(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	facts := k.observe()
-	facts.before = before
+	facts := k.settle(ctx, before)
 	node := facts.node(time.Now())
 	feed := newFeed()
 	nodes := ownNodes{k.client.CoreV1().Nodes()}
@@ -123,6 +123,27 @@ func (k *keeper) claim(ctx context.Context) (*corev1.Node, error) {
 	return node, nil
 }
 
+// settle returns the first facts. Where the Node stands as Ready it waits a moment for the lower cluster to be listed:
+// a restart of this process is no reason to say otherwise, which would make the pods of the node NotReady.
+func (k *keeper) settle(ctx context.Context, before *corev1.Node) facts {
+	patience := time.After(settlePatience)
+	for {
+		facts := k.observe()
+		facts.before = before
+		stood := facts.readyBefore()
+		if stood == nil || stood.Status != corev1.ConditionTrue || facts.broken != "" || facts.ready(time.Now()).Status == corev1.ConditionTrue {
+			return facts
+		}
+		select {
+		case <-ctx.Done():
+			return facts
+		case <-patience:
+			return facts
+		case <-k.dirty:
+		}
+	}
+}
+
 // mend makes the Node anew if somebody has deleted it while its cluster is still served.
 func (k *keeper) mend(ctx context.Context, nodes corev1client.NodeInterface, cause error) error {
 	if !apierrors.IsNotFound(cause) {
@@ -136,6 +157,7 @@ func (k *keeper) mend(ctx context.Context, nodes corev1client.NodeInterface, cau
 
 // publish hands every change of the node on, at most one per publishInterval; the last one always.
 func (k *keeper) publish(ctx context.Context, feed *feed, last *corev1.Node) {
+	k.touch() // For what happened while the node was being registered.
 	for {
 		select {
 		case <-ctx.Done():

@@ -9,12 +9,14 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"strings"
 	"syscall"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
 	"github.com/tessera-k8s/tessera/bench/lab"
+	"github.com/tessera-k8s/tessera/internal/keys"
 )
 
 // Report is both runs of the story, as --json writes it.
@@ -107,15 +109,30 @@ func playTessera(ctx context.Context, out io.Writer, seed int64, wronged []strin
 	if result, _, err = r.play(ctx); err != nil || len(wronged) == 0 {
 		return result, "The stock scheduler got no pod wrong, so there is none to explain.", err
 	}
-	pod := namespace + "/" + wronged[0]
-	arguments := []string{"explain", "pod", pod, "--extender", r.lab.ExtenderURL()}
-	text, err := exec.CommandContext(ctx, r.lab.Tessera(), arguments...).CombinedOutput()
-	if err != nil {
-		return result, "", fmt.Errorf("running tessera explain: %w: %s", err, text)
+	explanation, err = r.explain(ctx, wronged)
+	return result, explanation, err
+}
+
+// explain asks about the pods that the stock run got wrong and returns the answer about one: the first that some
+// cluster was too fragmented for, or else the first.
+func (r *run) explain(ctx context.Context, wronged []string) (string, error) {
+	var first string
+	for _, name := range wronged {
+		pod := namespace + "/" + name
+		text, err := exec.CommandContext(ctx, r.lab.Tessera(), "explain", "pod", pod, "--extender", r.lab.ExtenderURL()).CombinedOutput()
+		if err != nil {
+			return "", fmt.Errorf("running tessera explain: %w: %s", err, text)
+		}
+		answer := fmt.Sprintf("The stock scheduler sent %s where no node can take it. Asked why it did otherwise, Tessera says:\n\n"+
+			"$ tessera explain pod %s\n%s", name, pod, text)
+		if strings.Contains(answer, string(keys.Fragmented)) {
+			return answer, nil
+		}
+		if first == "" {
+			first = answer
+		}
 	}
-	explanation = fmt.Sprintf("The stock scheduler sent %s where no node can take it. Tessera, asked why it did otherwise:\n\n"+
-		"$ tessera explain pod %s\n%s", wronged[0], pod, text)
-	return result, explanation, nil
+	return first, nil
 }
 
 func printReport(out io.Writer, r Report) error {

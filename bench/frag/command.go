@@ -162,9 +162,11 @@ func (r *Report) Check() error {
 }
 
 func print(out io.Writer, r *Report) error {
-	fmt.Fprintf(out, "%d clusters, %d nodes, %d pods, seed %d, %s from bind to the pod below\n\n", r.Clusters, r.Nodes, r.Pods, r.Seed, r.Delay)
+	fmt.Fprintf(out, "%d clusters, %d nodes, %d pods, seed %d, %s from bind to the pod below\n\n",
+		r.Clusters, r.Nodes, r.Pods, r.Seed, r.Delay)
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(table, "policy\tplaced\tstuck below\tpending above\trefused with room\tfalse accepts\tfalse refusals\tCPU used\tGPU used\tdecisions/s\t")
+	fmt.Fprintln(table, "policy\tplaced\tstuck below\tpending above\trefused with room\t"+
+		"false accepts\tfalse refusals\tCPU used\tGPU used\tdecisions/s\t")
 	for _, p := range r.Policies {
 		fmt.Fprintf(table, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%.1f%%\t%.1f%%\t%.0f\t\n", p.Policy, p.Placed, p.StuckBelow, p.PendingAbove,
 			p.RefusedWithRoom, p.FalseAccepts, p.FalseRefusals, 100*p.CPUAllocated, 100*p.GPUAllocated, p.DecisionsPerSecond)

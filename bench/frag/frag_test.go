@@ -43,7 +43,7 @@ func TestTesseraKeepsThePromiseAndAggregateDoesNot(t *testing.T) {
 		"another seed":   small(func(o *Options) { o.Seed = 42 }),
 		"slow mirror":    small(func(o *Options) { o.Delay = 10 * time.Second }),
 		"no delay":       small(func(o *Options) { o.Delay = 0 }),
-		"pods end":       small(func(o *Options) { o.Lifetime, o.Pods = 10*time.Second, 1200 }),
+		"pods end":       small(func(o *Options) { o.Lifetime, o.Pods = 10*time.Second, 900 }),
 		"many clusters":  small(func(o *Options) { o.Clusters, o.Nodes = 12, 5 }),
 		"a single burst": small(func(o *Options) { o.Rate = 1e6 }),
 	}

@@ -1,12 +1,14 @@
 package lab
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -31,14 +33,15 @@ func ownLab(t *testing.T, options Options) *Lab {
 	return l
 }
 
-// expectNothingLeft fails if a process still works for the lab in dir.
+// expectNothingLeft fails if a process still works for the lab in dir: one with a path below dir among its arguments.
 func expectNothingLeft(t *testing.T, dir string) {
 	t.Helper()
 	Eventually(t, patience, func() error {
-		out, _ := exec.Command("pgrep", "-f", dir+"/").Output() // exit code 1 if there is none
-		for pid := range strings.FieldsSeq(string(out)) {
-			if pid != fmt.Sprint(os.Getpid()) {
-				return fmt.Errorf("process %s still works for %s", pid, dir)
+		files, _ := filepath.Glob("/proc/[0-9]*/cmdline") // none where there is no /proc
+		for _, file := range files {
+			line, _ := os.ReadFile(file) // it may have ended meanwhile
+			if bytes.Contains(line, []byte(dir+"/")) {
+				return fmt.Errorf("%s still works for %s", bytes.ReplaceAll(line, []byte{0}, []byte{' '}), dir)
 			}
 		}
 		return nil

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 )
 
@@ -28,7 +30,6 @@ type Lab struct {
 	options  Options
 	dir      string
 	planes   string // path of the control plane binary
-	product  string // path of the tessera binary, "" without parts
 	holes    holesFunc
 	pickPort func() (int, error)
 	lock     *fileLock
@@ -41,11 +42,9 @@ type Lab struct {
 	cancel context.CancelCauseFunc
 	stop   sync.Once
 
-	mu    sync.Mutex
-	ports map[string]ports
-
-	lateExtender  bool // the extender was started after the lab
-	schedulerPort int  // the extender's port in the scheduler's configuration, 0 without an entry
+	mu            sync.Mutex
+	ports         map[string]ports
+	schedulerPort int // the extender's port in the scheduler's configuration, 0 without an entry
 }
 
 // errStopped is the reason of an end that somebody asked for.
@@ -156,7 +155,27 @@ func (l *Lab) startAll(ctx context.Context) error {
 		if err := l.StartPart(ctx, part); err != nil {
 			return err
 		}
+		if part == PartVirtualNode {
+			if err := poll(ctx, "the virtual nodes", l.virtualNodesReady); err != nil {
+				return err
+			}
+		}
 		l.printf("%s ready after %.1f s", part, time.Since(begin).Seconds())
+	}
+	return nil
+}
+
+// virtualNodesReady tells as an error which lower cluster has no usable virtual node yet.
+func (l *Lab) virtualNodesReady(ctx context.Context) error {
+	for k := 1; k <= l.options.Lower; k++ {
+		node, err := l.upper().client.CoreV1().Nodes().Get(ctx, l.LowerName(k), metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		i := slices.IndexFunc(node.Status.Conditions, func(c corev1.NodeCondition) bool { return c.Type == corev1.NodeReady })
+		if i < 0 || node.Status.Conditions[i].Status != corev1.ConditionTrue {
+			return fmt.Errorf("virtual node %s is not Ready: %+v", node.Name, node.Status.Conditions)
+		}
 	}
 	return nil
 }
@@ -179,26 +198,32 @@ func (l *Lab) build(ctx context.Context) error {
 		return fmt.Errorf("writing the kubectl of the lab: %w", diskError(l.dir, err))
 	}
 	if len(l.options.Parts) == 0 {
-		return nil
+		return nil // StartPart builds the product if it is wanted after all
 	}
-	return l.buildProduct(ctx, root)
+	return l.buildProduct(ctx)
 }
 
 // buildProduct builds tessera and keeps it as DIR/bin/tessera, so that a later build does not change a running lab.
-func (l *Lab) buildProduct(ctx context.Context, root string) error {
+func (l *Lab) buildProduct(ctx context.Context) error {
+	if _, err := os.Stat(l.Tessera()); err == nil {
+		return nil
+	}
+	root, err := moduleRoot()
+	if err != nil {
+		return err
+	}
 	built, err := buildProduct(ctx, root, l.options.Log)
 	if err != nil {
 		return err
 	}
-	l.product = filepath.Join(l.dir, "bin", "tessera")
-	if os.Link(built, l.product) == nil {
+	if os.Link(built, l.Tessera()) == nil {
 		return nil
 	}
 	data, err := os.ReadFile(built) // another file system
 	if err != nil {
 		return fmt.Errorf("copying tessera: %w", err)
 	}
-	if err := os.WriteFile(l.product, data, 0o700); err != nil {
+	if err := os.WriteFile(l.Tessera(), data, 0o700); err != nil {
 		return fmt.Errorf("copying tessera: %w", diskError(l.dir, err))
 	}
 	return nil
@@ -229,7 +254,7 @@ func (l *Lab) writeShared() error {
 		if err := l.choosePorts(PartExtender, false); err != nil {
 			return err
 		}
-		l.schedulerPort = l.partPorts(PartExtender).secure
+		l.enterExtender()
 	}
 	return nil
 }
@@ -300,8 +325,8 @@ func (l *Lab) ExtenderURL() string {
 // Process gives a process by its name, such as "upper/apiserver", "lower-2/kube-scheduler" or "extender"; nil if there is none.
 func (l *Lab) Process(name string) *Process { return l.sup.find(name) }
 
-// Tessera is the path of the product binary, "" in a lab without parts.
-func (l *Lab) Tessera() string { return l.product }
+// Tessera is the path of the product binary; it is there once a part was started.
+func (l *Lab) Tessera() string { return filepath.Join(l.dir, "bin", "tessera") }
 
 // Planes is the path of the binary with the control planes, kubelet, kube-proxy and kubectl.
 func (l *Lab) Planes() string { return l.planes }

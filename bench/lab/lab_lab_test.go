@@ -14,6 +14,7 @@ import (
 	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/client-go/kubernetes"
 )
@@ -101,6 +102,42 @@ func TestNodes(t *testing.T) {
 		begin := time.Now()
 		Eventually(t, patience, phaseIs(client, ns, "p", corev1.PodRunning))
 		t.Logf("%s: a pod was running after %s", l.clusters[k].name, time.Since(begin).Round(time.Millisecond))
+	}
+}
+
+// TestNodeAnnotations makes a node of the test's own: KWOK plays it too, and annotations change what it reports.
+func TestNodeAnnotations(t *testing.T) {
+	l := shared.Get(t)
+	nodes, ctx := l.clusters[1].client.CoreV1().Nodes(), t.Context()
+	if _, err := nodes.Create(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "own", Labels: map[string]string{"own": "true"}}}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = nodes.Delete(context.Background(), "own", metav1.DeleteOptions{}) }) // the lab ends anyway
+	readyIs := func(want corev1.ConditionStatus) {
+		t.Helper()
+		Eventually(t, patience, func() error {
+			node, err := nodes.Get(ctx, "own", metav1.GetOptions{})
+			if err != nil {
+				return err
+			}
+			for _, c := range node.Status.Conditions {
+				if c.Type == corev1.NodeReady && c.Status == want && node.Status.Allocatable.Cpu().Value() == 16 {
+					return nil
+				}
+			}
+			return fmt.Errorf("node status is %+v, want Ready %s", node.Status, want)
+		})
+	}
+	readyIs(corev1.ConditionTrue)
+	for _, step := range []struct {
+		annotations string
+		want        corev1.ConditionStatus
+	}{{`{"lab.tessera.sh/not-ready":"true"}`, corev1.ConditionFalse}, {`null`, corev1.ConditionTrue}} {
+		patch := fmt.Sprintf(`{"metadata":{"annotations":%s}}`, step.annotations)
+		if _, err := nodes.Patch(ctx, "own", types.MergePatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		readyIs(step.want)
 	}
 }
 

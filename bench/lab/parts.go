@@ -36,6 +36,9 @@ func (l *Lab) StartPart(ctx context.Context, part string) error {
 	if p := l.sup.find(part); p != nil && !p.Exited() {
 		return fmt.Errorf("starting part %s: it runs already", part)
 	}
+	if err := l.buildProduct(ctx); err != nil {
+		return err
+	}
 	for attempt := 0; ; attempt++ {
 		err := l.runPart(ctx, part, attempt > 0)
 		if attempt == 0 && errors.Is(err, errPortBusy) {
@@ -80,7 +83,7 @@ func (l *Lab) runPart(ctx context.Context, part string, newPorts bool) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, partReadyAfter, fmt.Errorf("%s is not ready after %s", part, partReadyAfter))
 	defer cancel()
 	return l.sup.process(part).start(ctx, command{
-		path: l.product, args: []string{part, "--config", config}, grace: 2 * time.Second,
+		path: l.Tessera(), args: []string{part, "--config", config}, grace: 2 * time.Second,
 		ready: func(ctx context.Context) error { return httpReady(ctx, l.partURL(part)+"/readyz") },
 	})
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
-	"slices"
 
 	"sigs.k8s.io/yaml"
 )
@@ -21,9 +20,9 @@ func (l *Lab) writeSchedulerConfig() (string, error) {
 		"podMaxBackoffSeconds": 2,
 		"profiles":             []any{map[string]any{"schedulerName": "default-scheduler", "percentageOfNodesToScore": 100}},
 	}
-	if l.hasExtender() {
+	if port := l.extenderEntry(); port != 0 {
 		config["extenders"] = []any{map[string]any{
-			"urlPrefix":  fmt.Sprintf("https://127.0.0.1:%d/scheduler", l.partPorts(PartExtender).secure),
+			"urlPrefix":  fmt.Sprintf("https://127.0.0.1:%d/scheduler", port),
 			"filterVerb": "filter", "prioritizeVerb": "prioritize", "weight": 200,
 			"nodeCacheCapable": true, "httpTimeout": "500ms", "ignorable": false,
 			"managedResources": []any{map[string]any{"name": "tessera.sh/pod", "ignoredByScheduler": false}},
@@ -42,21 +41,30 @@ func (l *Lab) writeSchedulerConfig() (string, error) {
 
 func (l *Lab) partsFile(name string) string { return filepath.Join(l.dir, "pki", "parts", name) }
 
-// hasExtender tells whether the scheduler's configuration has the extender entry.
-func (l *Lab) hasExtender() bool {
-	return slices.Contains(l.options.Parts, PartExtender) || l.lateExtender
+// extenderEntry is the extender's port in the scheduler's configuration, 0 if there is no entry.
+func (l *Lab) extenderEntry() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.schedulerPort
 }
 
-// useExtender gives the upper scheduler the extender entry if it has none yet, or one with another port.
+// enterExtender puts the extender's present port into the entry; it tells whether that changed anything.
+func (l *Lab) enterExtender() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	port := l.ports[PartExtender].secure
+	changed := l.schedulerPort != port
+	l.schedulerPort = port
+	return changed
+}
+
+// useExtender restarts the upper scheduler if it has no extender entry yet, or one with another port.
 func (l *Lab) useExtender(ctx context.Context) error {
-	port := l.partPorts(PartExtender).secure
-	if l.schedulerPort == port {
+	if !l.enterExtender() {
 		return nil
 	}
-	l.lateExtender = true
 	if _, err := l.writeSchedulerConfig(); err != nil {
 		return err
 	}
-	l.schedulerPort = port
 	return l.sup.process(upperName + "/kube-scheduler").Restart(ctx)
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -46,7 +47,9 @@ func NewGuard(client kubernetes.Interface) (*Guard, error) {
 	return &Guard{authn: authn, authz: authz}, nil
 }
 
-// Bearer lets requests through whose token may use verb and path, as RBAC's nonResourceURLs say.
+// Bearer lets requests through whose token may use verb and path, as RBAC's nonResourceURLs say. Of a path with
+// more than two parts, such as /v1/holds/UID, the right to /v1/holds/ is asked for: the rule /v1/holds/* grants it,
+// and one answer serves every UID.
 func (g *Guard) Bearer(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.TLS == nil {
@@ -59,11 +62,11 @@ func (g *Guard) Bearer(next http.Handler) http.Handler {
 			return
 		}
 		decision, _, err := g.authz.Authorize(r.Context(), authorizer.AttributesRecord{
-			User: who.User, Verb: verb(r.Method), Path: r.URL.Path,
+			User: who.User, Verb: verb(r.Method), Path: right(r.URL.Path),
 		})
 		if err != nil || decision != authorizer.DecisionAllow {
 			Error(w, http.StatusForbidden, fmt.Sprintf("%s may not %s %s: grant the nonResourceURL in a ClusterRole",
-				who.User.GetName(), verb(r.Method), r.URL.Path))
+				who.User.GetName(), verb(r.Method), right(r.URL.Path)))
 			return
 		}
 		next.ServeHTTP(w, r)
@@ -79,6 +82,12 @@ func ClientCertificate(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// right is the path that a right is asked for.
+func right(path string) string {
+	parts := strings.SplitAfterN(path, "/", 4) // "/", "v1/", "holds/", "UID"
+	return strings.Join(parts[:min(len(parts), 3)], "")
 }
 
 // verb is the lower-case HTTP method, which is what RBAC's nonResourceURLs rules are written in.

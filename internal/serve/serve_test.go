@@ -175,3 +175,14 @@ func TestListenErrorsNameTheAddress(t *testing.T) {
 		t.Errorf("error %v does not name the file", err)
 	}
 }
+
+func TestRight(t *testing.T) {
+	for path, want := range map[string]string{
+		"/metrics": "/metrics", "/debug/clusters": "/debug/clusters", "/debug/clusters/a": "/debug/clusters/",
+		"/v1/holds/uid": "/v1/holds/", "/debug/pods/ns/name": "/debug/pods/", "/": "/",
+	} {
+		if got := right(path); got != want {
+			t.Errorf("right(%s) = %s, want %s", path, got, want)
+		}
+	}
+}

@@ -1,0 +1,52 @@
+package virtualnode
+
+import (
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/tessera-k8s/tessera/internal/serve"
+)
+
+func TestBadConfig(t *testing.T) {
+	t.Parallel()
+	const good = "clusters: /c\ninsecureLoopback: true\ninsecurePort: 1\n"
+	cases := map[string]struct{ text, want string }{
+		"good":             {good, ""},
+		"no folder":        {"insecureLoopback: true\ninsecurePort: 1\n", "clusters: no folder given"},
+		"no listener":      {"clusters: /c\n", "listen: no listener"},
+		"unknown key":      {good + "cluster: /c\n", `unknown field "cluster"`},
+		"hint":             {good + "hint: loud\n", `hint: "loud" is neither`},
+		"workers":          {good + "podWorkers: 0\n", "podWorkers: 0 is not between"},
+		"extender":         {good + "extender: tessera-extender:443\n", "extender: \"tessera-extender:443\" is not a URL"},
+		"word for workers": {good + "podWorkers: many\n", "podWorkers"},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path := filepath.Join(t.TempDir(), "config.yaml")
+			if err := os.WriteFile(path, []byte(c.text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			err := serve.Load(path, DefaultConfig())
+			if (c.want == "") != (err == nil) || (err != nil && !strings.Contains(err.Error(), c.want)) {
+				t.Errorf("got %v, want %q", err, c.want)
+			}
+		})
+	}
+}
+
+func TestHelpDocumentsEveryKey(t *testing.T) {
+	t.Parallel()
+	help := NewCommand().Long
+	for _, config := range []any{Config{}, serve.Config{}} {
+		for _, field := range reflect.VisibleFields(reflect.TypeOf(config)) {
+			key, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+			if key != "" && !strings.Contains(help, "  "+key+":") {
+				t.Errorf("--help does not document %s", key)
+			}
+		}
+	}
+}

@@ -1,0 +1,104 @@
+package virtualnode
+
+import (
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/tessera-k8s/tessera/internal/keys"
+)
+
+// upperPod is a pod of Tessera bound to the virtual node "v".
+func upperPod(uid types.UID, change ...func(*corev1.Pod)) *corev1.Pod {
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "p", UID: uid, Labels: map[string]string{"app": "a"}},
+		Spec: corev1.PodSpec{NodeName: "v", Containers: []corev1.Container{{
+			Name: "c", Image: "one", Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{
+				corev1.ResourceCPU: resource.MustParse("1"), keys.PodResource: resource.MustParse("0"),
+			}},
+		}}},
+		Status: corev1.PodStatus{Phase: corev1.PodPending, QOSClass: corev1.PodQOSBurstable},
+	}
+	for _, c := range change {
+		c(pod)
+	}
+	return pod
+}
+
+// lowerPod is the pod below that stands for the upper pod of that UID.
+func lowerPod(upper types.UID, change ...func(*corev1.Pod)) *corev1.Pod {
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: "ns", Name: "p", UID: "below-" + upper,
+			Labels:      map[string]string{"app": "a", keys.Upper: "identity", keys.VirtualNode: "v"},
+			Annotations: map[string]string{keys.UpperUID: string(upper), keys.UpperNamespace: "ns", keys.UpperName: "p"},
+		},
+		Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "one"}}},
+	}
+	for _, c := range change {
+		c(pod)
+	}
+	return pod
+}
+
+func phase(phase corev1.PodPhase) func(*corev1.Pod) {
+	return func(pod *corev1.Pod) { pod.Status.Phase = phase }
+}
+
+func deleting(grace int64) func(*corev1.Pod) {
+	return func(pod *corev1.Pod) {
+		now := metav1.NewTime(time.Unix(1000, 0))
+		pod.DeletionTimestamp, pod.DeletionGracePeriodSeconds = &now, &grace
+	}
+}
+
+func withCondition(kind corev1.PodConditionType, status corev1.ConditionStatus) func(*corev1.Pod) {
+	return func(pod *corev1.Pod) {
+		pod.Status.Conditions = append(pod.Status.Conditions, corev1.PodCondition{Type: kind, Status: status})
+	}
+}
+
+func unmarked(pod *corev1.Pod) { delete(pod.Spec.Containers[0].Resources.Requests, keys.PodResource) }
+
+func TestDecide(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		upper, lower *corev1.Pod
+		wasBelow     bool
+		want         step
+	}{
+		"nothing anywhere":                       {nil, nil, false, idle},
+		"new above":                              {upperPod("1"), nil, false, create},
+		"on both sides":                          {upperPod("1"), lowerPod("1"), true, tend},
+		"on both sides after a restart":          {upperPod("1"), lowerPod("1"), false, tend},
+		"without the mark":                       {upperPod("1", unmarked), nil, false, refuse},
+		"without the mark and below already":     {upperPod("1", unmarked), lowerPod("1"), false, tend},
+		"deleted above while it lives below":     {nil, lowerPod("1"), true, collect},
+		"orphan on its way out":                  {nil, lowerPod("1", deleting(30)), true, wait},
+		"same name again above":                  {upperPod("2"), lowerPod("1"), false, collect},
+		"same name again, the old one is ending": {upperPod("2"), lowerPod("1", deleting(30)), false, wait},
+		"being deleted above":                    {upperPod("1", deleting(30)), lowerPod("1"), true, end},
+		"being deleted above and below":          {upperPod("1", deleting(30)), lowerPod("1", deleting(30)), true, end},
+		"being deleted above and gone below":     {upperPod("1", deleting(30)), nil, true, remove},
+		"being deleted above, never below":       {upperPod("1", deleting(0)), nil, false, remove},
+		"finished and being deleted":             {upperPod("1", deleting(0), phase(corev1.PodSucceeded)), lowerPod("1"), true, end},
+		"finished above":                         {upperPod("1", phase(corev1.PodSucceeded)), lowerPod("1"), true, idle},
+		"failed above, nothing below":            {upperPod("1", phase(corev1.PodFailed)), nil, true, idle},
+		"vanished below":                         {upperPod("1"), nil, true, replace},
+		"vanished below while we were away":      {upperPod("1", phase(corev1.PodRunning)), nil, false, replace},
+		"vanished while pending below":           {upperPod("1", withCondition(keys.LowerScheduled, corev1.ConditionFalse)), nil, false, replace},
+		"refused below before":                   {upperPod("1", withCondition(keys.LowerCreated, corev1.ConditionFalse)), nil, false, create},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := decide(c.upper, c.lower, c.wasBelow); got != c.want {
+				t.Errorf("decide = %s, want %s", got, c.want)
+			}
+		})
+	}
+}

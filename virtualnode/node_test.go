@@ -1,0 +1,169 @@
+package virtualnode
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/tessera-k8s/tessera/internal/keys"
+	"github.com/tessera-k8s/tessera/internal/lower"
+	"github.com/tessera-k8s/tessera/internal/snapshot"
+)
+
+var now = time.Unix(100000, 0)
+
+// lowerNode is a Ready node of 16 CPU that carries the labels of a real one.
+func lowerNode(name string, change ...func(*corev1.Node)) *corev1.Node {
+	node := &corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{
+			corev1.LabelHostname: name, corev1.LabelTopologyZone: "z", corev1.LabelTopologyRegion: "r",
+			corev1.LabelArchStable: "amd64", corev1.LabelOSStable: "linux",
+		}},
+		Status: corev1.NodeStatus{
+			Allocatable: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("16"), corev1.ResourcePods: resource.MustParse("110")},
+			Conditions:  []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}},
+		},
+	}
+	for _, c := range change {
+		c(node)
+	}
+	return node
+}
+
+func cordoned(node *corev1.Node) { node.Spec.Unschedulable = true }
+
+func picture(nodes ...*snapshot.Node) *snapshot.Snapshot { return snapshot.New("v", nodes, nil, 0) }
+
+func healthy() lower.Health { return lower.Health{Synced: true, Contact: now} }
+
+// The example of rule 3: 10 nodes of 16 CPU, 5 cordoned and full of our pods, 5 empty.
+func TestAllocatableNeverRefuses(t *testing.T) {
+	t.Parallel()
+	own := snapshot.Resources{MilliCPU: 16000, Pods: 1}
+	var nodes []*snapshot.Node
+	var above []*corev1.Pod
+	for i := range 5 {
+		nodes = append(nodes,
+			snapshot.NewNode(lowerNode(fmt.Sprint("full-", i), cordoned), []*snapshot.LowerPod{{Requests: own}}),
+			snapshot.NewNode(lowerNode(fmt.Sprint("empty-", i)), nil))
+		above = append(above, upperPod("1", func(p *corev1.Pod) {
+			p.Spec.Containers[0].Resources.Requests[corev1.ResourceCPU] = resource.MustParse("16")
+		}))
+	}
+	f := facts{name: "v", health: healthy(), snapshot: picture(nodes...), own: charged(above)}
+	node := f.node(now)
+	free := node.Status.Allocatable.Cpu().MilliValue() - charged(above).MilliCPU
+	if free < 80000 {
+		t.Errorf("the upper scheduler sees %d milli CPU free, at least 80000 are", free)
+	}
+	if got := node.Status.Capacity.Cpu().Value(); got != 80 {
+		t.Errorf("capacity %d CPU, want that of the 5 usable nodes", got)
+	}
+	if _, ok := node.Status.Allocatable[keys.PodResource]; ok {
+		t.Errorf("the node lists %s, which would make the kubelet's admission and the scheduler compare it", keys.PodResource)
+	}
+}
+
+func TestChargedCountsAsTheSchedulerDoes(t *testing.T) {
+	t.Parallel()
+	got := charged([]*corev1.Pod{
+		upperPod("1"), upperPod("2", deleting(30)), upperPod("3", phase(corev1.PodSucceeded)), upperPod("4", phase(corev1.PodFailed)),
+	})
+	if diff := cmp.Diff(snapshot.Resources{MilliCPU: 2000, Pods: 2, Scalars: map[corev1.ResourceName]int64{}}, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestNodeLabels(t *testing.T) {
+	t.Parallel()
+	arm := func(node *corev1.Node) { node.Labels[corev1.LabelArchStable] = "arm64" }
+	uniform := facts{name: "v", health: healthy(), snapshot: picture(snapshot.NewNode(lowerNode("a"), nil), snapshot.NewNode(lowerNode("b"), nil))}
+	mixed := facts{name: "v", health: healthy(), snapshot: picture(snapshot.NewNode(lowerNode("a"), nil), snapshot.NewNode(lowerNode("b", arm), nil))}
+	want := map[string]string{
+		keys.Cluster: "v", "kubernetes.io/role": "agent", "type": "virtual-kubelet",
+		corev1.LabelOSStable: "linux", corev1.LabelArchStable: "amd64",
+	}
+	if diff := cmp.Diff(want, uniform.node(now).Labels); diff != "" {
+		t.Error(diff)
+	}
+	delete(want, corev1.LabelArchStable)
+	if diff := cmp.Diff(want, mixed.node(now).Labels); diff != "" {
+		t.Errorf("nodes of two architectures: %s", diff)
+	}
+	for label := range uniform.node(now).Labels {
+		if label == corev1.LabelHostname || strings.HasPrefix(label, "topology.") {
+			t.Errorf("label %s makes the topology spread of ordinary pods count the virtual node", label)
+		}
+	}
+	taints := uniform.node(now).Spec.Taints
+	if len(taints) != 1 || taints[0].Key != keys.VirtualTaint || taints[0].Effect != corev1.TaintEffectNoSchedule {
+		t.Errorf("taints %v", taints)
+	}
+}
+
+func TestReady(t *testing.T) {
+	t.Parallel()
+	usable := picture(snapshot.NewNode(lowerNode("a"), nil))
+	silent := lower.Health{Synced: true, Contact: now.Add(-unreachableAfter - time.Second), Err: errors.New("connection refused")}
+	cases := map[string]struct {
+		facts  facts
+		reason string
+		status corev1.ConditionStatus
+		says   string
+	}{
+		"working":           {facts{health: healthy(), snapshot: usable}, reasonReady, corev1.ConditionTrue, ""},
+		"one failed probe":  {facts{health: lower.Health{Synced: true, Contact: now.Add(-4 * time.Second), Err: errors.New("x")}, snapshot: usable}, reasonReady, corev1.ConditionTrue, ""},
+		"silent":            {facts{health: silent, snapshot: usable}, reasonUnreachable, corev1.ConditionFalse, "connection refused"},
+		"never reached":     {facts{health: lower.Health{Err: errors.New("no such host")}}, reasonUnreachable, corev1.ConditionFalse, "no such host"},
+		"broken kubeconfig": {facts{broken: "no server"}, reasonUnreachable, corev1.ConditionFalse, "kubeconfig of this cluster cannot be used: no server"},
+		"just started":      {facts{}, reasonNotSynced, corev1.ConditionFalse, "being listed"},
+		"listing":           {facts{health: lower.Health{Contact: now}}, reasonNotSynced, corev1.ConditionFalse, ""},
+		"all cordoned":      {facts{health: healthy(), snapshot: picture(snapshot.NewNode(lowerNode("a", cordoned), nil))}, reasonNoNodes, corev1.ConditionFalse, "None of the 1 nodes"},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got := c.facts.ready(now)
+			if got.Reason != c.reason || got.Status != c.status || !strings.Contains(got.Message, c.says) {
+				t.Errorf("got %s %s %q, want %s %s %q", got.Status, got.Reason, got.Message, c.status, c.reason, c.says)
+			}
+		})
+	}
+}
+
+// The time of the last transition moves with the status alone, or every write would be a change.
+func TestReadyTransition(t *testing.T) {
+	t.Parallel()
+	f := facts{name: "v", health: healthy(), snapshot: picture(snapshot.NewNode(lowerNode("a"), nil))}
+	f.before = f.node(now)
+	later := now.Add(time.Minute)
+	f.health.Contact = later
+	if diff := cmp.Diff(f.before, f.node(later)); diff != "" {
+		t.Errorf("nothing changed, and yet: %s", diff)
+	}
+	f.broken = "gone"
+	if got := f.ready(later).LastTransitionTime; !got.Time.Equal(later) {
+		t.Errorf("transition at %s, want %s", got, later)
+	}
+}
+
+// After a start nothing is known yet: what was written last stays until something is.
+func TestNodeBeforeTheFirstSnapshot(t *testing.T) {
+	t.Parallel()
+	before := facts{name: "v", health: healthy(), snapshot: picture(snapshot.NewNode(lowerNode("a"), nil)), version: "v1.36.3"}
+	f := facts{name: "v", before: before.node(now)}
+	got := f.node(now)
+	if diff := cmp.Diff(f.before.Status.Allocatable, got.Status.Allocatable); diff != "" {
+		t.Error(diff)
+	}
+	if got.Status.NodeInfo.KubeletVersion != "v1.36.3" || got.Labels[corev1.LabelArchStable] != "amd64" {
+		t.Errorf("version %q and labels %v were known", got.Status.NodeInfo.KubeletVersion, got.Labels)
+	}
+}

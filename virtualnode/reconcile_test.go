@@ -1,0 +1,415 @@
+package virtualnode
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/tools/record"
+
+	"github.com/tessera-k8s/tessera/internal/keys"
+	"github.com/tessera-k8s/tessera/internal/translate"
+)
+
+// bed is a reconciler between two API servers that are maps. Its caches are filled by hand, so that a test can let
+// them lag.
+type bed struct {
+	*reconciler
+	upper, lower *fake.Clientset
+	events       *record.FakeRecorder
+}
+
+func newBed(t *testing.T, above, below []runtime.Object) *bed {
+	t.Helper()
+	b := &bed{upper: fake.NewClientset(above...), lower: fake.NewClientset(below...), events: record.NewFakeRecorder(10)}
+	b.reconciler = &reconciler{
+		name:   "v",
+		target: func() translate.Target { return translate.Target{VirtualNode: "v", Identity: "identity"} },
+		upper:  b.upper.CoreV1(), lower: b.lower.CoreV1(),
+		above:     cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{}),
+		below:     cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{byUpper: indexByUpper}),
+		reachable: func() bool { return true },
+		events:    b.events, metrics: newMetrics(), log: slog.New(slog.DiscardHandler),
+		queue: newQueue(), memory: map[string]*memory{},
+	}
+	b.lower.PrependReactor("create", "pods", func(action clienttesting.Action) (bool, runtime.Object, error) {
+		action.(clienttesting.CreateAction).GetObject().(*corev1.Pod).Status.Phase = corev1.PodPending // As an API server does.
+		return false, nil, nil
+	})
+	t.Cleanup(b.queue.ShutDown)
+	return b
+}
+
+// sees puts what both API servers hold now into the caches.
+func (b *bed) sees(t *testing.T) {
+	t.Helper()
+	for client, store := range map[*fake.Clientset]cache.Indexer{b.upper: b.above, b.lower: b.below} {
+		pods, err := client.CoreV1().Pods("").List(t.Context(), metav1.ListOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var objects []any
+		for i := range pods.Items {
+			if pod := &pods.Items[i]; client == b.upper || pod.Labels[keys.Upper] == "identity" {
+				objects = append(objects, pod)
+			}
+		}
+		if err := store.Replace(objects, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// calls are the writes that a client was asked for, such as "create pods" or "patch pods/status".
+func calls(client *fake.Clientset) []string {
+	var made []string
+	for _, action := range client.Actions() {
+		if slices.Contains([]string{"get", "list", "watch"}, action.GetVerb()) {
+			continue
+		}
+		what := action.GetResource().Resource
+		if action.GetSubresource() != "" {
+			what += "/" + action.GetSubresource()
+		}
+		made = append(made, action.GetVerb()+" "+what)
+	}
+	client.ClearActions()
+	return made
+}
+
+func (b *bed) step(t *testing.T) error {
+	t.Helper()
+	_, err := b.reconcile(t.Context(), "ns/p")
+	return err
+}
+
+func TestLifeOfAPod(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, []runtime.Object{upperPod("1")}, []runtime.Object{})
+	b.sees(t)
+	expect := func(what string, above, below []string) {
+		t.Helper()
+		if err := b.step(t); err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		if diff := cmp.Diff(above, calls(b.upper)); diff != "" {
+			t.Errorf("%s, writes above: %s", what, diff)
+		}
+		if diff := cmp.Diff(below, calls(b.lower)); diff != "" {
+			t.Errorf("%s, writes below: %s", what, diff)
+		}
+	}
+	expect("bound", nil, []string{"create pods"})
+	expect("the cache lags behind the creation", nil, nil)
+	b.sees(t)
+	expect("below and pending", nil, nil)
+
+	lower, _ := b.lower.CoreV1().Pods("ns").Get(t.Context(), "p", metav1.GetOptions{})
+	lower.Status.Phase = corev1.PodRunning
+	lower.Spec.NodeName = "node-1"
+	_, _ = b.lower.CoreV1().Pods("ns").Update(t.Context(), lower, metav1.UpdateOptions{})
+	b.sees(t)
+	calls(b.lower)
+	expect("running below", []string{"patch pods/status"}, nil)
+	b.sees(t)
+	expect("reported", nil, nil)
+	upper := b.podAbove("ns/p")
+	if upper.Status.Phase != corev1.PodRunning || upper.Annotations[keys.LowerNode] != "node-1" {
+		t.Errorf("above: phase %s, annotations %v", upper.Status.Phase, upper.Annotations)
+	}
+
+	upper = upper.DeepCopy()
+	upper.Labels["app"] = "b"
+	_, _ = b.upper.CoreV1().Pods("ns").Update(t.Context(), upper, metav1.UpdateOptions{})
+	b.sees(t)
+	calls(b.upper)
+	expect("label changed", nil, []string{"patch pods"})
+	b.sees(t)
+	if got := b.podBelow("ns/p", nil).Labels["app"]; got != "b" {
+		t.Errorf("label below is %q", got)
+	}
+	expect("brought down", nil, nil)
+
+	deleting(30)(upper)
+	if err := b.above.Update(upper); err != nil {
+		t.Fatal(err)
+	}
+	expect("being deleted above", nil, []string{"delete pods"})
+	if err := b.below.Replace(nil, ""); err != nil {
+		t.Fatal(err)
+	}
+	expect("gone below", []string{"delete pods"}, nil)
+}
+
+// Whatever the lower API server answers to a creation, the upper pod never fails, and the error is tried again.
+func TestRefusedCreations(t *testing.T) {
+	t.Parallel()
+	pods := schema.GroupResource{Resource: "pods"}
+	cases := map[string]struct {
+		err    error
+		reason string
+	}{
+		"connection refused":       {errors.New("dial tcp: connection refused"), ""},
+		"server error":             {apierrors.NewInternalError(errors.New("etcd")), ""},
+		"too many requests":        {apierrors.NewTooManyRequests("slow down", 1), ""},
+		"conflict":                 {apierrors.NewConflict(pods, "p", errors.New("x")), ""},
+		"time-out":                 {context.DeadlineExceeded, ""},
+		"default account missing":  {apierrors.NewForbidden(pods, "p", errors.New("error looking up service account ns/default")), reasonRefused},
+		"quota":                    {apierrors.NewForbidden(pods, "p", errors.New("exceeded quota: q, requested: cpu=1")), string(keys.Quota)},
+		"refused by an admission":  {apierrors.NewForbidden(pods, "p", errors.New("admission webhook denied")), reasonRefused},
+		"invalid in this version":  {apierrors.NewInvalid(schema.GroupKind{Kind: "Pod"}, "p", nil), reasonRefused},
+		"namespace is terminating": {terminating(), ""},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBed(t, []runtime.Object{upperPod("1")}, nil)
+			b.lower.PrependReactor("create", "pods", func(clienttesting.Action) (bool, runtime.Object, error) { return true, nil, c.err })
+			b.sees(t)
+			for range patience + 1 {
+				if b.step(t) == nil {
+					t.Fatal("the refusal was taken for a success, so nobody tries again")
+				}
+				b.queue.AddRateLimited("ns/p")
+			}
+			b.sees(t)
+			pod := b.podAbove("ns/p")
+			if pod.Status.Phase != corev1.PodPending {
+				t.Errorf("the upper pod is %s", pod.Status.Phase)
+			}
+			got := ""
+			if shown := condition(pod, keys.LowerCreated); shown != nil {
+				got = shown.Reason
+			}
+			if got != c.reason {
+				t.Errorf("shown above: %q, want %q", got, c.reason)
+			}
+		})
+	}
+}
+
+func terminating() error {
+	err := apierrors.NewForbidden(schema.GroupResource{Resource: "pods"}, "p", errors.New("namespace ns is being terminated"))
+	err.ErrStatus.Details.Causes = []metav1.StatusCause{{Type: corev1.NamespaceTerminatingCause}}
+	return err
+}
+
+func TestNamesTakenBelow(t *testing.T) {
+	t.Parallel()
+	foreign := lowerPod("1", func(p *corev1.Pod) { delete(p.Labels, keys.Upper) })
+	otherUpper := lowerPod("1", func(p *corev1.Pod) { p.Labels[keys.Upper] = "another" })
+	cases := map[string]struct {
+		existing *corev1.Pod
+		ok       bool
+		event    string
+	}{
+		"by a pod that is nobody's":      {foreign, false, string(keys.NameConflict)},
+		"by another upper cluster":       {otherUpper, false, string(keys.NameConflict)},
+		"by our older pod":               {lowerPod("0"), false, ""},
+		"by this very pod (interrupted)": {lowerPod("1"), true, ""},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBed(t, []runtime.Object{upperPod("1")}, []runtime.Object{c.existing})
+			_ = b.above.Add(upperPod("1")) // The cache of lower pods is empty: it lags, or the pod is not ours.
+			if err := b.step(t); (err == nil) != c.ok {
+				t.Errorf("create: %v", err)
+			}
+			for _, call := range calls(b.lower) {
+				if call != "create pods" {
+					t.Errorf("the pod below was touched: %s", call)
+				}
+			}
+			got := ""
+			select {
+			case got = <-b.events.Events:
+			default:
+			}
+			if (c.event == "") != (got == "") || !strings.Contains(got, c.event) {
+				t.Errorf("event %q, want %q", got, c.event)
+			}
+		})
+	}
+}
+
+// A lower pod that is absent from the cache is not therefore gone, nor is an upper one.
+func TestAbsenceIsConfirmed(t *testing.T) {
+	t.Parallel()
+	running := upperPod("1", phase(corev1.PodRunning))
+	terminating := upperPod("1", phase(corev1.PodRunning), deleting(30))
+	cases := map[string]struct {
+		above, below         []runtime.Object // what the API servers hold
+		seenAbove, seenBelow *corev1.Pod      // what the caches hold
+		wantAbove, wantBelow []string
+	}{
+		"lower pod in truth there": {above: []runtime.Object{running}, below: []runtime.Object{lowerPod("1")}, seenAbove: running},
+		"lower pod gone":           {above: []runtime.Object{running}, seenAbove: running, wantAbove: []string{"patch pods/status"}},
+		"upper pod in truth there": {above: []runtime.Object{running}, below: []runtime.Object{lowerPod("1")}, seenBelow: lowerPod("1")},
+		"upper pod gone":           {below: []runtime.Object{lowerPod("1")}, seenBelow: lowerPod("1"), wantBelow: []string{"delete pods"}},
+		"upper pod replaced":       {above: []runtime.Object{upperPod("2")}, below: []runtime.Object{lowerPod("1")}, seenBelow: lowerPod("1"), wantBelow: []string{"delete pods"}},
+		"ending, in truth still there": {
+			above: []runtime.Object{terminating}, below: []runtime.Object{lowerPod("1")}, seenAbove: terminating, wantBelow: []string{"delete pods"}},
+		"ending, a stranger has the name": {
+			above: []runtime.Object{terminating}, below: []runtime.Object{lowerPod("7")}, seenAbove: terminating, wantAbove: []string{"delete pods"}},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBed(t, c.above, c.below)
+			if c.seenAbove != nil {
+				_ = b.above.Add(c.seenAbove)
+			}
+			if c.seenBelow != nil {
+				_ = b.below.Add(c.seenBelow)
+			}
+			if err := b.step(t); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(c.wantAbove, calls(b.upper)); diff != "" {
+				t.Errorf("writes above: %s", diff)
+			}
+			if diff := cmp.Diff(c.wantBelow, calls(b.lower)); diff != "" {
+				t.Errorf("writes below: %s", diff)
+			}
+		})
+	}
+}
+
+// An unreachable lower cluster fails no pod and reports nothing.
+func TestUnreachableLowerCluster(t *testing.T) {
+	t.Parallel()
+	running := upperPod("1", phase(corev1.PodRunning))
+	for name, seenBelow := range map[string]*corev1.Pod{
+		"pod in the cache": lowerPod("1", phase(corev1.PodPending)), "cache empty": nil,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBed(t, []runtime.Object{running}, nil)
+			b.lower.PrependReactor("*", "*", func(clienttesting.Action) (bool, runtime.Object, error) {
+				return true, nil, errors.New("connection refused")
+			})
+			b.reachable = func() bool { return false }
+			_ = b.above.Add(running)
+			if seenBelow != nil {
+				stamp(seenBelow)
+				_ = b.below.Add(seenBelow)
+			}
+			_ = b.step(t)
+			if got := calls(b.upper); got != nil {
+				t.Errorf("written above: %v", got)
+			}
+		})
+	}
+}
+
+// extender answers like the extender's GET /v1/holds/UID.
+func extender(t *testing.T, status int, body string, delay time.Duration) *hints {
+	t.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case <-time.After(delay):
+		case <-r.Context().Done():
+		}
+		w.WriteHeader(status)
+		fmt.Fprint(w, body)
+	}))
+	t.Cleanup(server.Close)
+	h, err := newHints(&Config{Extender: server.URL, Hint: hintNominated})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+func TestHint(t *testing.T) {
+	t.Parallel()
+	with, without := []string{"create pods", "patch pods/status", "patch pods"}, []string{"create pods"}
+	cases := map[string]struct {
+		status int
+		body   string
+		delay  time.Duration
+		want   []string
+	}{
+		"a hold":                       {200, `{"cluster":"v","node":"n7","state":"bound"}`, 0, with},
+		"a hold in another cluster":    {200, `{"cluster":"w","node":"n7"}`, 0, without},
+		"no hold":                      {404, `{"error":"no hold of that UID"}`, 0, without},
+		"an extender that is not well": {503, `{"error":"NotSynced"}`, 0, without},
+		"nonsense":                     {200, `<html>`, 0, without},
+		"an extender that hangs":       {200, `{"cluster":"v","node":"n7"}`, 5 * time.Second, without},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBed(t, []runtime.Object{upperPod("1")}, nil)
+			b.hints = extender(t, c.status, c.body, c.delay)
+			b.sees(t)
+			if err := b.step(t); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(c.want, calls(b.lower)); diff != "" {
+				t.Fatalf("writes below: %s", diff)
+			}
+			b.sees(t)
+			pod := b.podBelow("ns/p", nil)
+			if gated(pod) {
+				t.Error("the pod is still behind the gate")
+			}
+			if hinted := pod.Status.NominatedNodeName == "n7"; hinted != (len(c.want) > 1) {
+				t.Errorf("nominatedNodeName is %q", pod.Status.NominatedNodeName)
+			}
+		})
+	}
+}
+
+// A crash between creation and the end of the hint leaves a gated pod; the next process finishes it.
+func TestInterruptedHint(t *testing.T) {
+	t.Parallel()
+	for name, h := range map[string]*hints{
+		"hold still there": extender(t, 200, `{"cluster":"v","node":"n7"}`, 0),
+		"hold gone":        extender(t, 404, `{}`, 0),
+		"hints off now":    nil,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			waiting := lowerPod("1", func(p *corev1.Pod) {
+				p.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: "theirs"}, {Name: keys.HintGate}}
+			})
+			b := newBed(t, []runtime.Object{upperPod("1")}, []runtime.Object{waiting})
+			b.hints = h
+			b.sees(t)
+			if err := b.step(t); err != nil {
+				t.Fatal(err)
+			}
+			calls(b.lower)
+			if err := b.step(t); err != nil {
+				t.Fatal(err)
+			}
+			for _, call := range calls(b.lower) {
+				if call == "patch pods/status" {
+					t.Error("while the cache lags the hint is given a second time")
+				}
+			}
+			b.sees(t)
+			if diff := cmp.Diff([]corev1.PodSchedulingGate{{Name: "theirs"}}, b.podBelow("ns/p", nil).Spec.SchedulingGates); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}

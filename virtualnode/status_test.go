@@ -1,0 +1,95 @@
+package virtualnode
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/tessera-k8s/tessera/internal/keys"
+)
+
+func TestTold(t *testing.T) {
+	t.Parallel()
+	upper := upperPod("1", withCondition(corev1.PodScheduled, corev1.ConditionTrue))
+	lower := lowerPod("1", phase(corev1.PodRunning), withCondition(corev1.PodScheduled, corev1.ConditionTrue), withCondition(corev1.PodReady, corev1.ConditionTrue))
+	lower.Spec.NodeName, lower.Status.PodIP, lower.Status.QOSClass = "n1", "10.0.0.1", corev1.PodQOSGuaranteed
+	got := told(upper, lower)
+	want := corev1.PodStatus{Phase: corev1.PodRunning, QOSClass: corev1.PodQOSBurstable, Conditions: []corev1.PodCondition{
+		{Type: keys.LowerScheduled, Status: corev1.ConditionTrue}, {Type: corev1.PodReady, Status: corev1.ConditionTrue},
+		{Type: corev1.PodScheduled, Status: corev1.ConditionTrue},
+	}}
+	if diff := cmp.Diff(want, got.Status); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff(map[string]string{keys.LowerNode: "n1", keys.LowerIP: "10.0.0.1"}, got.Annotations); diff != "" {
+		t.Error(diff)
+	}
+	if upper.Annotations != nil || upper.Status.Phase != corev1.PodPending {
+		t.Error("the pod of the cache was changed")
+	}
+}
+
+// The order of conditions is the API server's; a difference in it is no news.
+func TestEqualStatusIsNotWritten(t *testing.T) {
+	t.Parallel()
+	upper := upperPod("1", withCondition("b", corev1.ConditionTrue), withCondition("a", corev1.ConditionTrue))
+	wanted := upperPod("1", withCondition("a", corev1.ConditionTrue), withCondition("b", corev1.ConditionTrue))
+	b := newBed(t, []runtime.Object{upper}, nil)
+	if err := b.writeStatus(t.Context(), upper, wanted); err != nil {
+		t.Fatal(err)
+	}
+	if got := calls(b.upper); got != nil {
+		t.Errorf("written: %v", got)
+	}
+}
+
+// What others changed above in the meantime is not turned back by a report.
+func TestReportSendsDifferencesOnly(t *testing.T) {
+	t.Parallel()
+	seen := upperPod("1")
+	current := seen.DeepCopy()
+	current.Labels["team"] = "new"
+	current.Annotations = map[string]string{"note": "new"}
+	withCondition("example.com/gate", corev1.ConditionTrue)(current)
+	b := newBed(t, []runtime.Object{current}, nil)
+	if err := b.report(t.Context(), seen, lowerPod("1", phase(corev1.PodRunning))); err != nil {
+		t.Fatal(err)
+	}
+	got, err := b.upper.CoreV1().Pods("ns").Get(t.Context(), "p", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Labels["team"] != "new" || got.Annotations["note"] != "new" || condition(got, "example.com/gate") == nil || got.Status.Phase != corev1.PodRunning {
+		t.Errorf("labels %v, annotations %v, status %+v", got.Labels, got.Annotations, got.Status)
+	}
+}
+
+func TestFailed(t *testing.T) {
+	t.Parallel()
+	at := metav1.NewTime(time.Unix(5, 0))
+	upper := upperPod("1", phase(corev1.PodRunning), withCondition(corev1.PodReady, corev1.ConditionTrue), withCondition("other", corev1.ConditionTrue))
+	upper.Status.ContainerStatuses = []corev1.ContainerStatus{
+		{Name: "runs", Ready: true, State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: at}}},
+		{Name: "ended", State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 3}}},
+	}
+	got := failed(upper, reasonGone, "words", at).Status
+	want := corev1.PodStatus{
+		Phase: corev1.PodFailed, Reason: reasonGone, Message: "words", QOSClass: corev1.PodQOSBurstable,
+		Conditions: []corev1.PodCondition{
+			{Type: corev1.PodReady, Status: corev1.ConditionFalse, Reason: "PodFailed", LastTransitionTime: at},
+			{Type: "other", Status: corev1.ConditionTrue},
+		},
+		ContainerStatuses: []corev1.ContainerStatus{
+			{Name: "runs", Started: new(bool), State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{
+				ExitCode: 137, Reason: reasonGone, StartedAt: at, FinishedAt: at}}},
+			{Name: "ended", State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 3}}},
+		},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
