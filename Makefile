@@ -27,6 +27,7 @@ test-unit: bin/testrun ## Run the tests without processes, with the race detecto
 	@test -n "$(RACE)" || echo 'SKIP race detector: no cgo or no C compiler (see go env CGO_ENABLED CC); the tests run without it'
 	@# bench/planes is the whole of Kubernetes and has no test: with -race it would be compiled a second time.
 	packages=$$(go list ./...) && bin/testrun -short $(RACE) $$(echo "$$packages" | grep -v '/bench/planes$$')
+	cd tools && ../bin/testrun ./...
 
 test-lab: bin/testrun ## Run the tests on real control planes (child processes on loopback)
 ifeq ($(LAB_PACKAGES),)

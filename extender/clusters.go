@@ -28,15 +28,20 @@ func (e *Extender) runCluster(ctx context.Context, name string, config *rest.Con
 	e.pool.Forget(name)
 }
 
-// brokenCluster notes a kubeconfig that cannot be used.
+// brokenCluster notes a kubeconfig that cannot be used, or with an empty text that it can be again. A cluster that
+// runs on from an earlier file keeps its watch.
 func (e *Extender) brokenCluster(name, text string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if text == "" {
+	state := e.clusters[name]
+	switch {
+	case state == nil && text != "":
+		e.clusters[name] = &clusterState{broken: text}
+	case state != nil && state.watch == nil && text == "":
 		delete(e.clusters, name)
-		return
+	case state != nil:
+		state.broken = text
 	}
-	e.clusters[name] = &clusterState{broken: text}
 }
 
 // publish takes a new snapshot into the pool.

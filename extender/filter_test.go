@@ -138,7 +138,10 @@ func TestFilterRefusesWhatItDoesNotKnow(t *testing.T) {
 		"cluster not heard of": {func(_ *testExtender, w *lower.Watch) {
 			w.SetHealth(lower.Health{Synced: true, Contact: time.Now().Add(-time.Minute)})
 		}, keys.Stale},
-		"kubeconfig broken": {func(e *testExtender, _ *lower.Watch) { e.brokenCluster("a", "no such user") }, keys.NotSynced},
+		"kubeconfig broken": {func(e *testExtender, _ *lower.Watch) {
+			delete(e.clusters, "a")
+			e.brokenCluster("a", "no such user")
+		}, keys.NotSynced},
 		"cluster has left":  {func(e *testExtender, _ *lower.Watch) { delete(e.clusters, "a") }, keys.NotSynced},
 		"cluster is avoided": {func(e *testExtender, _ *lower.Watch) {
 			entry := avoidEntry{Owner: snapshot.OwnerOf(testPod("p", "1")), Cluster: "a"}

@@ -26,11 +26,11 @@ type Config struct {
 	// DryRun shows, logs and counts moves without making them.
 	DryRun bool `json:"dryRun"`
 	// Interval is the time between two plans.
-	Interval metav1.Duration `json:"interval,omitempty"`
+	Interval metav1.Duration `json:"interval"`
 	// StuckAfter is how long a pod may be unschedulable below before it is moved.
-	StuckAfter metav1.Duration `json:"stuckAfter,omitempty"`
+	StuckAfter metav1.Duration `json:"stuckAfter"`
 	// AvoidFor is how long the owner of a moved pod avoids the cluster.
-	AvoidFor metav1.Duration `json:"avoidFor,omitempty"`
+	AvoidFor metav1.Duration `json:"avoidFor"`
 	Limits   `json:",inline"`
 	// LeaderElection lets several replicas run, one of which moves pods; by the lease tessera-rebalance in Namespace.
 	LeaderElection bool   `json:"leaderElection,omitempty"`
@@ -71,7 +71,7 @@ const longestAvoid = 24 * time.Hour
 
 // Validate implements serve.Validator.
 func (c *Config) Validate() error {
-	errs := []error{c.Config.Validate(), c.Limits.validate()}
+	errs := []error{c.Config.Validate(), c.validate()}
 	if c.Extender == "" && !c.DryRun {
 		errs = append(errs, errors.New("extender: no URL given: without it evicted pods would come back, or set dryRun: true"))
 	}

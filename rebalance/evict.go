@@ -44,7 +44,7 @@ func (c *cluster) record(ctx context.Context, now time.Time, move Move) error {
 			Kind: move.Owner.Kind, Namespace: move.Owner.Namespace, Name: move.Owner.Name, UID: move.Owner.UID,
 		},
 		Type: corev1.EventTypeNormal, Reason: EventMoved, Count: 1, FirstTimestamp: at, LastTimestamp: at,
-		Message: fmt.Sprintf("Evicted by policy %s: no node of cluster %s takes the pod, its owner avoids the cluster for a while", move.Policy, move.Cluster),
+		Message: fmt.Sprintf("Evicted by policy %s from cluster %s, which its owner avoids for a while", move.Policy, move.Cluster),
 		Source:  corev1.EventSource{Component: "tessera-rebalance"},
 	}
 	if _, err := c.client.CoreV1().Events(move.Namespace).Create(ctx, event, metav1.CreateOptions{}); err != nil {

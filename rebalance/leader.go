@@ -45,9 +45,11 @@ func elected(client kubernetes.Interface, namespace string, lead func(context.Co
 			return fmt.Errorf("electing a leader: %w", err)
 		}
 		elector.Run(ctx)
-		if ctx.Err() != nil {
+		select {
+		case <-ctx.Done():
 			return nil
+		default:
+			return errors.Join(errDeposed, <-ended)
 		}
-		return errors.Join(errDeposed, <-ended)
 	}
 }

@@ -229,3 +229,13 @@ func TestHelpNamesEveryKey(t *testing.T) {
 		}
 	}
 }
+
+func TestRunNamesABadKubeconfig(t *testing.T) {
+	config := DefaultConfig()
+	for _, file := range []string{filepath.Join(t.TempDir(), "none"), write(t, filepath.Join(t.TempDir(), "broken"), "x: [")} {
+		config.UpperKubeconfig = file
+		if err := Run(t.Context(), config); err == nil || !strings.Contains(err.Error(), file) {
+			t.Errorf("error %v does not name %s", err, file)
+		}
+	}
+}

@@ -107,7 +107,6 @@ func upperClient(path string) (kubernetes.Interface, error) {
 		return nil, fmt.Errorf("reading upperKubeconfig %q: %w", path, err)
 	}
 	config.UserAgent = "tessera-rebalance"
-	config.Timeout = 0 // Watches are long.
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return nil, fmt.Errorf("building upper client: %w", err)

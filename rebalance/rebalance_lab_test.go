@@ -17,6 +17,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -173,8 +174,10 @@ func (w *world) leaving(t *testing.T, pod *corev1.Pod) error {
 	t.Helper()
 	now, err := w.client.CoreV1().Pods(w.namespace).Get(t.Context(), pod.Name, metav1.GetOptions{})
 	switch {
+	case apierrors.IsNotFound(err):
+		return nil
 	case err != nil:
-		return nil // Gone.
+		return err
 	case now.DeletionTimestamp == nil:
 		return fmt.Errorf("%s stays", pod.Name)
 	}

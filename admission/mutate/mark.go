@@ -64,7 +64,7 @@ func check(pod *corev1.Pod) error {
 	}
 	// A marked pod comes back when another webhook has changed it. A user who forges the whole mark gets what a
 	// node selector would have given as well.
-	if translate.Sealed(pod) && !(marked(pod) && covered(pod.Spec.Tolerations)) {
+	if whole := marked(pod) && covered(pod.Spec.Tolerations); translate.Sealed(pod) && !whole {
 		return fmt.Errorf("annotation %s: Tessera writes it, users may not: remove it and use nodeSelector or affinity", keys.Sealed)
 	}
 	for _, gate := range pod.Spec.SchedulingGates {

@@ -80,7 +80,7 @@ Policies:
   every-node       every node is looked at, and the answer is not remembered
   tessera-no-hint  and room is held, but the lower scheduler does not know where
   tessera          and the lower scheduler is told where
-  oracle           one flat cluster, best fit, no delay: what could be had
+  oracle           one flat cluster with the same score and no delay: what the seams between clusters cost
 
 It fails if the policy tessera left a pod stuck below, or refused one that had room.`,
 		Args: cobra.NoArgs,

@@ -118,7 +118,8 @@ func (c *cluster) apply(ctx context.Context, objects []*unstructured.Unstructure
 		if err != nil {
 			return fmt.Errorf("finding the resource of %s: %w", kind.Kind, err)
 		}
-		_, err = client.Resource(mapping.Resource).Namespace(object.GetNamespace()).Apply(ctx, object.GetName(), object, metav1.ApplyOptions{FieldManager: "lab", Force: true})
+		resource := client.Resource(mapping.Resource).Namespace(object.GetNamespace())
+		_, err = resource.Apply(ctx, object.GetName(), object, metav1.ApplyOptions{FieldManager: "lab", Force: true})
 		if err != nil {
 			return fmt.Errorf("applying %s %s: %w", kind.Kind, object.GetName(), err)
 		}

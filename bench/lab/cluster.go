@@ -21,7 +21,6 @@ type cluster struct {
 	lab    *Lab
 	name   string
 	index  int // 0 is the upper cluster, k is lower-k
-	state  string
 	ca     *authority
 	port   int
 	rest   *rest.Config
@@ -148,7 +147,7 @@ func poll(ctx context.Context, what string, check func(context.Context) error) e
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("waiting for %s: %w (last: %v)", what, context.Cause(ctx), last)
+			return fmt.Errorf("waiting for %s: %w (last: %w)", what, context.Cause(ctx), last)
 		case <-tick.C:
 		}
 	}
@@ -161,7 +160,8 @@ func (c *cluster) writeKeys() error {
 		return err
 	}
 	c.ca = ca
-	pair, err := ca.server("kube-apiserver", "kubernetes", "kubernetes.default", "kubernetes.default.svc", fmt.Sprintf("10.%d.0.1", 96+c.index))
+	pair, err := ca.server("kube-apiserver", "kubernetes", "kubernetes.default", "kubernetes.default.svc",
+		fmt.Sprintf("10.%d.0.1", 96+c.index))
 	if err != nil {
 		return err
 	}

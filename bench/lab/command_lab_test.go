@@ -150,7 +150,7 @@ func TestUpDetached(t *testing.T) {
 	}
 	Eventually(t, patience, func() error {
 		if r, err = newReport(dir); err != nil || r.State != stateEnded {
-			return fmt.Errorf("a process was killed but the lab is %s, %v", r.State, err)
+			return fmt.Errorf("a process was killed but the lab is %+v, %w", r, err)
 		}
 		return nil
 	})

@@ -10,7 +10,7 @@ import (
 
 // diskFullHint says what to do when the disk is full.
 func diskFullHint(dir string) string {
-	return fmt.Sprintf("the disk under %s is full: free some room (a lab needs about 300 MiB a cluster) or choose another folder with --dir", dir)
+	return fmt.Sprintf("the disk under %s is full: free some room or choose another folder with --dir", dir)
 }
 
 // diskError adds that hint to an error that a full disk caused.

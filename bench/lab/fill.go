@@ -166,7 +166,8 @@ func (c *cluster) fill(ctx context.Context) error {
 		return fmt.Errorf("creating the namespace of the fillers: %w", err)
 	}
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "default"}}
-	if _, err := c.client.CoreV1().ServiceAccounts(FillNamespace).Create(ctx, account, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
+	_, err := c.client.CoreV1().ServiceAccounts(FillNamespace).Create(ctx, account, metav1.CreateOptions{})
+	if err != nil && !apierrors.IsAlreadyExists(err) {
 		return fmt.Errorf("creating the account of the fillers: %w", err)
 	}
 	group, ctx := errgroup.WithContext(ctx)
@@ -199,7 +200,8 @@ func (c *cluster) fillers() []*corev1.Pod {
 			Spec: corev1.PodSpec{
 				NodeName: c.nodeName(i + 1),
 				Containers: []corev1.Container{{
-					Name: "fill", Image: "registry.k8s.io/pause:3.10.1", Resources: corev1.ResourceRequirements{Requests: requests, Limits: extended(requests)},
+					Name: "fill", Image: "registry.k8s.io/pause:3.10.1",
+					Resources: corev1.ResourceRequirements{Requests: requests, Limits: extended(requests)},
 				}},
 				TerminationGracePeriodSeconds: new(int64),
 				AutomountServiceAccountToken:  new(bool),

@@ -9,8 +9,10 @@ import (
 // controllers are those of kube-controller-manager that pods, workloads and nodes need. Left out are the ones that would have
 // no work here: certificates, bootstrap tokens, node addresses, attach-detach, storage migration.
 var controllers = []string{
-	"serviceaccount-controller", "serviceaccount-token-controller", "root-ca-certificate-publisher-controller", "clusterrole-aggregation-controller",
-	"namespace-controller", "garbage-collector-controller", "pod-garbage-collector-controller", "resourcequota-controller", "ttl-after-finished-controller",
+	"serviceaccount-controller", "serviceaccount-token-controller", "root-ca-certificate-publisher-controller",
+	"clusterrole-aggregation-controller",
+	"namespace-controller", "garbage-collector-controller", "pod-garbage-collector-controller",
+	"resourcequota-controller", "ttl-after-finished-controller",
 	"deployment-controller", "replicaset-controller", "replicationcontroller-controller", "statefulset-controller", "daemonset-controller",
 	"job-controller", "cronjob-controller", "horizontal-pod-autoscaler-controller", "disruption-controller",
 	"endpoints-controller", "endpointslice-controller", "endpointslice-mirroring-controller",
@@ -52,7 +54,8 @@ func (c *cluster) apiServerArgs() []string {
 func (c *cluster) controllerManagerArgs() []string {
 	args := []string{
 		"kube-controller-manager", "--kubeconfig=" + c.adminKubeconfig(), "--leader-elect=false", "--secure-port=0", "--profiling=false",
-		"--controllers=" + strings.Join(controllers, ","), "--root-ca-file=" + c.pki("ca.crt"), "--service-account-private-key-file=" + c.pki("sa.key"),
+		"--controllers=" + strings.Join(controllers, ","), "--root-ca-file=" + c.pki("ca.crt"),
+		"--service-account-private-key-file=" + c.pki("sa.key"),
 		"--use-service-account-credentials=false", "--kube-api-qps=500", "--kube-api-burst=1000",
 	}
 	if c.lab.options.ShortTimers {
@@ -61,17 +64,20 @@ func (c *cluster) controllerManagerArgs() []string {
 	return args
 }
 
-// schedulerArgs are those of a lower scheduler, which has its default profile; the upper one gets a --config besides, and then ignores the rest.
+// schedulerArgs are those of a lower scheduler, which has its default profile; the upper one is told everything by its --config.
 func (c *cluster) schedulerArgs() []string {
 	args := []string{"kube-scheduler", "--secure-port=0"}
 	if c.index == 0 {
 		return args
 	}
-	return append(args, "--kubeconfig="+c.pki("scheduler.kubeconfig"), "--leader-elect=false", "--profiling=false", "--kube-api-qps=500", "--kube-api-burst=1000")
+	return append(args, "--kubeconfig="+c.pki("scheduler.kubeconfig"), "--leader-elect=false", "--profiling=false",
+		"--kube-api-qps=500", "--kube-api-burst=1000")
 }
 
 func (c *cluster) kwokArgs() []string {
-	args := []string{"kwok", "--v=WARN", "--kubeconfig=" + c.adminKubeconfig(), "--config=" + filepath.Join(c.lab.dir, "stages.yaml"), "--cidr=" + c.podCIDR()}
+	args := []string{
+		"kwok", "--v=WARN", "--kubeconfig=" + c.adminKubeconfig(), "--config=" + filepath.Join(c.lab.dir, "stages.yaml"), "--cidr=" + c.podCIDR(),
+	}
 	if c.index == 0 {
 		return append(args, "--manage-all-nodes=false", "--manage-nodes-with-label-selector="+labelNode) // never touch virtual nodes
 	}

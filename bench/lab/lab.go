@@ -98,7 +98,8 @@ func (l *Lab) claimDir() error {
 	held, err := lock(filepath.Join(l.dir, lockFile))
 	locked := (*lockedError)(nil)
 	if errors.As(err, &locked) {
-		return fmt.Errorf("starting a lab in %s: a lab with pid %d runs there already; end it with: go run ./bench lab down --dir %s", l.dir, locked.pid, l.dir)
+		return fmt.Errorf("starting a lab in %s: a lab with pid %d runs there already; end it with: go run ./bench lab down --dir %s",
+			l.dir, locked.pid, l.dir)
 	}
 	if err != nil {
 		return fmt.Errorf("starting a lab in %s: %w", l.dir, diskError(l.dir, err))

@@ -52,7 +52,7 @@ func (c *cluster) node(i int, resources corev1.ResourceList) *corev1.Node {
 				{Type: corev1.NodeHostName, Address: name},
 			},
 			NodeInfo: corev1.NodeSystemInfo{
-				OperatingSystem: "linux", Architecture: runtime.GOARCH, KubeletVersion: KubernetesVersion, KubeProxyVersion: KubernetesVersion,
+				OperatingSystem: "linux", Architecture: runtime.GOARCH, KubeletVersion: KubernetesVersion,
 				ContainerRuntimeVersion: "kwok://0.8.0", OSImage: "lab", KernelVersion: "lab", MachineID: name, SystemUUID: name, BootID: name,
 			},
 		},
@@ -62,7 +62,9 @@ func (c *cluster) node(i int, resources corev1.ResourceList) *corev1.Node {
 func readyConditions() []corev1.NodeCondition {
 	now := metav1.Now()
 	condition := func(kind corev1.NodeConditionType, status corev1.ConditionStatus, reason string) corev1.NodeCondition {
-		return corev1.NodeCondition{Type: kind, Status: status, Reason: reason, Message: "set by the lab", LastHeartbeatTime: now, LastTransitionTime: now}
+		return corev1.NodeCondition{
+			Type: kind, Status: status, Reason: reason, Message: "set by the lab", LastHeartbeatTime: now, LastTransitionTime: now,
+		}
 	}
 	return []corev1.NodeCondition{
 		condition(corev1.NodeReady, corev1.ConditionTrue, "KubeletReady"),

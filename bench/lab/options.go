@@ -92,7 +92,7 @@ func ParseShape(text string) (Shape, error) {
 				return Shape{}, fmt.Errorf("reading node shape %q: %q needs a quantity such as 16 or 64Gi", text, token)
 			}
 			if !knownResource(key) {
-				return Shape{}, fmt.Errorf("reading node shape %q: %q is not a node resource (cpu, memory, pods, ephemeral-storage, hugepages-SIZE or DOMAIN/NAME)", text, token)
+				return Shape{}, fmt.Errorf("reading node shape %q: %q is not a node resource (%s)", text, token, resourceNames)
 			}
 			shape.Resources[corev1.ResourceName(key)] = q
 		}
@@ -100,6 +100,9 @@ func ParseShape(text string) (Shape, error) {
 	return shape, nil
 }
 
+const resourceNames = "cpu, memory, pods, ephemeral-storage, hugepages-SIZE or DOMAIN/NAME"
+
+// knownResource tells whether name is one of those.
 func knownResource(name string) bool {
 	switch corev1.ResourceName(name) {
 	case corev1.ResourceCPU, corev1.ResourceMemory, corev1.ResourcePods, corev1.ResourceEphemeralStorage:
@@ -168,7 +171,8 @@ func (o *Options) nodeShapes(k int) ([]corev1.ResourceList, error) {
 		return nil, fmt.Errorf("checking node shapes: their counts add up to %d for lower-%d, which has %d nodes", len(out), k, o.Nodes)
 	}
 	if len(rest) == 0 && len(out) < o.Nodes && len(out) > 0 {
-		return nil, fmt.Errorf("checking node shapes: their counts add up to %d for lower-%d, which has %d nodes; give one shape without count", len(out), k, o.Nodes)
+		return nil, fmt.Errorf("checking node shapes: their counts add up to %d for lower-%d, which has %d nodes; give one shape without count",
+			len(out), k, o.Nodes)
 	}
 	if len(rest) == 0 {
 		rest = []corev1.ResourceList{defaultResources()}

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -207,6 +208,7 @@ func TestLockNamesItsHolder(t *testing.T) {
 }
 
 func errorAs(_ *fileLock, err error) (*lockedError, bool) {
-	locked, ok := err.(*lockedError)
+	locked := (*lockedError)(nil)
+	ok := errors.As(err, &locked)
 	return locked, ok
 }

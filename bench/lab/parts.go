@@ -151,7 +151,9 @@ func (l *Lab) partConfig(part string) map[string]any {
 	clusters := filepath.Join(l.dir, "clusters")
 	switch part {
 	case PartExtender:
-		maps.Copy(config, map[string]any{"upperKubeconfig": file(".kubeconfig"), "clusters": clusters, "clientCAFile": l.partsCAFile(), "namespace": installNamespace})
+		maps.Copy(config, map[string]any{
+			"upperKubeconfig": file(".kubeconfig"), "clusters": clusters, "clientCAFile": l.partsCAFile(), "namespace": installNamespace,
+		})
 	case PartVirtualNode:
 		maps.Copy(config, map[string]any{"upperKubeconfig": file(".kubeconfig"), "clusters": clusters})
 	case PartRebalance:
@@ -205,7 +207,9 @@ func encodeBase64(data []byte) string { return base64.StdEncoding.EncodeToString
 // webhookCalled creates a pod as a dry run to see whether admission is asked.
 func (c *cluster) webhookCalled(ctx context.Context) error {
 	pod := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{GenerateName: "lab-probe-", Namespace: metav1.NamespaceDefault, Labels: map[string]string{keys.Enabled: "true"}},
+		ObjectMeta: metav1.ObjectMeta{
+			GenerateName: "lab-probe-", Namespace: metav1.NamespaceDefault, Labels: map[string]string{keys.Enabled: "true"},
+		},
 		Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "pause", Resources: corev1.ResourceRequirements{
 			Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1m")},
 		}}}},

@@ -70,11 +70,14 @@ func TestLatePart(t *testing.T) {
 	}
 }
 
-// TestShortTimers lets a node fall silent: with short timers its pods are evicted within seconds.
+// TestShortTimers lets a node fall silent: with short timers its pods are evicted within seconds. (If all nodes are silent,
+// kube-controller-manager blames the network and evicts nothing.)
 func TestShortTimers(t *testing.T) {
-	l := ownLab(t, Options{Lower: 1, Nodes: 1, ShortTimers: true})
+	l := ownLab(t, Options{Lower: 1, Nodes: 3, ShortTimers: true})
 	client, ns := namespace(t, l, 1)
-	if _, err := client.CoreV1().Pods(ns).Create(t.Context(), &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "p"}, Spec: podSpec("1")}, metav1.CreateOptions{}); err != nil {
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "p"}, Spec: podSpec("1")}
+	pod.Spec.NodeName = l.NodeName(1, 1)
+	if _, err := client.CoreV1().Pods(ns).Create(t.Context(), pod, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	Eventually(t, patience, phaseIs(client, ns, "p", corev1.PodRunning))

@@ -157,13 +157,13 @@ func (p *Process) waitReady(ctx context.Context) error {
 	}
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
-	var last error
+	last := errors.New("not asked yet")
 	for {
 		select {
 		case <-p.Done():
 			return p.endedError()
 		case <-ctx.Done():
-			return fmt.Errorf("waiting for %s: %w (last answer: %v)%s", p.name, context.Cause(ctx), last, p.tail())
+			return fmt.Errorf("waiting for %s: %w (last answer: %w)%s", p.name, context.Cause(ctx), last, p.tail())
 		case <-tick.C:
 			if last = p.command.ready(ctx); last == nil {
 				return nil

@@ -128,10 +128,10 @@ func newReport(dir string) (*report, error) {
 func compareClusters(a, b string) int {
 	rank := func(name string) int {
 		k := 0
-		switch {
-		case name == upperName:
+		switch name {
+		case upperName:
 			return -1
-		case name == "parts":
+		case "parts":
 			return 1 << 20
 		}
 		_, _ = fmt.Sscanf(name, "lower-%d", &k)

@@ -53,7 +53,8 @@ func newUpCommand(dir *string) *cobra.Command {
 	flags.IntVar(&options.Lower, "lower", 3, "number of lower clusters")
 	flags.IntVar(&options.Nodes, "nodes", 20, "number of nodes in each lower cluster")
 	flags.IntVar(&options.UpperNodes, "upper-nodes", 1, "number of real nodes in the upper cluster")
-	flags.StringArrayVar(&shapes, "node-shape", nil, "shape of the nodes, such as cpu=16,memory=64Gi,nvidia.com/gpu=0; repeatable; count=K for K nodes a cluster, cluster=K for lower-K alone")
+	flags.StringArrayVar(&shapes, "node-shape", nil, "shape of the nodes, such as cpu=16,memory=64Gi,nvidia.com/gpu=0; "+
+		"repeatable; count=K for K nodes a cluster, cluster=K for lower-K alone")
 	flags.StringVar(&options.Fill, "fill", FillEmpty, "empty, fragmented, or a file with a list of holes")
 	flags.Int64Var(&options.Seed, "seed", 1, "seed of --fill fragmented")
 	flags.StringSliceVar(&parts, "parts", Parts, "parts of Tessera to run; none for a lab without")

@@ -3,7 +3,9 @@ package lower
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -26,8 +28,10 @@ type Folder struct {
 	// Start runs a cluster until its context ends: when its file goes away or changes, or Run ends. A file that
 	// changed starts its cluster anew after the old one has returned.
 	Start func(ctx context.Context, name string, config *rest.Config)
-	// Broken is told of a file that cannot be used; "" in text means it can be again. May be nil.
+	// Broken is told of a file that cannot be used; "" in text means that it can be again, or has gone. May be nil.
 	Broken func(name, text string)
+
+	faults map[string]string // what Broken was last told of each name
 }
 
 // running is a cluster that has been started.
@@ -51,8 +55,7 @@ func (f *Folder) Run(ctx context.Context) error {
 	clusters := map[string]*running{}
 	defer func() {
 		for _, cluster := range clusters {
-			cluster.stop()
-			<-cluster.done
+			cluster.end()
 		}
 	}()
 	// A mounted Secret changes by a swap of links, which some file systems do not tell of: hence the ticker.
@@ -71,61 +74,79 @@ func (f *Folder) Run(ctx context.Context) error {
 	}
 }
 
-// scan brings the running clusters in line with the files.
+// scan brings the running clusters in line with the files. A file that changed into one that cannot be used leaves
+// its cluster running as it was.
 func (f *Folder) scan(ctx context.Context, clusters map[string]*running) {
 	files, err := f.read()
 	if err != nil {
 		f.Log.Error("Reading clusters folder failed, clusters stay as they are", "folder", f.Dir, "err", err)
 		return
 	}
+	for name := range f.faults {
+		if _, ok := files[name]; !ok {
+			f.mended(name)
+		}
+	}
 	for name, cluster := range clusters {
-		if data, ok := files[name]; !ok || sha256.Sum256(data) != cluster.sum {
-			f.Log.Info("Lower cluster leaves", "cluster", name, "changed", ok)
-			cluster.stop()
-			<-cluster.done
+		if _, ok := files[name]; !ok {
+			f.Log.Info("Lower cluster leaves", "cluster", name)
+			cluster.end()
 			delete(clusters, name)
 		}
 	}
-	for name, data := range files {
-		if clusters[name] == nil {
-			if cluster := f.start(ctx, name, data); cluster != nil {
-				clusters[name] = cluster
-			}
+	for name, file := range files {
+		cluster := clusters[name]
+		if file.err == nil && cluster != nil && cluster.sum == sha256.Sum256(file.data) {
+			f.mended(name)
+			continue
 		}
+		config, err := file.config(name)
+		if err != nil {
+			f.broken(name, err)
+			continue
+		}
+		if cluster != nil {
+			f.Log.Info("Kubeconfig changed, the cluster starts anew", "cluster", name)
+			cluster.end()
+		}
+		f.mended(name)
+		clusters[name] = f.start(ctx, name, file.data, config)
 	}
 }
 
-func (f *Folder) read() (map[string][]byte, error) {
+// file is what was read of a cluster's file.
+type file struct {
+	data []byte
+	err  error
+}
+
+func (f file) config(name string) (*rest.Config, error) {
+	if f.err != nil {
+		return nil, f.err
+	}
+	return Config(name, f.data)
+}
+
+func (f *Folder) read() (map[string]file, error) {
 	entries, err := os.ReadDir(f.Dir)
 	if err != nil {
 		return nil, err
 	}
-	files := map[string][]byte{}
+	files := map[string]file{}
 	for _, entry := range entries {
 		name, ok := strings.CutSuffix(entry.Name(), Suffix)
 		if !ok || strings.HasPrefix(name, ".") {
 			continue
 		}
 		data, err := os.ReadFile(filepath.Join(f.Dir, entry.Name()))
-		if err != nil {
-			f.broken(name, err)
-			continue
+		if !errors.Is(err, fs.ErrNotExist) {
+			files[name] = file{data: data, err: err}
 		}
-		files[name] = data
 	}
 	return files, nil
 }
 
-// start starts the cluster of a file. A file that cannot be used is tried again at each scan.
-func (f *Folder) start(ctx context.Context, name string, data []byte) *running {
-	config, err := Config(name, data)
-	if err != nil {
-		f.broken(name, err)
-		return nil
-	}
-	if f.Broken != nil {
-		f.Broken(name, "")
-	}
+func (f *Folder) start(ctx context.Context, name string, data []byte, config *rest.Config) *running {
 	f.Log.Info("Lower cluster joins", "cluster", name, "server", config.Host)
 	ctx, stop := context.WithCancel(ctx)
 	cluster := &running{sum: sha256.Sum256(data), stop: stop, done: make(chan struct{})}
@@ -136,10 +157,34 @@ func (f *Folder) start(ctx context.Context, name string, data []byte) *running {
 	return cluster
 }
 
+// end stops a cluster and waits for it.
+func (r *running) end() {
+	r.stop()
+	<-r.done
+}
+
+// broken tells of a fault, once as long as it stays the same.
 func (f *Folder) broken(name string, err error) {
+	if f.faults[name] == err.Error() {
+		return
+	}
+	if f.faults == nil {
+		f.faults = map[string]string{}
+	}
+	f.faults[name] = err.Error()
 	f.Log.Error("Kubeconfig cannot be used, the cluster is left out until the file is mended", "cluster", name, "err", err)
 	if f.Broken != nil {
 		f.Broken(name, err.Error())
+	}
+}
+
+func (f *Folder) mended(name string) {
+	if _, ok := f.faults[name]; !ok {
+		return
+	}
+	delete(f.faults, name)
+	if f.Broken != nil {
+		f.Broken(name, "")
 	}
 }
 

@@ -126,14 +126,14 @@ func (r *report) testDone(e event, key string) {
 }
 
 // figures picks from the output of a test that passed its result and what it has logged with t.Log, where tests print
-// times and counts. What other code wrote to standard output is not indented, and is dropped.
+// times, counts and why a part was skipped. What other code wrote to standard output is not indented, and is dropped.
 func figures(lines []string, test string) []string {
 	var result, logged []string
 	for _, line := range lines {
 		switch text := strings.TrimLeft(line, " "); {
 		case strings.HasPrefix(line, "--- PASS: "+test+" "):
 			result = append(result, line)
-		case strings.HasPrefix(line, "    ") && !strings.HasPrefix(text, "--- "):
+		case strings.HasPrefix(text, "--- SKIP: "), strings.HasPrefix(line, "    ") && !strings.HasPrefix(text, "--- "):
 			logged = append(logged, line)
 		}
 	}

@@ -1,0 +1,114 @@
+package lower
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"k8s.io/client-go/rest"
+)
+
+const good = `{apiVersion: v1, kind: Config, current-context: x, contexts: [{name: x, context: {cluster: x, user: x}}],
+clusters: [{name: x, cluster: {server: "https://127.0.0.1:%d"}}], users: [{name: x, user: {token: very-secret}}]}`
+
+// story runs a Folder and collects what it does as lines.
+type story struct {
+	t      *testing.T
+	dir    string
+	events chan string
+}
+
+func newStory(t *testing.T) *story {
+	s := &story{t: t, dir: t.TempDir(), events: make(chan string, 100)}
+	folder := &Folder{
+		Dir: s.dir, Log: slog.New(slog.DiscardHandler),
+		Start: func(ctx context.Context, name string, config *rest.Config) {
+			s.events <- "start " + name + " " + config.Host
+			<-ctx.Done()
+			s.events <- "end " + name
+		},
+		Broken: func(name, text string) {
+			if strings.Contains(text, "very-secret") {
+				t.Errorf("the fault shows a credential: %s", text)
+			}
+			s.events <- fmt.Sprintf("broken %s %t", name, text != "")
+		},
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- folder.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+// write replaces a file at one stroke, as a mounted Secret does.
+func (s *story) write(name, text string) {
+	s.t.Helper()
+	temporary := filepath.Join(s.dir, "."+name)
+	if err := os.WriteFile(temporary, []byte(text), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+	if err := os.Rename(temporary, filepath.Join(s.dir, name)); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *story) remove(name string) {
+	s.t.Helper()
+	if err := os.Remove(filepath.Join(s.dir, name)); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *story) expect(want ...string) {
+	s.t.Helper()
+	for _, event := range want {
+		select {
+		case got := <-s.events:
+			if got != event {
+				s.t.Fatalf("got %q, want %q", got, event)
+			}
+		case <-time.After(20 * time.Second):
+			s.t.Fatalf("nothing happened, want %q", event)
+		}
+	}
+}
+
+func TestFolder(t *testing.T) {
+	s := newStory(t)
+	s.write("a.kubeconfig", fmt.Sprintf(good, 1))
+	s.expect("start a https://127.0.0.1:1")
+	s.write("notes.txt", "not a cluster")
+	s.write("b.kubeconfig", "no: [kubeconfig very-secret")
+	s.expect("broken b true")
+	s.write("b.kubeconfig", fmt.Sprintf(good, 2))
+	s.expect("broken b false", "start b https://127.0.0.1:2")
+	// A file that breaks leaves its cluster running; mended with another server, the cluster starts anew.
+	s.write("b.kubeconfig", "")
+	s.expect("broken b true")
+	s.write("b.kubeconfig", fmt.Sprintf(good, 3))
+	s.expect("end b", "broken b false", "start b https://127.0.0.1:3")
+	s.remove("b.kubeconfig")
+	s.expect("end b")
+	s.write("Not_A_Name.kubeconfig", fmt.Sprintf(good, 4))
+	s.expect("broken Not_A_Name true")
+	s.remove("Not_A_Name.kubeconfig")
+	s.expect("broken Not_A_Name false")
+}
+
+func TestFolderThatIsMissing(t *testing.T) {
+	folder := &Folder{Dir: "/no/such/folder", Log: slog.New(slog.DiscardHandler)}
+	if err := folder.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "/no/such/folder") {
+		t.Errorf("error %v does not name the folder", err)
+	}
+}
