@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -199,21 +200,7 @@ func TestWorkloads(t *testing.T) {
 	if _, err := client.PolicyV1().PodDisruptionBudgets(ns).Create(ctx, budget, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	Eventually(t, patience, func() error {
-		d, err := client.AppsV1().Deployments(ns).Get(ctx, "web", metav1.GetOptions{})
-		if err != nil || d.Status.AvailableReplicas != 3 {
-			return fmt.Errorf("deployment: %d available, %v", d.Status.AvailableReplicas, err)
-		}
-		slices, err := client.DiscoveryV1().EndpointSlices(ns).List(ctx, metav1.ListOptions{LabelSelector: "kubernetes.io/service-name=web"})
-		if err != nil || len(slices.Items) != 1 || len(slices.Items[0].Endpoints) != 3 {
-			return fmt.Errorf("endpoint slices: %d, %v", len(slices.Items), err)
-		}
-		p, err := client.PolicyV1().PodDisruptionBudgets(ns).Get(ctx, "web", metav1.GetOptions{})
-		if err != nil || p.Status.CurrentHealthy != 3 {
-			return fmt.Errorf("budget: %+v, %v", p.Status, err)
-		}
-		return nil
-	})
+	Eventually(t, patience, webWorks(client, ns))
 	pods, err := client.CoreV1().Pods(ns).List(ctx, metav1.ListOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -225,22 +212,69 @@ func TestWorkloads(t *testing.T) {
 	if err := client.AppsV1().Deployments(ns).Delete(ctx, "web", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	Eventually(t, patience, func() error {
-		pods, err := client.CoreV1().Pods(ns).List(ctx, metav1.ListOptions{})
-		if err != nil || len(pods.Items) > 0 {
-			return fmt.Errorf("%d pods are left of the deleted deployment, %v", len(pods.Items), err)
-		}
-		return nil
-	})
+	Eventually(t, patience, noPods(client, ns, ""))
 	if err := client.CoreV1().Namespaces().Delete(ctx, ns, metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	Eventually(t, patience, func() error {
-		if _, err := client.CoreV1().Namespaces().Get(ctx, ns, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
-			return fmt.Errorf("the namespace is still there: %v", err)
+	Eventually(t, patience, gone(func() error {
+		_, err := client.CoreV1().Namespaces().Get(ctx, ns, metav1.GetOptions{})
+		return err
+	}))
+}
+
+// webWorks tells what is missing until the deployment, its service and its budget of TestWorkloads work.
+func webWorks(client kubernetes.Interface, ns string) func() error {
+	ctx := context.Background()
+	return func() error {
+		d, err := client.AppsV1().Deployments(ns).Get(ctx, "web", metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		slices, err := client.DiscoveryV1().EndpointSlices(ns).List(ctx, metav1.ListOptions{LabelSelector: "kubernetes.io/service-name=web"})
+		if err != nil {
+			return err
+		}
+		endpoints := 0
+		for _, s := range slices.Items {
+			endpoints += len(s.Endpoints)
+		}
+		p, err := client.PolicyV1().PodDisruptionBudgets(ns).Get(ctx, "web", metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		if d.Status.AvailableReplicas != 3 || endpoints != 3 || p.Status.CurrentHealthy != 3 {
+			return fmt.Errorf("%d of 3 pods are available, %d endpoints, budget %+v", d.Status.AvailableReplicas, endpoints, p.Status)
 		}
 		return nil
-	})
+	}
+}
+
+// noPods tells as an error how many pods there still are.
+func noPods(client kubernetes.Interface, ns, selector string) func() error {
+	return func() error {
+		pods, err := client.CoreV1().Pods(ns).List(context.Background(), metav1.ListOptions{LabelSelector: selector})
+		if err != nil {
+			return err
+		}
+		if len(pods.Items) > 0 {
+			return fmt.Errorf("%d pods are left, among them %s", len(pods.Items), pods.Items[0].Name)
+		}
+		return nil
+	}
+}
+
+// gone succeeds when get answers NotFound.
+func gone(get func() error) func() error {
+	return func() error {
+		err := get()
+		if err == nil {
+			return errors.New("it is still there")
+		}
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		return err
+	}
 }
 
 // TestPodLives is what KWOK plays: see stages.yaml.
@@ -346,13 +380,7 @@ func TestJobs(t *testing.T) {
 	if err := client.BatchV1().Jobs(ns).Delete(t.Context(), "good", metav1.DeleteOptions{PropagationPolicy: &background}); err != nil {
 		t.Fatal(err)
 	}
-	Eventually(t, patience, func() error {
-		pods, err := client.CoreV1().Pods(ns).List(t.Context(), metav1.ListOptions{LabelSelector: "job-name=good"})
-		if err != nil || len(pods.Items) > 0 {
-			return fmt.Errorf("%d pods of the deleted job are left, %v", len(pods.Items), err)
-		}
-		return nil
-	})
+	Eventually(t, patience, noPods(client, ns, "job-name=good"))
 }
 
 // TestDeletion checks that a deleted pod goes quickly, or after its grace period if it asks for that.
@@ -372,12 +400,10 @@ func TestDeletion(t *testing.T) {
 		if err := client.CoreV1().Pods(ns).Delete(t.Context(), name, metav1.DeleteOptions{}); err != nil {
 			t.Fatal(err)
 		}
-		Eventually(t, patience, func() error {
-			if _, err := client.CoreV1().Pods(ns).Get(t.Context(), name, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
-				return fmt.Errorf("pod %s is still there: %v", name, err)
-			}
-			return nil
-		})
+		Eventually(t, patience, gone(func() error {
+			_, err := client.CoreV1().Pods(ns).Get(t.Context(), name, metav1.GetOptions{})
+			return err
+		}))
 		took := time.Since(begin)
 		t.Logf("%s: gone after %s", name, took.Round(time.Millisecond))
 		if took < least {

@@ -85,11 +85,5 @@ func TestShortTimers(t *testing.T) {
 	if _, err := client.CoreV1().Nodes().Patch(t.Context(), l.NodeName(1, 1), types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	Eventually(t, 2*patience, func() error {
-		pods, err := client.CoreV1().Pods(ns).List(t.Context(), metav1.ListOptions{})
-		if err != nil || len(pods.Items) > 0 {
-			return fmt.Errorf("%d pods are left on the silent node, %v", len(pods.Items), err)
-		}
-		return nil
-	})
+	Eventually(t, 2*patience, noPods(client, ns, ""))
 }

@@ -1,0 +1,265 @@
+package virtualnode_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/tessera-k8s/tessera/bench/lab"
+	"github.com/tessera-k8s/tessera/internal/keys"
+)
+
+// own starts a lab for tests that break things.
+func own(t *testing.T, options lab.Options) *lab.Lab {
+	t.Helper()
+	lab.Need(t)
+	options.Parts, options.Log = []string{lab.PartVirtualNode}, os.Stderr
+	l, err := lab.Start(t.Context(), options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(l.Stop)
+	return l
+}
+
+// census records which pods ever existed below, by the name of their upper pod.
+type census struct {
+	mu   sync.Mutex
+	seen map[string]map[types.UID]bool
+}
+
+// take watches the lower pods of a namespace until the context ends.
+func (c *census) take(ctx context.Context, t *testing.T, w *world, k int) {
+	t.Helper()
+	watcher, err := w.lower(k).CoreV1().Pods(w.ns).Watch(ctx, metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		for event := range watcher.ResultChan() {
+			if pod, ok := event.Object.(*corev1.Pod); ok {
+				c.mu.Lock()
+				if c.seen[pod.Name] == nil {
+					c.seen[pod.Name] = map[types.UID]bool{}
+				}
+				c.seen[pod.Name][pod.UID] = true
+				c.mu.Unlock()
+			}
+		}
+	}()
+}
+
+// kill -9 during 50 creations neither loses nor doubles a pod, nor does it make the node NotReady.
+func TestKillDuringCreations(t *testing.T) {
+	l := own(t, lab.Options{Lower: 1, Nodes: 4, UpperNodes: 1})
+	w := newWorld(t, l)
+	counted := &census{seen: map[string]map[types.UID]bool{}}
+	counted.take(t.Context(), t, w, 1)
+	part := l.Process(lab.PartVirtualNode)
+	for i := range 50 {
+		w.create(w.pod(fmt.Sprint("p-", i), 1))
+		if i%20 == 10 {
+			part.Kill()
+			go func() { _ = part.Restart(context.WithoutCancel(t.Context())) }() // The pods below tell whether it runs.
+		}
+	}
+	begin := time.Now()
+	lab.Eventually(t, 2*patience, func() error {
+		pods, err := w.upper.CoreV1().Pods(w.ns).List(t.Context(), metav1.ListOptions{})
+		if err != nil {
+			return err
+		}
+		count := 0
+		for i := range pods.Items {
+			if running(&pods.Items[i]) {
+				count++
+			}
+		}
+		if count != 50 || len(pods.Items) != 50 {
+			return fmt.Errorf("%d of %d pods are running, want 50", count, len(pods.Items))
+		}
+		return nil
+	})
+	t.Logf("50 pods were running %s after the last was created", time.Since(begin).Round(10*time.Millisecond))
+	counted.mu.Lock()
+	defer counted.mu.Unlock()
+	if len(counted.seen) != 50 {
+		t.Errorf("%d names were seen below, want 50", len(counted.seen))
+	}
+	for name, uids := range counted.seen {
+		if len(uids) != 1 {
+			t.Errorf("%s existed %d times below", name, len(uids))
+		}
+	}
+}
+
+// What happened above while nobody looked is made up for at the next start.
+func TestRestartMakesUpForWhatItMissed(t *testing.T) {
+	l := own(t, lab.Options{Lower: 1, Nodes: 2, UpperNodes: 1})
+	w := newWorld(t, l)
+	for _, name := range []string{"stays", "deleted", "forced"} {
+		w.create(w.pod(name, 1))
+		w.becomes(w.upper, name, "Running", running)
+	}
+	stays := w.get(w.lower(1), "stays")
+	part := l.Process(lab.PartVirtualNode)
+	part.Kill()
+	now := int64(0)
+	pods := w.upper.CoreV1().Pods(w.ns)
+	if err := pods.Delete(t.Context(), "deleted", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := pods.Delete(t.Context(), "forced", metav1.DeleteOptions{GracePeriodSeconds: &now}); err != nil {
+		t.Fatal(err)
+	}
+	w.create(w.pod("new", 1))
+	watcher, err := w.upper.CoreV1().Nodes().Watch(t.Context(), metav1.ListOptions{FieldSelector: "metadata.name=" + l.LowerName(1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := part.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w.vanishes(w.upper, "deleted")
+	w.vanishes(w.lower(1), "deleted")
+	w.vanishes(w.lower(1), "forced")
+	w.becomes(w.upper, "new", "Running", running)
+	if again := w.get(w.lower(1), "stays"); again.UID != stays.UID || again.DeletionTimestamp != nil {
+		t.Error("the pod that nobody touched was replaced or deleted")
+	}
+	watcher.Stop()
+	for event := range watcher.ResultChan() {
+		for _, c := range event.Object.(*corev1.Node).Status.Conditions {
+			if c.Type == corev1.NodeReady && c.Status != corev1.ConditionTrue {
+				t.Errorf("the restart made the node NotReady: %s %s", c.Reason, c.Message)
+			}
+		}
+	}
+}
+
+// A lower API server that has stopped makes its node NotReady and nothing else; the other cluster does not notice.
+func TestLowerAPIServerDownAndBack(t *testing.T) {
+	l := own(t, lab.Options{Lower: 2, Nodes: 2, UpperNodes: 1})
+	w := newWorld(t, l)
+	never := func(p *corev1.Pod) { p.Spec.RestartPolicy = corev1.RestartPolicyNever }
+	w.create(w.pod("before", 1, never))
+	below := w.becomes(w.lower(1), "before", "Running", running)
+	w.becomes(w.upper, "before", "Running", running)
+	w.create(w.pod("created", 1, never, func(p *corev1.Pod) {
+		p.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: "test/wait"}}
+	}))
+	server := l.Process(l.LowerName(1) + "/apiserver")
+	server.Kill()
+	// Bound before the node is NotReady: the creation is on its way while nobody answers.
+	if _, err := w.upper.CoreV1().Pods(w.ns).Patch(t.Context(), "created", types.StrategicMergePatchType,
+		[]byte(`{"spec":{"schedulingGates":null}}`), metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	condition := w.nodeReady(l.LowerName(1), corev1.ConditionFalse, "LowerUnreachable")
+	t.Logf("the node says: %s", condition.Message)
+	w.nodeReady(l.LowerName(2), corev1.ConditionTrue, "LowerReady")
+	w.create(w.pod("elsewhere", 2))
+	w.becomes(w.upper, "elsewhere", "Running", running)
+	for name, phase := range map[string]corev1.PodPhase{"before": corev1.PodRunning, "created": corev1.PodPending} {
+		if pod := w.get(w.upper, name); pod.Status.Phase != phase || pod.DeletionTimestamp != nil {
+			t.Errorf("while the cluster is silent pod %s is %s, want %s", name, pod.Status.Phase, phase)
+		}
+	}
+	if err := server.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w.nodeReady(l.LowerName(1), corev1.ConditionTrue, "LowerReady")
+	w.becomes(w.upper, "created", "Running", running)
+	w.becomes(w.upper, "before", "Running and ready", func(p *corev1.Pod) bool {
+		return running(p) && conditionOf(p.Status.Conditions, corev1.PodReady).Status == corev1.ConditionTrue
+	})
+	if again := w.get(w.lower(1), "before"); again.UID != below.UID {
+		t.Error("the pod was replaced")
+	}
+}
+
+// Clusters come and go while the process runs; a kubeconfig that cannot be used disturbs nobody else.
+func TestClustersComeAndGo(t *testing.T) {
+	l := own(t, lab.Options{Lower: 1, Nodes: 2, UpperNodes: 1})
+	w := newWorld(t, l)
+	file := func(name string) string { return filepath.Join(l.Dir(), "clusters", name+".kubeconfig") }
+	write := func(name, text string) {
+		t.Helper()
+		if err := os.WriteFile(file(name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	good, err := os.ReadFile(file(l.LowerName(1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	write("broken", "this is: [not a kubeconfig")
+	if c := w.nodeReady("broken", corev1.ConditionFalse, "LowerUnreachable"); !strings.Contains(c.Message, "kubeconfig of this cluster cannot be used") {
+		t.Errorf("the node says %q", c.Message)
+	}
+	w.create(w.pod("p", 1))
+	w.becomes(w.upper, "p", "Running", running)
+
+	write("broken", string(good)) // Mended: a second virtual node on the same lower cluster.
+	w.nodeReady("broken", corev1.ConditionTrue, "LowerReady")
+	second := w.create(w.pod("second", 1, func(p *corev1.Pod) { p.Spec.NodeSelector[keys.Cluster] = "broken" }))
+	w.becomes(w.upper, "second", "Running", running)
+	if below := w.get(w.lower(1), "second"); below.Labels[keys.VirtualNode] != "broken" {
+		t.Errorf("labels %v", below.Labels)
+	}
+	if err := os.Remove(file("broken")); err != nil {
+		t.Fatal(err)
+	}
+	w.create(w.pod("third", 1))
+	w.becomes(w.upper, "third", "Running", running)
+	if still := w.get(w.lower(1), "second"); still.DeletionTimestamp != nil || still.Annotations[keys.UpperUID] != string(second.UID) {
+		t.Error("the pod of the cluster that left was touched")
+	}
+}
+
+// A Node that has the name of a cluster and is not ours is left alone.
+func TestForeignNodeIsNotTouched(t *testing.T) {
+	w := newWorld(t, shared.Get(t))
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "taken", Labels: map[string]string{"whose": "theirs"}}}
+	if _, err := w.upper.CoreV1().Nodes().Create(t.Context(), node, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = w.upper.CoreV1().Nodes().Delete(context.Background(), "taken", metav1.DeleteOptions{}) })
+	file := filepath.Join(w.lab.Dir(), "clusters", "taken.kubeconfig")
+	if err := os.WriteFile(file, []byte("broken: ["), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.Remove(file) })
+	w.eventually(func() error {
+		log, err := os.ReadFile(w.lab.Process(lab.PartVirtualNode).LogFile())
+		if err == nil && !strings.Contains(string(log), "node taken exists and is not a virtual node") {
+			err = fmt.Errorf("the log does not say that the Node is not ours")
+		}
+		return err
+	})
+	after, err := w.upper.CoreV1().Nodes().Get(t.Context(), "taken", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if after.Labels[keys.Cluster] != "" || conditionReason(after) == "LowerUnreachable" {
+		t.Errorf("the Node was written to: %v %+v", after.Labels, after.Status.Conditions)
+	}
+}
+
+func conditionReason(node *corev1.Node) string {
+	for _, c := range node.Status.Conditions {
+		if c.Type == corev1.NodeReady {
+			return c.Reason
+		}
+	}
+	return ""
+}

@@ -1,0 +1,219 @@
+package virtualnode_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	"github.com/tessera-k8s/tessera/bench/lab"
+	"github.com/tessera-k8s/tessera/internal/keys"
+)
+
+// patience bounds every wait of these tests.
+const patience = 20 * time.Second
+
+// holds plays the extender for the virtual nodes of the shared lab.
+var holds = newFakeExtender()
+
+// shared is the lab of the tests that break nothing.
+var shared = lab.NewShared(lab.Options{
+	Lower: 2, Nodes: 4, UpperNodes: 1, Parts: []string{lab.PartVirtualNode},
+	Config: map[string]map[string]any{lab.PartVirtualNode: {"extender": holds.server.URL, "extenderTokenFile": ""}},
+})
+
+func TestMain(m *testing.M) {
+	code := shared.Run(m)
+	holds.server.Close()
+	os.Exit(code)
+}
+
+// fakeExtender answers GET /v1/holds/UID from a map; it hangs for the UIDs in silent.
+type fakeExtender struct {
+	server *httptest.Server
+	mu     sync.Mutex
+	node   map[types.UID]string // "cluster/node"
+	silent map[types.UID]bool
+	asked  map[types.UID]int
+}
+
+func newFakeExtender() *fakeExtender {
+	f := &fakeExtender{node: map[types.UID]string{}, silent: map[types.UID]bool{}, asked: map[types.UID]int{}}
+	f.server = httptest.NewServer(http.HandlerFunc(f.answer))
+	return f
+}
+
+func (f *fakeExtender) answer(w http.ResponseWriter, r *http.Request) {
+	uid := types.UID(strings.TrimPrefix(r.URL.Path, "/v1/holds/"))
+	f.mu.Lock()
+	place, silent := f.node[uid], f.silent[uid]
+	f.asked[uid]++
+	f.mu.Unlock()
+	if silent {
+		<-r.Context().Done()
+		return
+	}
+	cluster, node, ok := strings.Cut(place, "/")
+	if !ok {
+		http.Error(w, `{"error":"no hold"}`, http.StatusNotFound)
+		return
+	}
+	fmt.Fprintf(w, `{"uid":%q,"cluster":%q,"node":%q,"state":"bound"}`, uid, cluster, node)
+}
+
+func (f *fakeExtender) set(change func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	change()
+}
+
+// world is a namespace of the upper cluster and clients for both levels.
+type world struct {
+	*testing.T
+	lab   *lab.Lab
+	upper kubernetes.Interface
+	ns    string
+}
+
+func client(t *testing.T, config *rest.Config) kubernetes.Interface {
+	t.Helper()
+	config.QPS, config.Burst = 500, 1000
+	c, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func newWorld(t *testing.T, l *lab.Lab) *world {
+	t.Helper()
+	w := &world{T: t, lab: l, upper: client(t, l.Upper())}
+	ns, err := w.upper.CoreV1().Namespaces().Create(t.Context(),
+		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-"}}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.ns = ns.Name
+	t.Cleanup(func() {
+		_ = w.upper.CoreV1().Namespaces().Delete(context.Background(), w.ns, metav1.DeleteOptions{}) // the lab ends anyway
+	})
+	w.eventually(func() error {
+		_, err := w.upper.CoreV1().ServiceAccounts(w.ns).Get(t.Context(), "default", metav1.GetOptions{})
+		return err
+	})
+	return w
+}
+
+func (w *world) lower(k int) kubernetes.Interface { return client(w.T, w.lab.Lower(k)) }
+
+func (w *world) eventually(check func() error) {
+	w.Helper()
+	lab.Eventually(w.T, patience, check)
+}
+
+// pod is a pod as admission would hand it on, for the virtual node of lower cluster k.
+func (w *world) pod(name string, k int, change ...func(*corev1.Pod)) *corev1.Pod {
+	marked := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("100m"), keys.PodResource: resource.MustParse("0")}
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.ns, Name: name, Labels: map[string]string{"app": name}},
+		Spec: corev1.PodSpec{
+			NodeSelector: map[string]string{keys.Cluster: w.lab.LowerName(k)},
+			Tolerations:  []corev1.Toleration{{Key: keys.VirtualTaint, Operator: corev1.TolerationOpExists}},
+			Containers: []corev1.Container{{Name: "main", Image: "app:1", Resources: corev1.ResourceRequirements{
+				Requests: marked, Limits: corev1.ResourceList{keys.PodResource: resource.MustParse("0")},
+			}}},
+		},
+	}
+	for _, c := range change {
+		c(pod)
+	}
+	return pod
+}
+
+func (w *world) create(pod *corev1.Pod) *corev1.Pod {
+	w.Helper()
+	created, err := w.upper.CoreV1().Pods(w.ns).Create(w.Context(), pod, metav1.CreateOptions{})
+	if err != nil {
+		w.Fatal(err)
+	}
+	return created
+}
+
+func (w *world) get(client kubernetes.Interface, name string) *corev1.Pod {
+	w.Helper()
+	pod, err := client.CoreV1().Pods(w.ns).Get(w.Context(), name, metav1.GetOptions{})
+	if err != nil {
+		w.Fatal(err)
+	}
+	return pod
+}
+
+// becomes waits until the pod satisfies ok.
+func (w *world) becomes(client kubernetes.Interface, name, what string, ok func(*corev1.Pod) bool) *corev1.Pod {
+	w.Helper()
+	var pod *corev1.Pod
+	w.eventually(func() (err error) {
+		pod, err = client.CoreV1().Pods(w.ns).Get(w.Context(), name, metav1.GetOptions{})
+		if err == nil && !ok(pod) {
+			err = fmt.Errorf("pod %s is not %s: %s %s %+v", name, what, pod.Status.Phase, pod.Status.Reason, pod.Status.Conditions)
+		}
+		return err
+	})
+	return pod
+}
+
+func (w *world) vanishes(client kubernetes.Interface, name string) {
+	w.Helper()
+	w.eventually(func() error {
+		if _, err := client.CoreV1().Pods(w.ns).Get(w.Context(), name, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+			return fmt.Errorf("pod %s is still there: %v", name, err)
+		}
+		return nil
+	})
+}
+
+func running(pod *corev1.Pod) bool { return pod.Status.Phase == corev1.PodRunning }
+
+func conditionOf(conditions []corev1.PodCondition, kind corev1.PodConditionType) corev1.PodCondition {
+	for _, c := range conditions {
+		if c.Type == kind {
+			return c
+		}
+	}
+	return corev1.PodCondition{}
+}
+
+// nodeReady waits until the virtual node's Ready condition has the status and the reason.
+func (w *world) nodeReady(name string, status corev1.ConditionStatus, reason string) corev1.NodeCondition {
+	w.Helper()
+	var last corev1.NodeCondition
+	w.eventually(func() error {
+		node, err := w.upper.CoreV1().Nodes().Get(w.Context(), name, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		for _, c := range node.Status.Conditions {
+			if c.Type == corev1.NodeReady {
+				last = c
+			}
+		}
+		if last.Status != status || last.Reason != reason {
+			return fmt.Errorf("node %s is Ready=%s %s: %s", name, last.Status, last.Reason, last.Message)
+		}
+		return nil
+	})
+	return last
+}
