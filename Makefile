@@ -7,6 +7,7 @@ SEED ?= 1
 
 # Packages that hold a lab test: found, not listed, so that a new one cannot be forgotten.
 LAB_PACKAGES = $(sort $(dir $(shell find . -name '*_lab_test.go' -not -path './tools/*')))
+# Tests run with -vet=off: lint vets, and go test would compute vet's facts of all of Kubernetes a second time.
 # The race detector needs cgo and a C compiler. RACE is -race where both are there.
 RACE = $$(test "$$(go env CGO_ENABLED)" = 1 && command -v $$(go env CC | cut -d' ' -f1) >/dev/null 2>&1 && echo -race)
 
@@ -23,17 +24,16 @@ demo: ## Show the fragmentation story on real control planes; JSON=FILE writes t
 
 test: test-unit test-lab test-real ## Run every test
 
-test-unit: bin/testrun ## Run the tests without processes, with the race detector where a C compiler is found
+test-unit: bin/gotestsum ## Run the tests without processes, with the race detector where a C compiler is found
 	@test -n "$(RACE)" || echo 'SKIP race detector: no cgo or no C compiler (see go env CGO_ENABLED CC); the tests run without it'
 	@# bench/planes is the whole of Kubernetes and has no test: with -race it would be compiled a second time.
-	packages=$$(go list ./...) && bin/testrun -short $(RACE) $$(echo "$$packages" | grep -v '/bench/planes$$')
-	cd tools && ../bin/testrun ./...
+	packages=$$(go list ./...) && bin/gotestsum --format pkgname -- -vet=off -short $(RACE) $$(echo "$$packages" | grep -v '/bench/planes$$')
 
-test-lab: bin/testrun ## Run the tests on real control planes (child processes on loopback)
+test-lab: bin/gotestsum ## Run the tests on real control planes (child processes on loopback)
 ifeq ($(LAB_PACKAGES),)
 	@echo 'SKIP test-lab: no package has a *_lab_test.go file'
 else
-	bin/testrun -p 1 -count=1 -timeout 20m $(LAB_PACKAGES)
+	bin/gotestsum --format standard-verbose -- -vet=off -p 1 -count=1 -timeout 20m $(LAB_PACKAGES)
 endif
 
 test-real: ## Run the tests on kubelet and containerd
@@ -41,10 +41,9 @@ test-real: ## Run the tests on kubelet and containerd
 
 lint: bin/golangci-lint ## Check style, imports, tidiness and the house rules
 	bin/golangci-lint run ./...
-	cd tools && ../bin/golangci-lint run --config ../.golangci.yml ./...
 	go mod tidy -diff
 	cd tools && go mod tidy -diff
-	go test ./internal/house
+	go test -vet=off -count=1 ./internal/house
 
 fix: bin/golangci-lint ## Repair what lint can repair by itself: format, imports, tidiness
 	bin/golangci-lint run --fix ./...
@@ -68,7 +67,7 @@ fuzz: ## Run every fuzz target for FUZZTIME
 	for package in $$found; do \
 		for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' $$package/*_test.go); do \
 			echo "$$package $$target"; \
-			go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$package || exit 1; \
+			go test -vet=off -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$package || exit 1; \
 		done; \
 	done
 
@@ -76,9 +75,9 @@ smoke: demo ## Run the demo and a small simulation; both fail unless the outcome
 	go run ./bench frag --seed 1 --clusters 3 --nodes 60 --pods 1500
 
 planes: ## Compile the control planes for labs ahead of time (cold: minutes)
-	go vet -p 4 ./bench/planes
+	go list -export -deps -p 4 ./bench/planes >/dev/null
 
-tools: bin/golangci-lint bin/testrun ## Build the pinned development tools into bin/
+tools: bin/golangci-lint bin/gotestsum ## Build the pinned development tools into bin/
 
 clean: ## Remove what was built here (the lab's cached binary stays)
 	rm -rf bin
@@ -86,5 +85,5 @@ clean: ## Remove what was built here (the lab's cached binary stays)
 bin/golangci-lint: tools/go.mod tools/go.sum
 	go build -C tools -buildvcs=false -o ../$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 
-bin/testrun: tools/go.mod $(wildcard tools/testrun/*.go)
-	go build -C tools -buildvcs=false -o ../$@ ./testrun
+bin/gotestsum: tools/go.mod tools/go.sum
+	go build -C tools -buildvcs=false -o ../$@ gotest.tools/gotestsum

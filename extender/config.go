@@ -25,11 +25,11 @@ type Config struct {
 	// FilterAnswer is "all" (every virtual node that fits) or "best" (the best one alone).
 	FilterAnswer string `json:"filterAnswer,omitempty"`
 	// MaxViewAge is how long after the last contact a cluster's snapshot is still answered from.
-	MaxViewAge metav1.Duration `json:"maxViewAge,omitempty"`
+	MaxViewAge metav1.Duration `json:"maxViewAge"`
 	// Settle is how long after a start virtual nodes are refused, so that binds in flight land.
-	Settle metav1.Duration `json:"settle,omitempty"`
+	Settle metav1.Duration `json:"settle"`
 	// FilterDeadline is when an answer that is not finished refuses the virtual nodes not yet judged.
-	FilterDeadline metav1.Duration `json:"filterDeadline,omitempty"`
+	FilterDeadline metav1.Duration `json:"filterDeadline"`
 }
 
 // The values of filterAnswer.

@@ -45,8 +45,8 @@ func TestConfig(t *testing.T) {
 
 func TestHelpNamesEveryKey(t *testing.T) {
 	for _, kind := range []reflect.Type{reflect.TypeFor[Config](), reflect.TypeFor[serve.Config]()} {
-		for i := range kind.NumField() {
-			key, _, _ := strings.Cut(kind.Field(i).Tag.Get("json"), ",")
+		for field := range kind.Fields() {
+			key, _, _ := strings.Cut(field.Tag.Get("json"), ",")
 			if key != "" && !strings.Contains("\n"+configHelp, "\n"+key+": ") {
 				t.Errorf("--help does not document %q", key)
 			}

@@ -81,7 +81,7 @@ func (e *Extender) judgeAndHold(now time.Time, pod *corev1.Pod, nodes []*corev1.
 		delete(e.waiting, pod.UID)
 	case len(verdicts) > 0:
 		e.pool.Release(pod.UID)
-		e.wait(now, pod, verdicts)
+		e.wait(pod, verdicts)
 	}
 	return verdicts
 }

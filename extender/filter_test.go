@@ -142,7 +142,7 @@ func TestFilterRefusesWhatItDoesNotKnow(t *testing.T) {
 			delete(e.clusters, "a")
 			e.brokenCluster("a", "no such user")
 		}, keys.NotSynced},
-		"cluster has left":  {func(e *testExtender, _ *lower.Watch) { delete(e.clusters, "a") }, keys.NotSynced},
+		"cluster has left": {func(e *testExtender, _ *lower.Watch) { delete(e.clusters, "a") }, keys.NotSynced},
 		"cluster is avoided": {func(e *testExtender, _ *lower.Watch) {
 			entry := avoidEntry{Owner: snapshot.OwnerOf(testPod("p", "1")), Cluster: "a"}
 			e.avoid.entries.SetDefault(entry.key(), entry)

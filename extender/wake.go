@@ -31,7 +31,7 @@ const (
 )
 
 // wait notes a refused pod. The caller holds e.mu.
-func (e *Extender) wait(now time.Time, pod *corev1.Pod, verdicts []verdict) {
+func (e *Extender) wait(pod *corev1.Pod, verdicts []verdict) {
 	w := &waiter{pod: pod}
 	if before := e.waiting[pod.UID]; before != nil {
 		w.woken = before.woken

@@ -154,7 +154,7 @@ func (v *virtualNode) watchHealth(ctx context.Context) {
 			}
 		}
 		facts := facts{name: v.name, health: v.watch.Health(), snapshot: v.snapshot.Load()}
-		if ready := facts.ready(time.Time{}); ready.Status != before.Status || ready.Reason != before.Reason {
+		if ready := facts.ready(time.Now()); ready.Status != before.Status || ready.Reason != before.Reason {
 			before = ready
 			v.keeper.touch()
 		}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -18,13 +19,20 @@ import (
 	"github.com/tessera-k8s/tessera/internal/keys"
 )
 
-// hintTimeout bounds the question to the extender. A pod is created without a hint rather than late.
-const hintTimeout = 300 * time.Millisecond
+// A pod without a hint may take room that is held for another, so a busy or restarting extender is waited for: a
+// question may take hintTimeout, and is asked again for up to hintPatience. Once an extender has tried the patience,
+// it is taken for dead until it answers again, and pods are created without a hint rather than late.
+const (
+	hintTimeout  = time.Second
+	hintPatience = 5 * time.Second
+	hintAgain    = 200 * time.Millisecond
+)
 
 // hints asks the extender on which lower node it holds room for a pod. A nil *hints knows of none.
 type hints struct {
 	url    string
 	client *http.Client
+	dead   atomic.Bool // the last pod waited in vain
 }
 
 // newHints returns nil where the configuration asks for no hints.
@@ -47,6 +55,28 @@ func newHints(config *Config) (*hints, error) {
 
 // node returns the lower node in cluster that room is held on for the pod; "" where there is no such hold.
 func (h *hints) node(ctx context.Context, cluster string, uid types.UID) (string, error) {
+	patience := hintPatience
+	if h.dead.Load() {
+		patience = 0
+	}
+	started := time.Now()
+	for {
+		node, err := h.question(ctx, cluster, uid)
+		waited := time.Since(started) >= patience
+		if err == nil || waited {
+			h.dead.Store(err != nil)
+			return node, err
+		}
+		select {
+		case <-ctx.Done():
+			return "", ctx.Err()
+		case <-time.After(hintAgain):
+		}
+	}
+}
+
+// question asks once.
+func (h *hints) question(ctx context.Context, cluster string, uid types.UID) (string, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, h.url+"/v1/holds/"+string(uid), nil)
 	if err != nil {
 		return "", fmt.Errorf("asking for the hold: %w", err)

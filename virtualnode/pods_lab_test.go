@@ -43,9 +43,13 @@ func TestNode(t *testing.T) {
 	if got := node.Status.Capacity.Cpu().Value(); got != 64 {
 		t.Errorf("capacity %d CPU, want that of 4 nodes of 16", got)
 	}
-	if got := node.Status.NodeInfo.KubeletVersion; got != lab.KubernetesVersion {
-		t.Errorf("version %q", got)
-	}
+	w.eventually(func() error {
+		node, err := w.upper.CoreV1().Nodes().Get(t.Context(), name, metav1.GetOptions{})
+		if err == nil && node.Status.NodeInfo.KubeletVersion != lab.KubernetesVersion {
+			err = fmt.Errorf("version %q", node.Status.NodeInfo.KubeletVersion)
+		}
+		return err
+	})
 	lease, err := w.upper.CoordinationV1().Leases(corev1.NamespaceNodeLease).Get(t.Context(), name, metav1.GetOptions{})
 	if err != nil || lease.Spec.RenewTime == nil {
 		t.Errorf("lease %+v, %v", lease, err)
@@ -285,26 +289,33 @@ func TestVanishedPodIsReplacedOnce(t *testing.T) {
 	})
 }
 
-// A StatefulSet makes the same name again as soon as it is free.
+// A StatefulSet makes the same name again as soon as it is free above, while the old pod may still be ending below.
 func TestSameNameAgain(t *testing.T) {
 	w := newWorld(t, shared.Get(t))
-	grace := int64(2)
-	slow := func(p *corev1.Pod) {
-		p.Annotations = map[string]string{"lab.tessera.sh/slow-stop": "true"}
-		p.Spec.TerminationGracePeriodSeconds = &grace
-	}
-	for range 3 {
-		upper := w.create(w.pod("p", 1, slow))
-		w.becomes(w.upper, "p", "Running", running)
-		if below := w.get(w.lower(1), "p"); below.Annotations[keys.UpperUID] != string(upper.UID) {
-			t.Fatalf("the pod below is that of %s", below.Annotations[keys.UpperUID])
-		}
-		// Forced: the upper object goes at once, while the lower pod takes its time.
-		now := int64(0)
-		if err := w.upper.CoreV1().Pods(w.ns).Delete(t.Context(), "p", metav1.DeleteOptions{GracePeriodSeconds: &now}); err != nil {
+	lower := w.lower(1)
+	hold := func(finalizers string) {
+		t.Helper()
+		patch := []byte(`{"metadata":{"finalizers":` + finalizers + `}}`)
+		if _, err := lower.CoreV1().Pods(w.ns).Patch(t.Context(), "p", types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
 			t.Fatal(err)
 		}
-		w.vanishes(w.upper, "p")
+	}
+	w.create(w.pod("p", 1))
+	w.becomes(w.upper, "p", "Running", running)
+	hold(`["test.example.com/hold"]`)
+	now := int64(0) // Forced: the upper object goes at once.
+	if err := w.upper.CoreV1().Pods(w.ns).Delete(t.Context(), "p", metav1.DeleteOptions{GracePeriodSeconds: &now}); err != nil {
+		t.Fatal(err)
+	}
+	second := w.create(w.pod("p", 1))
+	w.becomes(lower, "p", "ending", func(p *corev1.Pod) bool { return p.DeletionTimestamp != nil })
+	if pod := w.get(w.upper, "p"); pod.Status.Phase != corev1.PodPending {
+		t.Errorf("while the old pod is ending the new one is %s", pod.Status.Phase)
+	}
+	hold("null")
+	w.becomes(w.upper, "p", "Running", running)
+	if below := w.get(lower, "p"); below.Annotations[keys.UpperUID] != string(second.UID) {
+		t.Errorf("the pod below is that of %s, want %s", below.Annotations[keys.UpperUID], second.UID)
 	}
 }
 

@@ -30,6 +30,10 @@ func (r *reconciler) report(ctx context.Context, upper, lower *corev1.Pod) error
 func told(upper, lower *corev1.Pod) *corev1.Pod {
 	pod := *upper
 	pod.Status = translate.UpperStatus(&upper.Status, lower)
+	if stopped(upper, lower) {
+		pod.Status.Phase, pod.Status.Reason = corev1.PodFailed, reasonGone
+		pod.Status.Message = "The pod was deleted in its lower cluster"
+	}
 	pod.Annotations = maps.Clone(upper.Annotations)
 	for name, value := range map[string]string{keys.LowerNode: lower.Spec.NodeName, keys.LowerIP: lower.Status.PodIP} {
 		if value != "" {
@@ -37,6 +41,13 @@ func told(upper, lower *corev1.Pod) *corev1.Pod {
 		}
 	}
 	return &pod
+}
+
+// stopped reports whether a pod that should run for ever has ended because somebody below deleted it. Containers that
+// obey leave with exit code 0, and Succeeded would be the wrong word for that.
+func stopped(upper, lower *corev1.Pod) bool {
+	return lower.DeletionTimestamp != nil && upper.DeletionTimestamp == nil &&
+		upper.Spec.RestartPolicy == corev1.RestartPolicyAlways && lower.Status.Phase == corev1.PodSucceeded
 }
 
 // writeStatus writes what differs of status and annotations, in one call. Only differences are sent, so what others

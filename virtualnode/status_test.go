@@ -93,3 +93,25 @@ func TestFailed(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// Somebody below stopped a pod that should run for ever: it has not succeeded, whatever its exit code says.
+func TestStoppedBelow(t *testing.T) {
+	t.Parallel()
+	policy := func(p corev1.RestartPolicy) func(*corev1.Pod) {
+		return func(pod *corev1.Pod) { pod.Spec.RestartPolicy = p }
+	}
+	ended := lowerPod("1", phase(corev1.PodSucceeded), deleting(1))
+	for name, c := range map[string]struct {
+		upper, lower *corev1.Pod
+		want         corev1.PodPhase
+	}{
+		"service":                      {upperPod("1", policy(corev1.RestartPolicyAlways)), ended, corev1.PodFailed},
+		"job":                          {upperPod("1", policy(corev1.RestartPolicyOnFailure)), ended, corev1.PodSucceeded},
+		"service that we are deleting": {upperPod("1", policy(corev1.RestartPolicyAlways), deleting(1)), ended, corev1.PodSucceeded},
+		"ended before it was deleted":  {upperPod("1", policy(corev1.RestartPolicyNever)), lowerPod("1", phase(corev1.PodSucceeded)), corev1.PodSucceeded},
+	} {
+		if got := told(c.upper, c.lower).Status.Phase; got != c.want {
+			t.Errorf("%s: %s, want %s", name, got, c.want)
+		}
+	}
+}

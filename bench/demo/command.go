@@ -78,7 +78,7 @@ func (r Report) verdict() error {
 		return fmt.Errorf("with Tessera %d pods hang below and %d were refused with room", r.Tessera.StuckBelow, r.Tessera.RefusedWithRoom)
 	}
 	if r.Tessera.Running < r.Tessera.Asked && r.Tessera.Running <= r.Stock.Running {
-		return errors.New("Tessera ran no more pods than the stock scheduler")
+		return errors.New("running the story: no more pods run with Tessera than with the stock scheduler")
 	}
 	return nil
 }
@@ -99,7 +99,9 @@ func playStock(ctx context.Context, out io.Writer, seed int64) (result Result, w
 
 // playTessera runs the workload with Tessera and asks it about one of the pods that the stock run got wrong. observe,
 // if not nil, sees every sample.
-func playTessera(ctx context.Context, out io.Writer, seed int64, wronged []string, observe observer) (result Result, explanation string, err error) {
+func playTessera(
+	ctx context.Context, out io.Writer, seed int64, wronged []string, observe observer,
+) (result Result, explanation string, err error) {
 	r, err := start(ctx, "tessera", []string{lab.PartExtender, lab.PartVirtualNode, lab.PartAdmission, lab.PartRebalance}, seed, out)
 	if err != nil {
 		return result, "", err

@@ -176,15 +176,15 @@ func TestCancelledStart(t *testing.T) {
 	defer cancel(nil)
 	dir, reason := t.TempDir(), errors.New("enough")
 	go func() {
-		for { // as soon as the first process runs
-			if rec, err := readRecord(dir); err == nil && len(rec.Processes) > 0 {
-				cancel(reason)
-				return
+		running := func(context.Context) error {
+			rec, err := readRecord(dir)
+			if err == nil && len(rec.Processes) == 0 {
+				err = errors.New("none is recorded")
 			}
-			if ctx.Err() != nil {
-				return
-			}
-			time.Sleep(20 * time.Millisecond)
+			return err
+		}
+		if poll(ctx, "the first process", running) == nil {
+			cancel(reason)
 		}
 	}()
 	l, err := Start(ctx, Options{Dir: dir, Lower: 1})

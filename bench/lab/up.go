@@ -40,6 +40,10 @@ func newUpCommand(dir *string) *cobra.Command {
 				}
 				options.Shapes = append(options.Shapes, shape)
 			}
+			shared := func(s Shape) bool { return s.Count == 0 }
+			if !cmd.Flags().Changed("nodes") && len(options.Shapes) > 0 && !slices.ContainsFunc(options.Shapes, shared) {
+				options.Nodes = 0 // the counts say it
+			}
 			options.Parts = slices.DeleteFunc(parts, func(p string) bool { return p == "" || p == "none" })
 			ctx, stop := interruptible(cmd.Context())
 			defer stop()
@@ -51,7 +55,7 @@ func newUpCommand(dir *string) *cobra.Command {
 	}
 	flags := command.Flags()
 	flags.IntVar(&options.Lower, "lower", 3, "number of lower clusters")
-	flags.IntVar(&options.Nodes, "nodes", 20, "number of nodes in each lower cluster")
+	flags.IntVar(&options.Nodes, "nodes", 20, "number of nodes in each lower cluster; if all shapes have a count, their sum")
 	flags.IntVar(&options.UpperNodes, "upper-nodes", 1, "number of real nodes in the upper cluster")
 	flags.StringArrayVar(&shapes, "node-shape", nil, "shape of the nodes, such as cpu=16,memory=64Gi,nvidia.com/gpu=0; "+
 		"repeatable; count=K for K nodes a cluster, cluster=K for lower-K alone")

@@ -57,8 +57,8 @@ func (f *extenderFlags) ask(ctx context.Context, out io.Writer, path string, bod
 
 func (f *extenderFlags) send(ctx context.Context, path string, body []byte) ([]byte, error) {
 	if f.url == "" {
-		return nil, errors.New("--extender: no URL given; in the cluster: kubectl -n tessera-system port-forward service/tessera-extender 10260, " +
-			"then --extender https://127.0.0.1:10260")
+		return nil, errors.New("--extender: no URL given; in the cluster: " +
+			"kubectl -n tessera-system port-forward service/tessera-extender 10260, then --extender https://127.0.0.1:10260")
 	}
 	method := http.MethodGet
 	if body != nil {

@@ -61,7 +61,8 @@ func printExplanation(out io.Writer, e explanation) error {
 	case e.Chosen != "":
 		fmt.Fprintf(out, "goes to %s.\n\n", e.Chosen)
 	case e.NextRetry != nil:
-		fmt.Fprintf(out, "no cluster takes it now. Asked again as soon as room appears, at the latest at %s.\n\n", e.NextRetry.Format(time.RFC3339))
+		fmt.Fprintf(out, "no cluster takes it now. Asked again as soon as room appears, at the latest at %s.\n\n",
+			e.NextRetry.Format(time.RFC3339))
 	default:
 		fmt.Fprint(out, "no cluster takes it now.\n\n")
 	}

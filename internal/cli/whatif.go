@@ -24,10 +24,11 @@ func NewWhatifCommand() *cobra.Command {
 	var file string
 	replicas := 1
 	command := &cobra.Command{
-		Use:     "whatif -f POD.yaml",
-		Short:   "Say where a pod would go now, without creating it or holding room",
-		Example: "  tessera whatif -f pod.yaml --replicas 20 --extender http://127.0.0.1:10259\n  kubectl get pod web-0 -o yaml | tessera whatif -f -",
-		Args:    cobra.NoArgs,
+		Use:   "whatif -f POD.yaml",
+		Short: "Say where a pod would go now, without creating it or holding room",
+		Example: "  tessera whatif -f pod.yaml --replicas 20 --extender http://127.0.0.1:10259\n" +
+			"  kubectl get pod web-0 -o yaml | tessera whatif -f -",
+		Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
 			body, err := readPod(command.InOrStdin(), file)
 			if err != nil {

@@ -171,7 +171,9 @@ func (w *world) holds() string {
 	return out.String()
 }
 
-func cpu(r Resources) string { return resource.NewMilliQuantity(r.MilliCPU, resource.DecimalSI).String() }
+func cpu(r Resources) string {
+	return resource.NewMilliQuantity(r.MilliCPU, resource.DecimalSI).String()
+}
 
 func scriptNode(t *testing.T, d *datadriven.TestData, name string) *corev1.Node {
 	node := &corev1.Node{}
