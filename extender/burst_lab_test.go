@@ -75,7 +75,7 @@ func burst(t *testing.T, hint string, all bool) int {
 		var err error
 		running, err = countRunning(t.Context(), upper)
 		if err == nil && running < burstPods {
-			err = runs(t.Context(), upper, "burst", burstPods)
+			err = fmt.Errorf("%d of %d pods run", running, burstPods)
 		}
 		return err
 	}

@@ -104,6 +104,22 @@ func (r *reconciler) replace(ctx context.Context, upper *corev1.Pod, memory *mem
 	if lower != nil {
 		return recheck, nil
 	}
+	if wanted, err := r.wanted(ctx, upper); err != nil || !wanted {
+		return recheck, err
+	}
 	r.log.Warn("Lower pod has gone, its upper pod fails", "pod", keyOf(upper), "uid", upper.UID)
 	return 0, r.fail(ctx, upper, reasonGone, "The pod was deleted in the lower cluster "+r.name)
+}
+
+// wanted asks the upper API server whether the pod is still to run. The news from above may be behind that from
+// below, and a pod that is wanted no more does not fail.
+func (r *reconciler) wanted(ctx context.Context, upper *corev1.Pod) (bool, error) {
+	now, err := r.upper.Pods(upper.Namespace).Get(ctx, upper.Name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("reading the upper pod: %w", err)
+	}
+	return now.UID == upper.UID && now.DeletionTimestamp == nil, nil
 }

@@ -209,6 +209,20 @@ func TestClustersComeAndGo(t *testing.T) {
 	w.create(w.pod("p", 1))
 	w.becomes(w.upper, "p", "Running", running)
 
+	lines := strings.Split(string(good), "\n")
+	for i, line := range lines {
+		if key, _, ok := strings.Cut(line, "certificate-authority-data:"); ok {
+			lines[i] = key + "certificate-authority-data: bm8gY2VydGlmaWNhdGU="
+		}
+	}
+	write("broken", strings.Join(lines, "\n"))
+	w.eventually(func() error {
+		if c := w.nodeReady("broken", corev1.ConditionFalse, "LowerUnreachable"); !strings.Contains(c.Message, "certificate") {
+			return fmt.Errorf("the node says %q", c.Message)
+		}
+		return nil
+	})
+
 	write("broken", string(good)) // Mended: a second virtual node on the same lower cluster.
 	w.nodeReady("broken", corev1.ConditionTrue, "LowerReady")
 	second := w.create(w.pod("second", 1, func(p *corev1.Pod) { p.Spec.NodeSelector[keys.Cluster] = "broken" }))

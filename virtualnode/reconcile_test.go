@@ -259,11 +259,13 @@ func TestAbsenceIsConfirmed(t *testing.T) {
 		seenAbove, seenBelow *corev1.Pod      // what the caches hold
 		wantAbove, wantBelow []string
 	}{
-		"lower pod in truth there": {above: []runtime.Object{running}, below: []runtime.Object{lowerPod("1")}, seenAbove: running},
-		"lower pod gone":           {above: []runtime.Object{running}, seenAbove: running, wantAbove: []string{"patch pods/status"}},
-		"upper pod in truth there": {above: []runtime.Object{running}, below: []runtime.Object{lowerPod("1")}, seenBelow: lowerPod("1")},
-		"upper pod gone":           {below: []runtime.Object{lowerPod("1")}, seenBelow: lowerPod("1"), wantBelow: []string{"delete pods"}},
-		"upper pod replaced":       {above: []runtime.Object{upperPod("2")}, below: []runtime.Object{lowerPod("1")}, seenBelow: lowerPod("1"), wantBelow: []string{"delete pods"}},
+		"lower pod in truth there":                       {above: []runtime.Object{running}, below: []runtime.Object{lowerPod("1")}, seenAbove: running},
+		"lower pod gone":                                 {above: []runtime.Object{running}, seenAbove: running, wantAbove: []string{"patch pods/status"}},
+		"lower pod gone, the upper one is being deleted": {above: []runtime.Object{terminating}, seenAbove: running},
+		"lower pod gone, the upper one too":              {seenAbove: running},
+		"upper pod in truth there":                       {above: []runtime.Object{running}, below: []runtime.Object{lowerPod("1")}, seenBelow: lowerPod("1")},
+		"upper pod gone":                                 {below: []runtime.Object{lowerPod("1")}, seenBelow: lowerPod("1"), wantBelow: []string{"delete pods"}},
+		"upper pod replaced":                             {above: []runtime.Object{upperPod("2")}, below: []runtime.Object{lowerPod("1")}, seenBelow: lowerPod("1"), wantBelow: []string{"delete pods"}},
 		"ending, in truth still there": {
 			above: []runtime.Object{terminating}, below: []runtime.Object{lowerPod("1")}, seenAbove: terminating, wantBelow: []string{"delete pods"}},
 		"ending, a stranger has the name": {

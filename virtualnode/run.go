@@ -125,10 +125,8 @@ func (s *server) readiness() error {
 func (s *server) runCluster(ctx context.Context, name string, config *restclient.Config) {
 	v, err := newVirtualNode(s, name, config, "")
 	if err != nil {
-		s.log.Error("Virtual node cannot be started", "cluster", name, "err", err)
-		s.brokenCluster(ctx, name, err.Error())
-		<-ctx.Done()
-		s.brokenCluster(ctx, name, "")
+		s.log.Error("Kubeconfig cannot be used", "cluster", name, "err", err)
+		s.stayBroken(ctx, name, err.Error())
 		return
 	}
 	s.mu.Lock()
@@ -138,6 +136,19 @@ func (s *server) runCluster(ctx context.Context, name string, config *restclient
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.nodes, name)
+}
+
+// stayBroken keeps a kubeconfig broken that the folder takes for a good one, such as one with a CA that is none.
+func (s *server) stayBroken(ctx context.Context, name, text string) {
+	defer s.brokenCluster(ctx, name, "")
+	for {
+		s.brokenCluster(ctx, name, text)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(brokenFor / 2):
+		}
+	}
 }
 
 // brokenCluster keeps the Node of a cluster whose kubeconfig cannot be used NotReady, saying why; "" ends that.

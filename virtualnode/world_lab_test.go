@@ -178,8 +178,11 @@ func (w *world) becomes(client kubernetes.Interface, name, what string, ok func(
 func (w *world) vanishes(client kubernetes.Interface, name string) {
 	w.Helper()
 	w.eventually(func() error {
-		if _, err := client.CoreV1().Pods(w.ns).Get(w.Context(), name, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
-			return fmt.Errorf("pod %s is still there: %v", name, err)
+		switch _, err := client.CoreV1().Pods(w.ns).Get(w.Context(), name, metav1.GetOptions{}); {
+		case err == nil:
+			return fmt.Errorf("pod %s is still there", name)
+		case !apierrors.IsNotFound(err):
+			return err
 		}
 		return nil
 	})

@@ -42,6 +42,7 @@ var ownFiles = []string{recordFile, readyFile, "logs", "pki", "parts", "clusters
 const (
 	lockFile      = "lab.lock"
 	readyFile     = "ready"
+	backgroundLog = "up.log" // the output of `up --detach`
 	schedulerFile = "kube-scheduler.yaml"
 )
 
@@ -55,7 +56,8 @@ func prepareDir(dir string) error {
 	if err != nil {
 		return fmt.Errorf("reading the lab folder: %w", err)
 	}
-	known := map[string]bool{lockFile: true, "stages.yaml": true}
+	keep := map[string]bool{lockFile: true, backgroundLog: true} // in use already
+	known := map[string]bool{lockFile: true, backgroundLog: true, "stages.yaml": true}
 	for _, name := range ownFiles {
 		known[name] = true
 	}
@@ -64,7 +66,7 @@ func prepareDir(dir string) error {
 		if !known[e.Name()] && filepath.Ext(e.Name()) != ".kubeconfig" {
 			return fmt.Errorf("preparing the lab folder: %s holds %q, which is not a lab's; give an empty or new folder with --dir", dir, e.Name())
 		}
-		if e.Name() != lockFile {
+		if !keep[e.Name()] {
 			remove = append(remove, e.Name())
 		}
 	}

@@ -103,13 +103,16 @@ func newReport(dir string) (*report, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &report{Dir: dir, PID: rec.Supervisor.PID, State: stateEnded, Processes: rec.status()}
+	r := &report{Dir: dir, PID: rec.Supervisor.PID, State: stateEnded}
 	if rec.Supervisor.alive() {
 		r.State = "starting"
 		if _, err := os.Stat(filepath.Join(dir, readyFile)); err == nil {
 			r.State = "ready"
 		}
+	} else if rec, err = readRecord(dir); err != nil { // its last words may be newer than what was read above
+		return nil, err
 	}
+	r.Processes = rec.status()
 	for _, p := range r.Processes {
 		name := clusterOf(p.Name)
 		i := slices.IndexFunc(r.Clusters, func(t total) bool { return t.Name == name })

@@ -48,7 +48,7 @@ func newUpCommand(dir *string) *cobra.Command {
 			ctx, stop := interruptible(cmd.Context())
 			defer stop()
 			if detach && os.Getenv(backgroundEnv) == "" {
-				return upDetached(ctx, cmd.OutOrStdout())
+				return upDetached(ctx, *dir, cmd.OutOrStdout())
 			}
 			return up(ctx, options)
 		},
@@ -142,17 +142,23 @@ func (l *Lab) printAccess() {
 }
 
 // upDetached runs `up` in a session of its own and returns when that lab is ready, passing its output on meanwhile.
-func upDetached(ctx context.Context, out io.Writer) error {
+func upDetached(ctx context.Context, dir string, out io.Writer) error {
 	self, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("starting the lab in the background: %w", err)
 	}
-	output, err := os.CreateTemp("", "tessera-lab-up-*.log")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("creating the lab folder: %w", diskError(dir, err))
+	}
+	output, err := os.OpenFile(filepath.Join(dir, backgroundLog), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return fmt.Errorf("starting the lab in the background: %w", diskError(dir, err))
+	}
+	defer output.Close()
+	begin, err := output.Seek(0, io.SeekEnd) // what an earlier or running lab has written is not ours
 	if err != nil {
 		return fmt.Errorf("starting the lab in the background: %w", err)
 	}
-	defer os.Remove(output.Name())
-	defer output.Close()
 	cmd := exec.Command(self, os.Args[1:]...)
 	cmd.Env = append(os.Environ(), backgroundEnv+"=1")
 	cmd.Stdout, cmd.Stderr = output, output
@@ -165,16 +171,16 @@ func upDetached(ctx context.Context, out io.Writer) error {
 		_ = cmd.Wait() // ProcessState tells
 		close(ended)
 	}()
-	return followDetached(ctx, cmd, ended, output.Name(), out)
-}
-
-// followDetached copies the background lab's output until it prints its last line of start, ends, or ctx ends.
-func followDetached(ctx context.Context, cmd *exec.Cmd, ended <-chan struct{}, log string, out io.Writer) error {
-	in, err := os.Open(log)
+	in, err := os.Open(output.Name())
 	if err != nil {
 		return fmt.Errorf("reading the output of the lab: %w", err)
 	}
 	defer in.Close()
+	return followDetached(ctx, cmd, ended, io.NewSectionReader(in, begin, 1<<40), out)
+}
+
+// followDetached copies the background lab's output until it prints its last line of start, ends, or ctx ends.
+func followDetached(ctx context.Context, cmd *exec.Cmd, ended <-chan struct{}, in io.Reader, out io.Writer) error {
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	var seen strings.Builder
