@@ -230,6 +230,9 @@ func TestClustersComeAndGo(t *testing.T) {
 	if below := w.get(w.lower(1), "second"); below.Labels[keys.VirtualNode] != "broken" {
 		t.Errorf("labels %v", below.Labels)
 	}
+	write("broken", "half a fi") // A file that breaks while its cluster runs stops nothing.
+	w.create(w.pod("meanwhile", 1, func(p *corev1.Pod) { p.Spec.NodeSelector[keys.Cluster] = "broken" }))
+	w.becomes(w.upper, "meanwhile", "Running", running)
 	if err := os.Remove(file("broken")); err != nil {
 		t.Fatal(err)
 	}

@@ -85,7 +85,10 @@ func (h *hints) question(ctx context.Context, cluster string, uid types.UID) (st
 	if err != nil {
 		return "", fmt.Errorf("asking for the hold: %w", err)
 	}
-	defer answer.Body.Close()
+	defer func() {
+		_, _ = io.Copy(io.Discard, io.LimitReader(answer.Body, 1<<20)) // Read to its end, a connection can be used again.
+		_ = answer.Body.Close()
+	}()
 	switch answer.StatusCode {
 	case http.StatusNotFound:
 		return "", nil

@@ -26,10 +26,6 @@ import (
 	"github.com/tessera-k8s/tessera/internal/serve"
 )
 
-// brokenFor is how long a kubeconfig counts as broken after it was last found so. The folder is read at least every
-// 10 s; a broken file that has been taken away is not mentioned again.
-const brokenFor = 25 * time.Second
-
 // server is the process: what all its virtual nodes share.
 type server struct {
 	config   *Config
@@ -42,14 +38,7 @@ type server struct {
 
 	mu     sync.Mutex
 	nodes  map[string]*virtualNode
-	broken map[string]*brokenNode
-}
-
-// brokenNode is a virtual node whose kubeconfig cannot be used: its Node says so and nothing else happens.
-type brokenNode struct {
-	text  string
-	timer *time.Timer
-	stop  func() // returns when it has stopped
+	broken map[string]func() // ends the virtual node of a kubeconfig that cannot be used, and waits for that
 }
 
 // Run serves virtual nodes until ctx ends.
@@ -77,7 +66,7 @@ func Run(ctx context.Context, config *Config) error {
 	s := &server{
 		config: config, log: log, upper: upper, identity: identity, hints: hints, metrics: newMetrics(),
 		events: broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "tessera-virtualnode"}),
-		nodes:  map[string]*virtualNode{}, broken: map[string]*brokenNode{},
+		nodes:  map[string]*virtualNode{}, broken: map[string]func(){},
 	}
 	folder := &lower.Folder{
 		Dir: config.Clusters, Log: log, Start: s.runCluster,
@@ -126,7 +115,9 @@ func (s *server) runCluster(ctx context.Context, name string, config *restclient
 	v, err := newVirtualNode(s, name, config, "")
 	if err != nil {
 		s.log.Error("Kubeconfig cannot be used", "cluster", name, "err", err)
-		s.stayBroken(ctx, name, err.Error())
+		s.brokenCluster(ctx, name, err.Error()) // The folder took it for a good one: a CA that is none, for instance.
+		<-ctx.Done()
+		s.brokenCluster(ctx, name, "")
 		return
 	}
 	s.mu.Lock()
@@ -138,58 +129,33 @@ func (s *server) runCluster(ctx context.Context, name string, config *restclient
 	delete(s.nodes, name)
 }
 
-// stayBroken keeps a kubeconfig broken that the folder takes for a good one, such as one with a CA that is none.
-func (s *server) stayBroken(ctx context.Context, name, text string) {
-	defer s.brokenCluster(ctx, name, "")
-	for {
-		s.brokenCluster(ctx, name, text)
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(brokenFor / 2):
-		}
-	}
-}
-
-// brokenCluster keeps the Node of a cluster whose kubeconfig cannot be used NotReady, saying why; "" ends that.
+// brokenCluster keeps the Node of a cluster whose kubeconfig cannot be used NotReady, saying why; "" ends that. A
+// cluster that runs with an older kubeconfig goes on.
 func (s *server) brokenCluster(ctx context.Context, name, text string) {
 	s.mu.Lock()
-	before := s.broken[name]
-	if before != nil && before.text == text {
-		before.timer.Reset(brokenFor)
-		s.mu.Unlock()
-		return
-	}
+	before, runs := s.broken[name], s.nodes[name] != nil
 	delete(s.broken, name)
 	s.mu.Unlock()
 	if before != nil {
-		before.timer.Stop()
-		before.stop()
+		before()
 	}
-	if text != "" {
-		s.keepBroken(ctx, name, text)
+	if text == "" || runs {
+		return
 	}
-}
-
-func (s *server) keepBroken(ctx context.Context, name, text string) {
 	v, err := newVirtualNode(s, name, nil, text)
 	if err != nil {
 		s.log.Error("Virtual node cannot be kept", "cluster", name, "err", err)
 		return
 	}
-	running, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		v.run(running)
+		v.run(ctx)
 	}()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.broken[name] = &brokenNode{
-		text:  text,
-		stop:  func() { cancel(); <-done },
-		timer: time.AfterFunc(brokenFor, func() { s.brokenCluster(ctx, name, "") }),
-	}
+	s.broken[name] = func() { cancel(); <-done }
 }
 
 func upperClient(path string) (kubernetes.Interface, error) {

@@ -26,6 +26,7 @@ type supervisor struct {
 	dir  string
 	fork chan func() // work for the thread that forks
 
+	reapers  sync.WaitGroup
 	spawning sync.RWMutex // read-held while a process is started, so that stop misses none
 	stopping bool         // guarded by spawning
 
@@ -129,7 +130,7 @@ func (s *supervisor) spawn(p *Process, c command) error {
 	p.command, p.cmd, p.done, p.exit, p.expected = c, cmd, make(chan struct{}), "", true
 	p.logStart, p.started = logged, startTime(cmd.Process.Pid)
 	p.mu.Unlock()
-	go s.reap(p, cmd)
+	s.reapers.Go(func() { s.reap(p, cmd) })
 	return s.save()
 }
 
@@ -193,7 +194,8 @@ func (s *supervisor) stop() {
 		}
 		wait.Wait()
 	}
-	_ = s.save() // nothing runs any more; status then tells from the pids
+	s.reapers.Wait() // they write into the folder, which may be removed next
+	_ = s.save()     // nothing runs any more; status then tells from the pids
 	close(s.fork)
 }
 

@@ -12,12 +12,13 @@ import (
 	"sigs.k8s.io/kwok/pkg/utils/signals"
 )
 
-// runKWOK runs KWOK's controller and the lease keeper beside it.
+// runKWOK runs KWOK's controller, and beside it what makes up for its gaps: leases and nudges.
 func runKWOK() {
 	ctx := signals.SetupSignalContext()
 	keeper, err := newLeaseKeeper(os.Args[1:])
 	if err == nil {
 		go keeper.run(ctx)
+		go keeper.nudge(ctx)
 		err = kwok(ctx)
 	}
 	if err != nil {

@@ -1,0 +1,81 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// nudgeAnnotation is changed on a pod that KWOK seems to have overlooked.
+const nudgeAnnotation = "lab.tessera.sh/nudge"
+
+// Times of nudging. overlooked is far above the longest time that KWOK needs to come to a pod.
+const (
+	nudgeEvery = 2 * time.Second
+	overlooked = 3 * time.Second
+)
+
+// nudge makes KWOK look again at pods that it has not taken up. KWOK 0.8.0 acts on events alone: one that it drops (the
+// pod came before its node was known) or loses leaves the pod as it is for ever, about once in some thousand pods here.
+func (k *leaseKeeper) nudge(ctx context.Context) {
+	tick := time.NewTicker(nudgeEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if err := k.nudgeAll(ctx, time.Now()); err != nil && ctx.Err() == nil {
+			fmt.Println("nudge:", err) // the next round tries again
+		}
+	}
+}
+
+func (k *leaseKeeper) nudgeAll(ctx context.Context, now time.Time) error {
+	nodes, err := k.client.CoreV1().Nodes().List(ctx, metav1.ListOptions{LabelSelector: k.selector, ResourceVersion: "0"})
+	if err != nil {
+		return fmt.Errorf("listing nodes: %w", err)
+	}
+	ours := map[string]bool{}
+	for _, node := range nodes.Items {
+		ours[node.Name] = true
+	}
+	pods, err := k.client.CoreV1().Pods("").List(ctx, metav1.ListOptions{FieldSelector: "spec.nodeName!=", ResourceVersion: "0"})
+	if err != nil {
+		return fmt.Errorf("listing pods: %w", err)
+	}
+	for i := range pods.Items {
+		pod := &pods.Items[i]
+		if !ours[pod.Spec.NodeName] || !isOverlooked(pod, now) {
+			continue
+		}
+		patch := fmt.Appendf(nil, `{"metadata":{"annotations":{%q:%q}}}`, nudgeAnnotation, now.UTC().Format(time.RFC3339))
+		_, err := k.client.CoreV1().Pods(pod.Namespace).Patch(ctx, pod.Name, types.MergePatchType, patch, metav1.PatchOptions{})
+		if err != nil && !apierrors.IsNotFound(err) {
+			return fmt.Errorf("nudging pod %s/%s: %w", pod.Namespace, pod.Name, err)
+		}
+		fmt.Printf("nudge: pod %s/%s was overlooked\n", pod.Namespace, pod.Name)
+	}
+	return nil
+}
+
+// isOverlooked reports whether nothing has happened to a pod since it was bound, or since its grace period ended.
+func isOverlooked(pod *corev1.Pod, now time.Time) bool {
+	if pod.DeletionTimestamp != nil {
+		return now.Sub(pod.DeletionTimestamp.Time) > overlooked
+	}
+	bound := pod.CreationTimestamp.Time
+	for _, c := range pod.Status.Conditions {
+		if c.Type == corev1.PodScheduled && c.LastTransitionTime.After(bound) {
+			bound = c.LastTransitionTime.Time
+		}
+	}
+	return pod.Status.Phase == corev1.PodPending && pod.Status.StartTime == nil && len(pod.Status.ContainerStatuses) == 0 &&
+		now.Sub(bound) > overlooked
+}
