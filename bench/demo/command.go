@@ -28,7 +28,7 @@ type Report struct {
 // NewCommand returns `bench demo`.
 func NewCommand() *cobra.Command {
 	var seed int64 = 1
-	var file string
+	var file, readme string
 	command := &cobra.Command{
 		Use:   "demo",
 		Short: "Show what Tessera is for: one workload on fragmented clusters, without and with it",
@@ -40,16 +40,17 @@ func NewCommand() *cobra.Command {
 		RunE: func(command *cobra.Command, _ []string) error {
 			ctx, stop := signal.NotifyContext(command.Context(), os.Interrupt, syscall.SIGTERM)
 			defer stop()
-			return tell(ctx, command.OutOrStdout(), seed, file)
+			return tell(ctx, command.OutOrStdout(), seed, file, readme)
 		},
 	}
 	command.Flags().Int64Var(&seed, "seed", seed, "order of the holes and of the workload")
 	command.Flags().StringVar(&file, "json", "", "also write the figures to this file")
+	command.Flags().StringVar(&readme, "readme", "", "also put what is printed at the end between the demo marks of this file")
 	return command
 }
 
 // tell plays both runs and prints the story.
-func tell(ctx context.Context, out io.Writer, seed int64, file string) error {
+func tell(ctx context.Context, out io.Writer, seed int64, file, readme string) error {
 	var report Report
 	var wronged []string
 	var err error
@@ -60,16 +61,47 @@ func tell(ctx context.Context, out io.Writer, seed int64, file string) error {
 	if report.Tessera, explanation, err = playTessera(ctx, out, seed, wronged, nil); err != nil {
 		return err
 	}
-	if err := printReport(out, report); err != nil {
+	var end strings.Builder
+	if err := printReport(&end, report); err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "\n%s\n", explanation)
+	fmt.Fprintf(&end, "\n%s", explanation)
+	fmt.Fprintf(out, "\n%s\n", end.String())
 	if file != "" {
 		if err := writeJSON(file, report); err != nil {
 			return err
 		}
 	}
+	if readme != "" {
+		if err := writeReadme(readme, end.String()); err != nil {
+			return err
+		}
+	}
 	return report.verdict()
+}
+
+// The marks between which a README shows the end of the story.
+const (
+	beginMark = "<!-- demo:begin -->\n"
+	endMark   = "<!-- demo:end -->"
+)
+
+// writeReadme replaces what stands between the marks of a file.
+func writeReadme(file, text string) error {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return fmt.Errorf("writing into the README: %w", err)
+	}
+	before, rest, begins := strings.Cut(string(data), beginMark)
+	_, after, ends := strings.Cut(rest, endMark)
+	if !begins || !ends {
+		return fmt.Errorf("writing into the README: %s has no marks %s%s", file, beginMark, endMark)
+	}
+	text = before + beginMark + "```\n" + strings.TrimSpace(text) + "\n```\n" + endMark + after
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		return fmt.Errorf("writing into the README: %w", err)
+	}
+	return nil
 }
 
 // verdict is an error if Tessera left a pod hanging that would fit.
@@ -138,12 +170,11 @@ func (r *run) explain(ctx context.Context, wronged []string) (string, error) {
 }
 
 func printReport(out io.Writer, r Report) error {
-	fmt.Fprintln(out)
-	table := tabwriter.NewWriter(out, 0, 0, 3, ' ', tabwriter.AlignRight|tabwriter.Debug)
+	table := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
 	row := func(name string, value func(Result) any) {
-		fmt.Fprintf(table, "%s\t %v\t %v\t\n", name, value(r.Stock), value(r.Tessera))
+		fmt.Fprintf(table, "%s\t%v\t%v\n", name, value(r.Stock), value(r.Tessera))
 	}
-	fmt.Fprintf(table, "\t stock scheduler\t with Tessera\t\n")
+	fmt.Fprintf(table, "THE SAME WORKLOAD\tSTOCK SCHEDULER\tWITH TESSERA\n")
 	row("pods asked for", func(r Result) any { return r.Asked })
 	row("running", func(r Result) any { return r.Running })
 	row("stuck in a cluster where no node fits", func(r Result) any { return r.StuckBelow })
