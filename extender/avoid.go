@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/util/retry"
 
@@ -54,6 +55,8 @@ func (r *avoidRequest) entry(now time.Time) (avoidEntry, error) {
 		return e, errors.New("owner.uid: empty: the UID says which owner is meant")
 	case r.Cluster == "":
 		return e, errors.New("cluster: empty: name the cluster to avoid")
+	case len(validation.IsConfigMapKey(e.key())) > 0:
+		return e, fmt.Errorf("owner.uid, cluster: %q has characters that neither a UID nor a cluster's name has", e.key())
 	case r.Seconds < 1 || r.Seconds > int(longestAvoid.Seconds()):
 		return e, fmt.Errorf("seconds: %d is not within 1 and %d", r.Seconds, int(longestAvoid.Seconds()))
 	}
@@ -84,31 +87,35 @@ func (l *avoidList) has(owner snapshot.Owner, cluster string) bool {
 // add avoids from now on, and writes it down. The entry holds in memory even where writing fails.
 func (l *avoidList) add(ctx context.Context, now time.Time, entry avoidEntry) error {
 	l.entries.Set(entry.key(), entry, entry.Until.Sub(now))
-	return l.write(ctx)
+	text, err := json.Marshal(entry)
+	if err != nil {
+		return fmt.Errorf("writing avoid list: %w", err)
+	}
+	return l.write(ctx, now, entry.key(), string(text))
 }
 
-// write brings the ConfigMap in line with the memory. Entries that have ended are thereby dropped.
-func (l *avoidList) write(ctx context.Context) error {
+// write adds an entry to what the ConfigMap holds, and drops from it what has ended.
+func (l *avoidList) write(ctx context.Context, now time.Time, key, text string) error {
 	maps := l.client.CoreV1().ConfigMaps(l.namespace)
-	data := map[string]string{}
-	for key, item := range l.entries.Items() {
-		text, err := json.Marshal(item.Object)
-		if err != nil {
-			return fmt.Errorf("writing avoid list: %w", err)
-		}
-		data[key] = string(text)
-	}
 	err := retry.RetryOnConflict(retry.DefaultRetry, func() error {
 		found, err := maps.Get(ctx, keys.AvoidConfigMap, metav1.GetOptions{})
 		if apierrors.IsNotFound(err) {
-			object := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: keys.AvoidConfigMap}, Data: data}
+			object := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: keys.AvoidConfigMap}, Data: map[string]string{key: text}}
 			_, err = maps.Create(ctx, object, metav1.CreateOptions{})
 			return err
 		}
 		if err != nil {
 			return err
 		}
-		found.Data = data
+		for other, value := range found.Data {
+			if entry, err := parseAvoid(value); err != nil || !entry.Until.After(now) {
+				delete(found.Data, other)
+			}
+		}
+		if found.Data == nil {
+			found.Data = map[string]string{}
+		}
+		found.Data[key] = text
 		_, err = maps.Update(ctx, found, metav1.UpdateOptions{})
 		return err
 	})
@@ -116,6 +123,11 @@ func (l *avoidList) write(ctx context.Context) error {
 		return fmt.Errorf("writing ConfigMap %s/%s: %w", l.namespace, keys.AvoidConfigMap, err)
 	}
 	return nil
+}
+
+func parseAvoid(text string) (entry avoidEntry, err error) {
+	err = json.Unmarshal([]byte(text), &entry)
+	return entry, err
 }
 
 // read takes over what an earlier process wrote. An entry that cannot be read is logged and left out.
@@ -129,8 +141,8 @@ func (l *avoidList) read(ctx context.Context) error {
 	}
 	now := time.Now()
 	for key, text := range found.Data {
-		var entry avoidEntry
-		if err := json.Unmarshal([]byte(text), &entry); err != nil {
+		entry, err := parseAvoid(text)
+		if err != nil {
 			l.log.Error("Reading an entry of the avoid list failed, it is left out", "key", key, "err", err)
 			continue
 		}

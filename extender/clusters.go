@@ -47,8 +47,12 @@ func (e *Extender) brokenCluster(name, text string) {
 // publish takes a new snapshot into the pool.
 func (e *Extender) publish(s *snapshot.Snapshot) {
 	e.mu.Lock()
+	first := e.pool.Snapshot(s.Cluster) == nil
 	overpromised := e.pool.Publish(s)
 	e.mu.Unlock()
+	if first { // A cluster that left and came back has lost its holds. It does not count as synced before this returns.
+		e.upper.observeCached()
+	}
 	for _, uid := range overpromised {
 		e.metrics.overpromise.WithLabelValues(s.Cluster).Inc()
 		e.log.Warn("The lower scheduler found no node for a pod that was accepted", "cluster", s.Cluster, "uid", uid)

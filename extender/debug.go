@@ -59,20 +59,29 @@ func (e *Extender) debugClusters(c *gin.Context) {
 
 func (e *Extender) debugCluster(c *gin.Context) {
 	name := c.Param("name")
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.clusters[name] == nil {
+	described, found := e.describeWhole(name)
+	if !found {
 		fail(c, http.StatusNotFound, fmt.Sprintf("no cluster %q: the clusters folder has no usable file of that name", name))
 		return
 	}
-	described := e.describe(name, time.Now())
+	c.JSON(http.StatusOK, described)
+}
+
+// describeWhole describes a cluster with its nodes.
+func (e *Extender) describeWhole(name string) (described clusterJSON, found bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.clusters[name] == nil {
+		return described, false
+	}
+	described = e.describe(name, time.Now())
 	described.NodeList = []nodeJSON{}
 	if s := e.pool.Snapshot(name); s != nil {
 		for _, node := range s.Nodes {
 			described.NodeList = append(described.NodeList, e.describeNode(name, node))
 		}
 	}
-	c.JSON(http.StatusOK, described)
+	return described, true
 }
 
 // describe sums a cluster up. The caller holds e.mu.
@@ -164,12 +173,12 @@ func (e *Extender) debugPod(c *gin.Context) {
 	found, ok := e.verdicts.Get(key)
 	if !ok {
 		fail(c, http.StatusNotFound, fmt.Sprintf("no answer about pod %s in the last %s: is it one of Tessera's (%s), "+
-			"and does the scheduler call this extender?", key, verdictLimit, keys.PodResource))
+			"and does the scheduler call this extender?", key, acceptedLimit, keys.PodResource))
 		return
 	}
 	last := found.(*record)
 	described := podJSON{
-		Namespace: last.pod.Namespace, Name: last.pod.Name, UID: last.pod.UID, When: last.when, Chosen: last.chosen,
+		Namespace: last.namespace, Name: last.name, UID: last.uid, When: last.when, Chosen: last.chosen,
 		Clusters: []verdictJSON{},
 	}
 	if last.chosen == "" {

@@ -36,6 +36,8 @@ type Extender struct {
 	pool     *snapshot.Pool
 	clusters map[string]*clusterState
 	waiting  map[types.UID]*waiter
+	armed    bool // touch will be called by a timer
+	resume   int  // the waiter that the next look at them starts with
 	ready    bool // The start is over: caches in sync, the consistent read observed, settle passed.
 }
 
@@ -44,9 +46,6 @@ type clusterState struct {
 	watch  *lower.Watch // nil while its kubeconfig cannot be used
 	broken string       // why it cannot
 }
-
-// verdictLimit is how long the last answer about a pod can be asked for.
-const verdictLimit = time.Hour
 
 // Run answers until ctx ends.
 func Run(ctx context.Context, config *Config) error {
@@ -81,7 +80,7 @@ func newExtender(config *Config, log *slog.Logger, client kubernetes.Interface, 
 		config: config, log: log, client: client, identity: identity,
 		metrics:  newMetrics(),
 		avoid:    newAvoidList(log, client, config.Namespace),
-		verdicts: gocache.New(verdictLimit, verdictLimit/10),
+		verdicts: gocache.New(refusedLimit, time.Minute),
 		changed:  make(chan struct{}, 1),
 		pool:     snapshot.NewPool(),
 		clusters: map[string]*clusterState{},
@@ -160,14 +159,18 @@ func (e *Extender) start(ctx context.Context) error {
 	return nil
 }
 
-// sweep ends offers that no evidence has ended.
+// sweep ends holds that no event has ended.
 func (e *Extender) sweep(ctx context.Context) error {
 	for sleep(ctx, 5*time.Second) {
+		exists := e.upper.pods.HasSynced()
 		e.mu.Lock()
-		ended := e.pool.Expire(time.Now())
+		ended, gone := e.pool.Expire(time.Now()), 0
+		if e.ready && exists {
+			gone = e.pool.Keep(time.Now(), e.upper.uids())
+		}
 		e.mu.Unlock()
-		if ended > 0 {
-			e.log.Warn("Offers ended by the clock: the scheduler neither bound nor asked again", "count", ended)
+		if ended > 0 || gone > 0 {
+			e.log.Warn("Holds ended without an event of their pods", "byClock", ended, "podGone", gone)
 			e.touch()
 		}
 	}
@@ -182,6 +185,20 @@ func (e *Extender) readiness() error {
 		return fmt.Errorf("%s: what the upper cluster has promised is not known yet", keys.NotSynced)
 	}
 	return nil
+}
+
+// touchSoon asks for another look in a while; the caller holds e.mu. One timer serves all who ask.
+func (e *Extender) touchSoon() {
+	if e.armed {
+		return
+	}
+	e.armed = true
+	time.AfterFunc(wakeAgain, func() {
+		e.mu.Lock()
+		e.armed = false
+		e.mu.Unlock()
+		e.touch()
+	})
 }
 
 // touch notes that something may have made room.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	extenderv1 "k8s.io/kube-scheduler/extender/v1"
 
 	"github.com/tessera-k8s/tessera/internal/keys"
@@ -22,7 +23,9 @@ type verdict struct {
 
 // record is the last answer about a pod, for people who ask why.
 type record struct {
-	pod      *corev1.Pod
+	namespace, name string
+	uid             types.UID
+
 	when     time.Time
 	chosen   string // virtual node that the room is held in
 	verdicts []verdict
@@ -34,7 +37,7 @@ func (e *Extender) filter(args *extenderv1.ExtenderArgs) *extenderv1.ExtenderFil
 	now := time.Now()
 	pod := args.Pod
 	passed, refused, asked := e.sort(nodeNames(args))
-	verdicts := e.judgeAndHold(now, pod, asked)
+	verdicts := e.judgeAndHold(now, pod, asked, refused)
 	e.remember(now, pod, verdicts)
 	for i, v := range verdicts {
 		switch {
@@ -65,25 +68,56 @@ func (e *Extender) sort(names []string) (passed []string, refused map[string]key
 	return passed, refused, asked
 }
 
-// judgeAndHold judges every virtual node, the best first, and holds room on the best one.
-func (e *Extender) judgeAndHold(now time.Time, pod *corev1.Pod, nodes []*corev1.Node) []verdict {
+// judgeAndHold judges every virtual node, the best first, and holds room on the best one. unknown are the names that
+// may be virtual nodes too new for the cache.
+func (e *Extender) judgeAndHold(now time.Time, pod *corev1.Pod, nodes []*corev1.Node, unknown map[string]keys.Reason) []verdict {
 	pods := e.compileAll(pod, nodes)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	verdicts := e.judge(now, pod, nodes, pods)
-	hold := e.pool.Hold(pod.UID)
+	if pod.UID == "" || e.firm(pod.UID) {
+		return verdicts // Asked by hand, for nobody; or bound already, and this call is late.
+	}
+	defer e.touchIfMoved(pod.UID, e.place(pod.UID))
 	switch {
-	case hold != nil && hold.State != snapshot.Offered && hold.State != snapshot.Chosen:
-		// The pod is bound already and this call is late: its hold is not the scheduler's to move.
 	case len(verdicts) > 0 && verdicts[0].Fits:
-		best := verdicts[0]
-		e.pool.Offer(now, pod.UID, infoOf(pod), best.pod, best.Verdict)
+		e.offer(now, pod, verdicts[0])
 		delete(e.waiting, pod.UID)
-	case len(verdicts) > 0:
+	default:
 		e.pool.Release(pod.UID)
-		e.wait(pod, verdicts)
+		e.wait(pod, verdicts, unknown)
 	}
 	return verdicts
+}
+
+// offer holds room where the verdict says. A pod that is nominated for that node has no time limit: its volumes may
+// be on their way.
+func (e *Extender) offer(now time.Time, pod *corev1.Pod, best verdict) {
+	hold := e.pool.Offer(now, pod.UID, infoOf(pod), best.pod, best.Verdict)
+	if best.node.Name == pod.Status.NominatedNodeName {
+		hold.State = snapshot.Chosen
+	}
+}
+
+// firm reports whether a pod's hold is not the scheduler's to move any more. The caller holds e.mu.
+func (e *Extender) firm(uid types.UID) bool {
+	hold := e.pool.Hold(uid)
+	return hold != nil && hold.State != snapshot.Offered && hold.State != snapshot.Chosen
+}
+
+// place is where a pod's hold sits, "" without one. The caller holds e.mu.
+func (e *Extender) place(uid types.UID) string {
+	if hold := e.pool.Hold(uid); hold != nil {
+		return hold.Cluster + "/" + hold.Node
+	}
+	return ""
+}
+
+// touchIfMoved looks for pods that fit now if the hold is not where it was: its room is free again.
+func (e *Extender) touchIfMoved(uid types.UID, before string) {
+	if before != "" && before != e.place(uid) {
+		e.touch()
+	}
 }
 
 // compileAll reduces the pod once for every virtual node; nil where its sealed annotation cannot be read.
@@ -144,15 +178,30 @@ func score(verdicts []verdict) {
 }
 
 func (e *Extender) remember(now time.Time, pod *corev1.Pod, verdicts []verdict) {
-	last := &record{pod: pod, when: now, verdicts: verdicts}
+	last := &record{namespace: pod.Namespace, name: pod.Name, uid: pod.UID, when: now, verdicts: slices.Clone(verdicts)}
 	for i, v := range verdicts {
 		if i == 0 && v.Fits {
 			last.chosen = v.node.Name
 		}
+		last.verdicts[i].pod = nil // An hour of pods would weigh too much.
 		e.metrics.verdict(v)
 	}
-	e.verdicts.SetDefault(pod.Namespace+"/"+pod.Name, last)
+	lifetime := refusedLimit
+	if last.chosen != "" {
+		if e.verdicts.ItemCount() >= mostVerdicts {
+			return // A burst of pods that all went well needs no explaining.
+		}
+		lifetime = acceptedLimit
+	}
+	e.verdicts.Set(pod.Namespace+"/"+pod.Name, last, lifetime)
 }
+
+// How long the last answer about a pod can be asked for: at most these times, and not after the pod has gone.
+const (
+	refusedLimit  = time.Hour
+	acceptedLimit = 10 * time.Minute
+	mostVerdicts  = 10_000
+)
 
 // answer puts the result into the form the request came in. A refusal is unresolvable, as no preemption that the
 // scheduler could do would help, except on the node that the pod is nominated for: calling that unresolvable

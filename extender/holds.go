@@ -7,6 +7,7 @@ import (
 	"github.com/gin-gonic/gin"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/tessera-k8s/tessera/internal/keys"
 	"github.com/tessera-k8s/tessera/internal/snapshot"
 )
 
@@ -31,14 +32,23 @@ func holdOf(h *snapshot.Hold, now time.Time) holdJSON {
 }
 
 func (e *Extender) getHold(c *gin.Context) {
+	now := time.Now()
 	e.mu.Lock()
-	defer e.mu.Unlock()
 	hold := e.pool.Hold(types.UID(c.Param("uid")))
-	if hold == nil {
-		fail(c, http.StatusNotFound, "no hold of that UID: the pod counts as usage already, or was never accepted")
-		return
+	unsure := !e.ready || hold != nil && hold.Node == "" && e.usable(hold.Cluster, now) == keys.NotSynced
+	var described holdJSON
+	if hold != nil {
+		described = holdOf(hold, now)
 	}
-	c.JSON(http.StatusOK, holdOf(hold, time.Now()))
+	e.mu.Unlock()
+	switch {
+	case unsure: // A "no" would send the pod below without its hint.
+		fail(c, http.StatusServiceUnavailable, text(keys.NotSynced))
+	case hold == nil:
+		fail(c, http.StatusNotFound, "no hold of that UID: the pod counts as usage already, or was never accepted")
+	default:
+		c.JSON(http.StatusOK, described)
+	}
 }
 
 func (e *Extender) deleteHold(c *gin.Context) {

@@ -18,6 +18,9 @@ func (e *Extender) preempt(args *extenderv1.ExtenderPreemptionArgs) *extenderv1.
 		if node := e.upper.node(name); node != nil && !isVirtual(node) && victims != nil {
 			meta := &extenderv1.MetaVictims{NumPDBViolations: victims.NumPDBViolations}
 			for _, pod := range victims.Pods {
+				if pod == nil {
+					continue
+				}
 				meta.Pods = append(meta.Pods, &extenderv1.MetaPod{UID: string(pod.UID)})
 			}
 			kept[name] = meta

@@ -19,7 +19,8 @@ func (e *Extender) prioritize(args *extenderv1.ExtenderArgs) extenderv1.HostPrio
 	verdicts := e.judge(now, args.Pod, asked, pods)
 	hold := e.pool.Hold(args.Pod.UID)
 	if len(verdicts) > 0 && verdicts[0].Fits && hold != nil && hold.State == snapshot.Offered && hold.Cluster != verdicts[0].Cluster {
-		e.pool.Offer(now, args.Pod.UID, infoOf(args.Pod), verdicts[0].pod, verdicts[0].Verdict)
+		e.offer(now, args.Pod, verdicts[0])
+		e.touch()
 	}
 	list := make(extenderv1.HostPriorityList, 0, len(passed)+len(verdicts))
 	for _, name := range passed {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/pprof"
+	"strconv"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -83,14 +84,29 @@ func (e *Extender) verb(name string, answer func(body []byte) any) gin.HandlerFu
 		if err != nil {
 			body = nil // The decoder says what is wrong with it.
 		}
-		data, err := json.Marshal(answer(body))
-		if err != nil {
-			e.log.Error("Answering the scheduler failed", "verb", name, "err", err)
-			data = []byte(`{"Error":"the answer could not be encoded"}`)
-		}
+		data := e.encode(name, func() any { return answer(body) })
+		c.Header("Content-Length", strconv.Itoa(len(data))) // Else a long answer goes out in chunks.
 		c.Data(http.StatusOK, "application/json", data)
 		e.metrics.duration.WithLabelValues(name).Observe(time.Since(started).Seconds())
 	}
+}
+
+// encode runs a verb. Whatever happens in it, the scheduler gets an answer it reads.
+func (e *Extender) encode(name string, answer func() any) (data []byte) {
+	fault := func(what any) {
+		e.log.Error("Answering the scheduler failed", "verb", name, "what", what)
+		data = []byte(`{"Error":"internal fault, see the extender's log"}`)
+	}
+	defer func() {
+		if what := recover(); what != nil {
+			fault(what)
+		}
+	}()
+	data, err := json.Marshal(answer())
+	if err != nil {
+		fault(err)
+	}
+	return data
 }
 
 // decodeArgs reads what filter and prioritize are asked, in either form.

@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/tools/cache"
 
@@ -42,8 +43,13 @@ func (u *upper) run(ctx context.Context) error {
 		return fmt.Errorf("watching upper pods: %w", err)
 	}
 	if _, err := u.pods.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    func(object any) { u.observe(object.(*corev1.Pod), false) },
-		UpdateFunc: func(_, object any) { u.observe(object.(*corev1.Pod), false) },
+		AddFunc: func(object any) { u.observe(object.(*corev1.Pod), false) },
+		UpdateFunc: func(old, object any) {
+			if was := old.(*corev1.Pod); was.UID != object.(*corev1.Pod).UID {
+				u.observe(was, true) // Deleted and made again under the same name while the watch was away.
+			}
+			u.observe(object.(*corev1.Pod), false)
+		},
 		DeleteFunc: func(object any) {
 			if tombstone, ok := object.(cache.DeletedFinalStateUnknown); ok {
 				object = tombstone.Obj
@@ -54,6 +60,9 @@ func (u *upper) run(ctx context.Context) error {
 		},
 	}); err != nil {
 		return fmt.Errorf("watching upper pods: %w", err)
+	}
+	if _, err := u.nodes.AddEventHandler(cache.ResourceEventHandlerFuncs{AddFunc: func(any) { u.extender.touch() }}); err != nil {
+		return fmt.Errorf("watching upper nodes: %w", err)
 	}
 	go u.nodes.RunWithContext(ctx)
 	u.pods.RunWithContext(ctx)
@@ -81,6 +90,22 @@ func (u *upper) observeAll(ctx context.Context) error {
 	}
 }
 
+// observeCached observes every pod of the cache again.
+func (u *upper) observeCached() {
+	for _, object := range u.pods.GetStore().List() {
+		u.observe(object.(*corev1.Pod), false)
+	}
+}
+
+// uids returns a function that tells which UIDs the cache has now.
+func (u *upper) uids() func(types.UID) bool {
+	found := map[types.UID]bool{}
+	for _, object := range u.pods.GetStore().List() {
+		found[object.(*corev1.Pod).UID] = true
+	}
+	return func(uid types.UID) bool { return found[uid] }
+}
+
 // observe tells the pool of a pod, if it is one of Tessera's.
 func (u *upper) observe(pod *corev1.Pod, gone bool) {
 	if !asksForUs(pod) {
@@ -105,17 +130,26 @@ func (u *upper) observe(pod *corev1.Pod, gone bool) {
 			seen.Chosen = node.Labels[keys.Cluster]
 		}
 	}
+	e.tell(pod, seen)
+}
+
+// tell gives the pool what was seen, and puts away what is over.
+func (e *Extender) tell(pod *corev1.Pod, seen snapshot.UpperPod) {
 	e.mu.Lock()
-	elsewhere := e.pool.Observe(time.Now(), seen)
-	if gone || seen.Finished || pod.Spec.NodeName != "" {
-		delete(e.waiting, pod.UID)
+	defer e.mu.Unlock()
+	if e.waiting[pod.UID] != nil && seen.Chosen != "" {
+		return // The last answer about it was no: the nomination is older.
 	}
-	e.mu.Unlock()
-	if elsewhere {
+	before := e.place(pod.UID)
+	if e.pool.Observe(time.Now(), seen) {
 		e.metrics.wrongGuess.Inc()
 	}
-	if gone || seen.Finished {
-		e.touch() // A hold may have ended.
+	e.touchIfMoved(pod.UID, before)
+	if seen.Gone || seen.Finished || pod.Spec.NodeName != "" {
+		delete(e.waiting, pod.UID)
+	}
+	if seen.Gone {
+		e.verdicts.Delete(pod.Namespace + "/" + pod.Name)
 	}
 }
 

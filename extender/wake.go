@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -15,36 +16,60 @@ import (
 	corev1helpers "k8s.io/component-helpers/scheduling/corev1"
 
 	"github.com/tessera-k8s/tessera/internal/keys"
+	"github.com/tessera-k8s/tessera/internal/snapshot"
 )
 
 // waiter is a pod that no virtual node took when it was last asked about.
 type waiter struct {
-	pod   *corev1.Pod
-	nodes []*corev1.Node // the virtual nodes it was asked about
-	woken time.Time
+	pod     *corev1.Pod
+	targets []target // what it was asked about
+	woken   time.Time
+	vain    int // how often it was woken since the scheduler last asked
 }
 
-// Times of waking. A pod that was woken is left alone for a while, as the scheduler needs time to come to it.
+// target is a name that a pod was asked about, and the pod as it will be below for labels like these.
+type target struct {
+	name   string
+	labels map[string]string
+	pod    *snapshot.Pod
+}
+
+// Times of waking. A pod that was woken is left alone for a while, as the scheduler needs time to come to it, and for
+// longer each time that it does not come: its own filters may refuse the pod, and then it does not ask.
 const (
-	wakeEvery = 100 * time.Millisecond
-	wakeAgain = 2 * time.Second
+	wakeEvery   = 100 * time.Millisecond
+	wakeAgain   = 2 * time.Second
+	wakeSlowest = 5                     // doublings of wakeAgain
+	wakeVain    = 3                     // wakes in vain after which room is not kept for a pod any more while others are looked at
+	wakeBudget  = 50 * time.Millisecond // of one look, in which the scheduler has to wait
+	wakeTimeout = 2 * time.Second
+	wakeWorkers = 8
 )
 
-// wait notes a refused pod. The caller holds e.mu.
-func (e *Extender) wait(pod *corev1.Pod, verdicts []verdict) {
+// wait notes a refused pod. Of pods that are not Tessera's the end would never be seen. The caller holds e.mu.
+func (e *Extender) wait(pod *corev1.Pod, verdicts []verdict, unknown map[string]keys.Reason) {
+	if !asksForUs(pod) || len(verdicts)+len(unknown) == 0 {
+		return
+	}
 	w := &waiter{pod: pod}
 	if before := e.waiting[pod.UID]; before != nil {
 		w.woken = before.woken
 	}
 	for _, v := range verdicts {
-		w.nodes = append(w.nodes, v.node)
+		w.targets = append(w.targets, target{name: v.node.Name, labels: v.node.Labels, pod: v.pod})
+		e.lookLater(v.Reason)
+	}
+	for name := range unknown {
+		w.targets = append(w.targets, target{name: name})
+		e.touchSoon()
 	}
 	e.waiting[pod.UID] = w
-	for _, v := range verdicts {
-		if v.Reason == keys.Stale || v.Reason == keys.Avoided || v.Reason == keys.NotSynced {
-			time.AfterFunc(wakeAgain, e.touch) // These end by the clock or by a probe, not by a snapshot.
-			break
-		}
+}
+
+// lookLater asks for another look where a reason ends by the clock or by a probe, not by a snapshot.
+func (e *Extender) lookLater(reason keys.Reason) {
+	if reason == keys.Stale || reason == keys.Avoided || reason == keys.NotSynced {
+		e.touchSoon()
 	}
 }
 
@@ -57,43 +82,91 @@ func (e *Extender) wake(ctx context.Context) error {
 			return nil
 		case <-e.changed:
 		}
+		var group errgroup.Group
+		group.SetLimit(wakeWorkers)
 		for _, pod := range e.fitNow(time.Now()) {
-			e.annotate(ctx, pod)
+			group.Go(func() error { e.annotate(ctx, pod); return nil })
 		}
+		_ = group.Wait() // annotate reports by itself.
 		if !sleep(ctx, wakeEvery) {
 			return nil
 		}
 	}
 }
 
-// fitNow returns the waiting pods that fit now, all of them together: by priority, then age.
+// fitNow returns the waiting pods that fit now, all of them together: by priority, then age. It stops when its budget
+// is used up and goes on from there the next time.
 func (e *Extender) fitNow(now time.Time) []*corev1.Pod {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	waiters := slices.SortedFunc(maps.Values(e.waiting), sooner)
+	if e.resume >= len(waiters) {
+		e.resume = 0
+	}
 	var fitting []*corev1.Pod
 	var trial []types.UID // Holds of this question alone, given back at its end.
-	recent := false
-	for _, w := range slices.SortedFunc(maps.Values(e.waiting), sooner) {
-		verdicts := e.judge(now, w.pod, w.nodes, e.compileAll(w.pod, w.nodes))
-		if len(verdicts) == 0 || !verdicts[0].Fits || e.pool.Hold(w.pod.UID) != nil {
+	started := time.Now()
+	for ; e.resume < len(waiters); e.resume++ {
+		if time.Since(started) > wakeBudget {
+			e.touch()
+			break
+		}
+		w := waiters[e.resume]
+		best := e.best(now, w)
+		if !best.Fits || e.pool.Hold(w.pod.UID) != nil {
 			continue
 		}
-		e.pool.Offer(now, w.pod.UID, infoOf(w.pod), verdicts[0].pod, verdicts[0].Verdict)
-		trial = append(trial, w.pod.UID)
-		if now.Sub(w.woken) < wakeAgain {
-			recent = true
-			continue
+		if w.vain < wakeVain {
+			e.pool.Offer(now, w.pod.UID, infoOf(w.pod), best.pod, best.Verdict)
+			trial = append(trial, w.pod.UID)
 		}
-		w.woken = now
-		fitting = append(fitting, w.pod)
+		if w.due(now) {
+			fitting = append(fitting, w.pod)
+		}
+		e.touchSoon() // Until the scheduler has come to it.
 	}
 	for _, uid := range trial {
 		e.pool.Release(uid)
 	}
-	if recent || len(fitting) > 0 {
-		time.AfterFunc(wakeAgain, e.touch) // Until the scheduler has come to them.
-	}
 	return fitting
+}
+
+// best returns the best verdict on a waiting pod; the zero verdict where there is nothing to judge. The caller holds
+// e.mu.
+func (e *Extender) best(now time.Time, w *waiter) verdict {
+	var nodes []*corev1.Node
+	var pods []*snapshot.Pod
+	for i := range w.targets {
+		t := &w.targets[i]
+		node := e.upper.virtualNode(t.name)
+		if node == nil {
+			continue
+		}
+		if t.pod == nil || !maps.Equal(t.labels, node.Labels) {
+			t.labels, t.pod = node.Labels, e.compileAll(w.pod, []*corev1.Node{node})[0]
+		}
+		nodes, pods = append(nodes, node), append(pods, t.pod)
+	}
+	verdicts := e.judge(now, w.pod, nodes, pods)
+	for _, v := range verdicts {
+		e.lookLater(v.Reason)
+	}
+	if len(verdicts) == 0 {
+		return verdict{}
+	}
+	return verdicts[0]
+}
+
+// due reports whether it is time to wake the pod, and notes that it was.
+func (w *waiter) due(now time.Time) bool {
+	if !w.woken.IsZero() && now.Sub(w.woken) < wakeAgain<<min(w.vain, wakeSlowest) {
+		return false
+	}
+	if !w.woken.IsZero() {
+		w.vain++
+	}
+	w.woken = now
+	return true
 }
 
 // sooner orders waiting pods: the higher priority first, then the older.
@@ -106,6 +179,8 @@ func sooner(a, b *waiter) int {
 }
 
 func (e *Extender) annotate(ctx context.Context, pod *corev1.Pod) {
+	ctx, cancel := context.WithTimeout(ctx, wakeTimeout)
+	defer cancel()
 	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
 		"uid":         pod.UID,
 		"annotations": map[string]string{keys.Wake: time.Now().UTC().Format(time.RFC3339Nano)},
@@ -120,7 +195,7 @@ func (e *Extender) annotate(ctx context.Context, pod *corev1.Pod) {
 		e.mu.Lock()
 		delete(e.waiting, pod.UID)
 		e.mu.Unlock()
-	case ctx.Err() == nil:
+	default:
 		e.log.Error("Waking a pod failed, trying again", "namespace", pod.Namespace, "name", pod.Name, "err", err)
 	}
 }

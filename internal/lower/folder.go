@@ -198,6 +198,11 @@ func Config(name string, data []byte) (*rest.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading %s%s: %w", name, Suffix, err)
 	}
+	if config.ExecProvider != nil || config.AuthProvider != nil || config.BearerTokenFile != "" ||
+		config.CertFile != "" || config.KeyFile != "" || config.CAFile != "" {
+		return nil, fmt.Errorf("reading %s%s: it runs a command or names other files, which whoever wrote it could misuse: "+
+			"put token, certificates and CA into the kubeconfig itself", name, Suffix)
+	}
 	config.QPS, config.Burst = 500, 1000
 	config.UserAgent = "tessera"
 	config.ContentType = runtime.ContentTypeProtobuf

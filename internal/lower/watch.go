@@ -10,7 +10,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
@@ -38,6 +37,8 @@ type Watch struct {
 	pods   cache.SharedIndexInformer
 	wake   chan struct{}
 
+	sources [2]source // of nodes and pods
+
 	mu     sync.Mutex
 	health Health
 }
@@ -46,9 +47,10 @@ type Watch struct {
 type Health struct {
 	// Synced: nodes and pods have been listed at least once.
 	Synced bool
-	// Contact is when the API server last answered a probe or sent an event. A quiet cluster has fresh contact.
+	// Contact is when the API server last answered a probe or sent an event, or since when nodes or pods cannot be
+	// listed and watched, if that is longer ago. A quiet cluster has fresh contact.
 	Contact time.Time
-	// Err is why the last probe failed; nil after one that succeeded.
+	// Err is why the last probe, list or watch failed; nil if they all work.
 	Err error
 }
 
@@ -62,9 +64,8 @@ func NewWatch(name, identity string, config *rest.Config, log *slog.Logger, publ
 		Name: name, Identity: identity, Log: log.With("cluster", name), Publish: publish, client: client,
 		wake: make(chan struct{}, 1),
 	}
-	factory := informers.NewSharedInformerFactory(client, 0)
-	w.nodes = factory.Core().V1().Nodes().Informer()
-	w.pods = factory.Core().V1().Pods().Informer()
+	w.nodes = w.sources[0].informer(client, "nodes", &corev1.Node{})
+	w.pods = w.sources[1].informer(client, "pods", &corev1.Pod{})
 	return w, w.wire()
 }
 
@@ -98,8 +99,14 @@ func (w *Watch) Client() kubernetes.Interface { return w.client }
 // Health returns how the cluster answers now.
 func (w *Watch) Health() Health {
 	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.health
+	health := w.health
+	w.mu.Unlock()
+	for i := range w.sources {
+		if since, err := w.sources[i].failing(); !since.IsZero() && since.Before(health.Contact) {
+			health.Contact, health.Err = since, err
+		}
+	}
+	return health
 }
 
 // Run watches until ctx ends. A cluster that cannot be reached is tried for ever; Health says so meanwhile.
@@ -193,13 +200,17 @@ func (w *Watch) build() *snapshot.Snapshot {
 	running := 0
 	for _, object := range w.pods.GetStore().List() {
 		pod := object.(*podEntry).pod
-		if pod.Node != "" {
+		switch {
+		case pod.Node != "":
 			byNode[pod.Node] = append(byNode[pod.Node], pod)
+		case pod.Hint != "" && pod.UpperUID == "":
+			// A stranger that preempted, or another upper cluster's pod: the scheduler keeps the room for it.
+			byNode[pod.Hint] = append(byNode[pod.Hint], pod)
 		}
 		if !pod.Finished {
 			running++
 		}
-		if pod.UpperUID != "" {
+		if before := own[pod.UpperUID]; pod.UpperUID != "" && (before == nil || before.Node == "") {
 			own[pod.UpperUID] = pod
 		}
 	}

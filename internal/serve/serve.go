@@ -65,17 +65,24 @@ func (c *Config) Serve(ctx context.Context, log *slog.Logger, handler http.Handl
 		Handler:           handler,
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       30 * time.Second,
+		WriteTimeout:      2 * time.Minute, // pprof takes its time
 		IdleTimeout:       120 * time.Second,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
+	closed := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
+		defer close(closed)
 		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 		defer cancel()
 		if err := server.Shutdown(grace); err != nil {
 			_ = server.Close()
 		}
 	})
-	defer stop()
+	defer func() {
+		if !stop() {
+			<-closed // Requests are being answered.
+		}
+	}()
 	var group errgroup.Group
 	for _, listener := range listeners {
 		log.Info("Listening", "address", listener.Addr().String())

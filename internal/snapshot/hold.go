@@ -75,23 +75,43 @@ func (p *Pool) Observe(now time.Time, u UpperPod) (elsewhere bool) {
 	case u.Cluster != "":
 		return p.observeBound(now, u)
 	case u.Chosen != "":
-		elsewhere = p.move(now, u, u.Chosen)
-		p.holds[u.UID].State = Chosen
+		p.observeChosen(now, u)
 	default:
-		// A condition has whole seconds: only one of a later second is surely newer than the offer.
-		hold := p.holds[u.UID]
-		if hold != nil && hold.State == Offered && u.Refused.After(hold.Since) {
-			p.Release(u.UID)
-		}
+		p.observeWaiting(now, u)
 	}
-	return elsewhere
+	return false
+}
+
+// observeChosen takes the time limit off an offer. Only a pod that has no hold at all, as after a start, gets one: a
+// nomination may be older than the last answer, which then stands.
+func (p *Pool) observeChosen(now time.Time, u UpperPod) {
+	if p.holds[u.UID] == nil {
+		p.move(now, u, u.Chosen)
+	}
+	if hold := p.holds[u.UID]; hold.Cluster == u.Chosen && hold.State == Offered {
+		hold.State = Chosen
+	}
+}
+
+// observeWaiting looks at a pod that is neither bound nor nominated.
+func (p *Pool) observeWaiting(now time.Time, u UpperPod) {
+	hold := p.holds[u.UID]
+	switch {
+	case hold == nil:
+	case hold.State == Chosen: // The nomination was taken back: an offer again, with its limit.
+		hold.State, hold.Since = Offered, now
+	case hold.State == Offered && u.Refused.After(hold.Since):
+		// A condition has whole seconds: only one of a later second is surely newer than the offer.
+		p.Release(u.UID)
+	}
 }
 
 // observeBound turns the hold of a bound pod firm, unless its lower pod already counts as usage.
 func (p *Pool) observeBound(now time.Time, u UpperPod) (elsewhere bool) {
 	own := p.own(u.Cluster, u.UID)
-	counted := p.bound[u.UID] || own.placed()
-	p.bound[u.UID] = counted
+	known := p.bound[u.UID]
+	counted := known.cluster == u.Cluster && known.counted || own.placed()
+	p.bound[u.UID] = binding{cluster: u.Cluster, counted: counted}
 	if counted {
 		p.Release(u.UID)
 		return false
@@ -159,8 +179,7 @@ func (p *Pool) Publish(s *Snapshot) (overpromised []types.UID) {
 	for uid, own := range s.Own {
 		switch {
 		case own.placed():
-			p.count(uid)
-			p.Release(uid)
+			p.count(s.Cluster, uid)
 		case p.holds[uid] != nil && p.holds[uid].Cluster == s.Cluster:
 			p.mirror(p.holds[uid], own)
 		}
@@ -170,8 +189,7 @@ func (p *Pool) Publish(s *Snapshot) (overpromised []types.UID) {
 	}
 	for uid := range before.Own {
 		if s.Own[uid] == nil { // It was there and has gone: nothing is on its way any more.
-			p.count(uid)
-			p.Release(uid)
+			p.count(s.Cluster, uid)
 		}
 	}
 	p.settle(c)
@@ -179,12 +197,36 @@ func (p *Pool) Publish(s *Snapshot) (overpromised []types.UID) {
 	return overpromised
 }
 
-// count remembers that the pod's room is the snapshot's business from now on.
-func (p *Pool) count(uid types.UID) {
-	if _, known := p.bound[uid]; known {
-		p.bound[uid] = true
+// count ends the hold of a pod, whose room is the snapshot's business from now on, and remembers that. It looks at
+// holds of this cluster alone: what somebody writes into one cluster must not touch the holds in another.
+func (p *Pool) count(cluster string, uid types.UID) {
+	if known, ok := p.bound[uid]; ok && known.cluster == cluster {
+		p.bound[uid] = binding{cluster: cluster, counted: true}
+	}
+	if hold := p.holds[uid]; hold != nil && hold.Cluster == cluster {
+		p.Release(uid)
 	}
 }
+
+// Keep ends the holds of pods that are not there any more and forgets their bindings: a net below the events, for
+// one that was lost. Holds younger than a moment are kept, as their pods may not be in the caller's cache yet.
+func (p *Pool) Keep(now time.Time, exists func(types.UID) bool) (ended int) {
+	for _, hold := range p.Holds() {
+		if hold.State != Reserved && now.Sub(hold.Since) > keepYoung && !exists(hold.UID) {
+			p.Release(hold.UID)
+			ended++
+		}
+	}
+	for uid := range p.bound {
+		if !exists(uid) {
+			delete(p.bound, uid)
+		}
+	}
+	return ended
+}
+
+// keepYoung is how long a pod may take from the scheduler's cache into ours.
+const keepYoung = 10 * time.Second
 
 // settle places the holds anew whose node has gone or no longer has room for all that is held on it, the newest
 // first, as the oldest have told their node to the lower scheduler already.
@@ -194,7 +236,8 @@ func (p *Pool) settle(c *cluster) {
 			continue
 		}
 		node := c.snapshot.Node(hold.Node)
-		if node != nil && node.Free().Minus(c.held[hold.Node]).Plus(hold.Requests).Fits(hold.Requests) {
+		if node != nil && hold.pod.refuses(node) == "" &&
+			node.Free().Minus(c.held[hold.Node]).Plus(hold.Requests).Fits(hold.Requests) {
 			continue
 		}
 		if verdict := p.Judge(hold.Cluster, hold.pod, hold.UID); verdict.Fits {

@@ -17,12 +17,17 @@ import (
 type Pool struct {
 	clusters map[string]*cluster
 	holds    map[types.UID]*Hold
-	// bound has the upper pods that name a virtual node, as long as they exist. True: the lower pod has been seen
-	// on a node, finished or gone, so its room is usage (or free again) and never a hold, however late or often
-	// the event of the bind arrives.
-	bound map[types.UID]bool
+	// bound has the upper pods that name a virtual node, as long as they exist.
+	bound map[types.UID]binding
 	// scale is the largest allocatable of each resource on any node, the unit of leftover.
 	scale Resources
+}
+
+// binding is where an upper pod is bound. counted: its lower pod has been seen on a node there, finished or gone, so
+// its room is usage (or free again) and never a hold, however late or often the event of the bind arrives.
+type binding struct {
+	cluster string
+	counted bool
 }
 
 // cluster is a snapshot with the room held on its nodes.
@@ -35,7 +40,7 @@ type cluster struct {
 
 // NewPool returns a pool without clusters.
 func NewPool() *Pool {
-	return &Pool{clusters: map[string]*cluster{}, holds: map[types.UID]*Hold{}, bound: map[types.UID]bool{}}
+	return &Pool{clusters: map[string]*cluster{}, holds: map[types.UID]*Hold{}, bound: map[types.UID]binding{}}
 }
 
 // Clusters returns the names of the clusters that have a snapshot, in order.
@@ -159,9 +164,7 @@ func (p *Pool) Replicas(name string, pod *Pod, limit int) int {
 		if pod.refuses(node) != "" {
 			continue
 		}
-		for room := node.Free().Minus(c.held[node.Name()]); count < limit && room.Fits(pod.Requests); count++ {
-			room = room.Minus(pod.Requests)
-		}
+		count += node.Free().Minus(c.held[node.Name()]).times(pod.Requests, limit-count)
 	}
 	return count
 }

@@ -135,6 +135,17 @@ func (r Resources) Fits(request Resources) bool {
 
 func over(request, free int64) bool { return request > 0 && request > free }
 
+// times counts how often a request fits into r one after the other, up to limit.
+func (r Resources) times(request Resources, limit int) int {
+	count := int64(limit)
+	request.Each(func(name corev1.ResourceName, amount int64) {
+		if amount > 0 {
+			count = min(count, max(0, r.Get(name)/amount))
+		}
+	})
+	return int(count)
+}
+
 // Short returns by how much r falls short of a request, zero where it does not.
 func (r Resources) Short(request Resources) Resources {
 	gap := func(request, free int64) int64 {
