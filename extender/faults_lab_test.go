@@ -111,8 +111,15 @@ func (f *faults) extenderStopped(t *testing.T) {
 func (f *faults) extenderDead(t *testing.T) {
 	process := f.lab.Process(lab.PartExtender)
 	process.Kill()
-	f.pods(t, "ours", 5)
+	names := f.pods(t, "ours", 5)
 	f.ordinaryWait(t, "extender dead, 5 of Tessera's pods waiting")
+	// The marker has quantity 0. That kube-scheduler asks the extender all the same is what everything rests on: to be
+	// looked at again at every upgrade of Kubernetes.
+	for _, name := range names {
+		if bound(t.Context(), f.upper, "ours", name) == nil {
+			t.Errorf("%s has a node although no extender could be asked", name)
+		}
+	}
 	if err := process.Restart(t.Context()); err != nil {
 		t.Fatal(err)
 	}
