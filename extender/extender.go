@@ -8,11 +8,8 @@ import (
 	"time"
 
 	gocache "github.com/patrickmn/go-cache"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/tessera-k8s/tessera/internal/keys"
 	"github.com/tessera-k8s/tessera/internal/lower"
@@ -50,11 +47,11 @@ type clusterState struct {
 // Run answers until ctx ends.
 func Run(ctx context.Context, config *Config) error {
 	log := config.Logger("extender")
-	client, err := upperClient(config.UpperKubeconfig)
+	client, err := serve.UpperClient("extender", config.UpperKubeconfig)
 	if err != nil {
 		return err
 	}
-	identity, err := findIdentity(ctx, log, client, config.Identity)
+	identity, err := serve.Identity(ctx, log, client, config.Identity)
 	if err != nil {
 		return err
 	}
@@ -89,43 +86,6 @@ func newExtender(config *Config, log *slog.Logger, client kubernetes.Interface, 
 	e.upper = newUpper(e)
 	e.metrics.watch(e)
 	return e
-}
-
-func upperClient(path string) (kubernetes.Interface, error) {
-	config, err := rest.InClusterConfig()
-	if path != "" {
-		config, err = clientcmd.BuildConfigFromFlags("", path)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("reading upperKubeconfig %q: %w", path, err)
-	}
-	config.QPS, config.Burst = 500, 1000
-	config.UserAgent = "tessera-extender"
-	client, err := kubernetes.NewForConfig(config)
-	if err != nil {
-		return nil, fmt.Errorf("building upper client: %w", err)
-	}
-	return client, nil
-}
-
-// findIdentity returns the UID of the upper kube-system namespace unless one is configured. An upper cluster that
-// cannot be reached yet is waited for.
-func findIdentity(ctx context.Context, log *slog.Logger, client kubernetes.Interface, configured string) (string, error) {
-	if configured != "" {
-		return configured, nil
-	}
-	for {
-		namespace, err := client.CoreV1().Namespaces().Get(ctx, metav1.NamespaceSystem, metav1.GetOptions{})
-		if err == nil {
-			return string(namespace.UID), nil
-		}
-		log.Error("Reading the identity of the upper cluster failed, trying again", "err", err)
-		select {
-		case <-ctx.Done():
-			return "", ctx.Err()
-		case <-time.After(2 * time.Second):
-		}
-	}
 }
 
 // start ends the time in which virtual nodes are refused: once what the upper cluster had promised before this

@@ -4,15 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"time"
 
 	"github.com/spf13/cobra"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/tessera-k8s/tessera/internal/serve"
 )
@@ -41,7 +38,7 @@ func NewCommand() *cobra.Command {
 // Run moves pods until ctx ends.
 func Run(ctx context.Context, config *Config) error {
 	log := config.Logger("rebalance")
-	client, err := upperClient(config.UpperKubeconfig)
+	client, err := serve.UpperClient("rebalance", config.UpperKubeconfig)
 	if err != nil {
 		return err
 	}
@@ -96,22 +93,6 @@ func newHandler(m *mover, ready func() error, guard func(http.Handler) http.Hand
 		}{m.dryRun, m.plan()})
 	})))
 	return mux
-}
-
-func upperClient(path string) (kubernetes.Interface, error) {
-	config, err := rest.InClusterConfig()
-	if path != "" {
-		config, err = clientcmd.BuildConfigFromFlags("", path)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("reading upperKubeconfig %q: %w", path, err)
-	}
-	config.UserAgent = "tessera-rebalance"
-	client, err := kubernetes.NewForConfig(config)
-	if err != nil {
-		return nil, fmt.Errorf("building upper client: %w", err)
-	}
-	return client, nil
 }
 
 var errNotSynced = errors.New("the upper cluster's waiting pods are not known yet")

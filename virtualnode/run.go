@@ -11,15 +11,12 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	restclient "k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/tools/record"
 
 	"github.com/tessera-k8s/tessera/internal/lower"
@@ -44,7 +41,7 @@ type server struct {
 // Run serves virtual nodes until ctx ends.
 func Run(ctx context.Context, config *Config) error {
 	log := config.Logger("virtualnode")
-	upper, err := upperClient(config.UpperKubeconfig)
+	upper, err := serve.UpperClient("virtualnode", config.UpperKubeconfig)
 	if err != nil {
 		return err
 	}
@@ -56,7 +53,7 @@ func Run(ctx context.Context, config *Config) error {
 	if err != nil {
 		return err
 	}
-	identity, err := findIdentity(ctx, log, upper, config.Identity)
+	identity, err := serve.Identity(ctx, log, upper, config.Identity)
 	if err != nil {
 		return err
 	}
@@ -156,41 +153,4 @@ func (s *server) brokenCluster(ctx context.Context, name, text string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.broken[name] = func() { cancel(); <-done }
-}
-
-func upperClient(path string) (kubernetes.Interface, error) {
-	config, err := restclient.InClusterConfig()
-	if path != "" {
-		config, err = clientcmd.BuildConfigFromFlags("", path)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("reading upperKubeconfig %q: %w", path, err)
-	}
-	config.QPS, config.Burst = 500, 1000
-	config.UserAgent = "tessera-virtualnode"
-	config.AcceptContentTypes = "application/vnd.kubernetes.protobuf,application/json"
-	config.ContentType = "application/vnd.kubernetes.protobuf"
-	client, err := kubernetes.NewForConfig(config)
-	if err != nil {
-		return nil, fmt.Errorf("building upper client: %w", err)
-	}
-	return client, nil
-}
-
-// findIdentity returns the UID of the upper kube-system namespace unless one is configured. An upper cluster that
-// cannot be reached yet is waited for.
-func findIdentity(ctx context.Context, log *slog.Logger, client kubernetes.Interface, configured string) (string, error) {
-	for configured == "" {
-		namespace, err := client.CoreV1().Namespaces().Get(ctx, metav1.NamespaceSystem, metav1.GetOptions{})
-		if err == nil {
-			return string(namespace.UID), nil
-		}
-		log.Error("Reading the identity of the upper cluster failed, trying again", "err", err)
-		select {
-		case <-ctx.Done():
-			return "", ctx.Err()
-		case <-time.After(2 * time.Second):
-		}
-	}
-	return configured, nil
 }

@@ -186,3 +186,15 @@ func TestRight(t *testing.T) {
 		}
 	}
 }
+
+func TestUpperClientNamesTheFile(t *testing.T) {
+	broken := filepath.Join(t.TempDir(), "upper.kubeconfig")
+	if err := os.WriteFile(broken, []byte("no: [kubeconfig"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"/no/such/kubeconfig", broken, ""} {
+		if _, err := UpperClient("extender", path); err == nil || !strings.Contains(err.Error(), `"`+path+`"`) {
+			t.Errorf("error %v does not name %q", err, path)
+		}
+	}
+}
