@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	gocache "github.com/patrickmn/go-cache"
 	"k8s.io/client-go/rest"
 
 	"github.com/tessera-k8s/tessera/internal/keys"
@@ -54,6 +55,9 @@ func (e *Extender) publish(s *snapshot.Snapshot) {
 		e.upper.observeCached()
 	}
 	for _, uid := range overpromised {
+		if e.told.Add(string(uid), nil, gocache.DefaultExpiration) != nil {
+			continue // Told before: the pod hangs on, or its cluster left and came back.
+		}
 		e.metrics.overpromise.WithLabelValues(s.Cluster).Inc()
 		e.log.Warn("The lower scheduler found no node for a pod that was accepted", "cluster", s.Cluster, "uid", uid)
 	}

@@ -27,6 +27,7 @@ type Extender struct {
 	upper    *upper
 	avoid    *avoidList
 	verdicts *gocache.Cache // namespace/name of a pod -> *record, the last answer about it
+	told     *gocache.Cache // UIDs of over-promised pods that were counted, so that each counts once
 	changed  chan struct{}  // something changed that may let a waiting pod fit
 
 	mu       sync.Mutex // Makes check-and-hold one step: every use of what stands below.
@@ -78,6 +79,7 @@ func newExtender(config *Config, log *slog.Logger, client kubernetes.Interface, 
 		metrics:  newMetrics(),
 		avoid:    newAvoidList(log, client, config.Namespace),
 		verdicts: gocache.New(refusedLimit, time.Minute),
+		told:     gocache.New(refusedLimit, time.Minute),
 		changed:  make(chan struct{}, 1),
 		pool:     snapshot.NewPool(),
 		clusters: map[string]*clusterState{},

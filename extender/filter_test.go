@@ -7,8 +7,10 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	extenderv1 "k8s.io/kube-scheduler/extender/v1"
 
 	"github.com/tessera-k8s/tessera/internal/keys"
@@ -191,6 +193,20 @@ func TestPrioritizeFollowsTheListThatIsLeft(t *testing.T) {
 		if hold := e.pool.Hold(pod.UID); "vn-"+hold.Cluster != names[0] {
 			t.Errorf("%v: the hold is in %s", names, hold.Cluster)
 		}
+	}
+}
+
+func TestOverpromiseCountsOnceAPod(t *testing.T) {
+	e := newTestExtender(t)
+	stuck := map[types.UID]*snapshot.LowerPod{"uid-p": {UpperUID: "uid-p", Unschedulable: true}}
+	for range 2 {
+		e.publish(snapshot.New("a", []*snapshot.Node{lowerNode("a1", "2")}, stuck, 1))
+		e.mu.Lock()
+		e.pool.Forget("a") // Its kubeconfig is replaced.
+		e.mu.Unlock()
+	}
+	if got := testutil.ToFloat64(e.metrics.overpromise.WithLabelValues("a")); got != 1 {
+		t.Errorf("counted %v times", got)
 	}
 }
 
