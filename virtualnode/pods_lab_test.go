@@ -312,6 +312,9 @@ func TestSameNameAgain(t *testing.T) {
 	if pod := w.get(w.upper, "p"); pod.Status.Phase != corev1.PodPending {
 		t.Errorf("while the old pod is ending the new one is %s", pod.Status.Phase)
 	}
+	w.becomes(lower, "p", "ended by its kubelet", func(p *corev1.Pod) bool {
+		return p.Status.Phase == corev1.PodSucceeded && *p.DeletionGracePeriodSeconds == 0
+	})
 	hold("null")
 	w.becomes(w.upper, "p", "Running", running)
 	if below := w.get(lower, "p"); below.Annotations[keys.UpperUID] != string(second.UID) {
