@@ -2,6 +2,8 @@ package extender
 
 import (
 	"context"
+	"slices"
+	"sync"
 	"time"
 
 	gocache "github.com/patrickmn/go-cache"
@@ -19,14 +21,29 @@ func (e *Extender) runCluster(ctx context.Context, name string, config *rest.Con
 		e.brokenCluster(name, err.Error())
 		return
 	}
+	log := e.log.With("cluster", name)
+	state := &clusterState{watch: watch, claims: lower.NewClaims(watch.Client(), log, e.touch)}
+	state.around = lower.NewAround(watch.Client(), log, func() {
+		e.entries.Add(1)
+		watch.Touch()
+		e.touch()
+	})
+	watch.Around = state.around
+	e.around.Store(name, state.around)
+	defer e.around.Delete(name)
 	e.mu.Lock()
-	e.clusters[name] = &clusterState{watch: watch}
+	e.clusters[name] = state
 	e.mu.Unlock()
+	var group sync.WaitGroup
+	group.Go(func() { state.around.Run(ctx) })
+	group.Go(func() { state.claims.Run(ctx) })
 	watch.Run(ctx)
+	group.Wait()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	delete(e.clusters, name)
 	e.pool.Forget(name)
+	e.exact = slices.DeleteFunc(e.exact, func(b *built) bool { return b.name == name })
 }
 
 // brokenCluster notes a kubeconfig that cannot be used, or with an empty text that it can be again. A cluster that

@@ -108,7 +108,7 @@ func (e *Extender) describe(name string, now time.Time) clusterJSON {
 	}
 	s := e.pool.Snapshot(name)
 	if s == nil {
-		s = snapshot.New(name, nil, nil, 0)
+		s = snapshot.New(snapshot.Content{Cluster: name})
 	}
 	for _, node := range s.Nodes {
 		if node.Usable() {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	gocache "github.com/patrickmn/go-cache"
@@ -29,10 +30,13 @@ type Extender struct {
 	verdicts *gocache.Cache // namespace/name of a pod -> *record, the last answer about it
 	told     *gocache.Cache // UIDs of over-promised pods that were counted, so that each counts once
 	changed  chan struct{}  // something changed that may let a waiting pod fit
+	around   sync.Map       // name of a cluster -> *lower.Around
+	entries  atomic.Uint64  // counts the changes of what lower namespaces ask of pods
 
 	mu       sync.Mutex // Makes check-and-hold one step: every use of what stands below.
 	pool     *snapshot.Pool
 	clusters map[string]*clusterState
+	exact    []*built // the lower clusters last asked about exactly, the newest last
 	waiting  map[types.UID]*waiter
 	armed    bool // touch will be called by a timer
 	resume   int  // the waiter that the next look at them starts with
@@ -42,7 +46,9 @@ type Extender struct {
 // clusterState is a lower cluster as the registry knows it.
 type clusterState struct {
 	watch  *lower.Watch // nil while its kubeconfig cannot be used
-	broken string       // why it cannot
+	around *lower.Around
+	claims *lower.Claims
+	broken string // why its kubeconfig cannot be used
 }
 
 // Run answers until ctx ends.

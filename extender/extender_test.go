@@ -41,8 +41,8 @@ func newTestExtender(t *testing.T) *testExtender {
 		e.join(t, name)
 	}
 	e.addNode(t, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "real"}})
-	e.pool.Publish(snapshot.New("a", []*snapshot.Node{lowerNode("a1", "2"), lowerNode("a2", "4")}, nil, 0))
-	e.pool.Publish(snapshot.New("b", []*snapshot.Node{lowerNode("b1", "8")}, nil, 0))
+	e.pool.Publish(snapshot.New(snapshot.Content{Cluster: "a", Nodes: []*snapshot.Node{lowerNode("a1", "2"), lowerNode("a2", "4")}}))
+	e.pool.Publish(snapshot.New(snapshot.Content{Cluster: "b", Nodes: []*snapshot.Node{lowerNode("b1", "8")}}))
 	server := httptest.NewServer(e.routes(&serve.Guard{}))
 	t.Cleanup(server.Close)
 	return &testExtender{Extender: e, server: server}
@@ -68,7 +68,10 @@ func (e *Extender) join(t *testing.T, name string) *lower.Watch {
 		t.Fatal(err)
 	}
 	watch.SetHealth(lower.Health{Synced: true, Contact: time.Now()})
-	e.clusters[name] = &clusterState{watch: watch}
+	e.clusters[name] = &clusterState{
+		watch:  watch,
+		around: lower.NewAround(watch.Client(), e.log, func() {}), claims: lower.NewClaims(watch.Client(), e.log, func() {}),
+	}
 	return watch
 }
 

@@ -141,26 +141,44 @@ func (e *Extender) judge(now time.Time, pod *corev1.Pod, nodes []*corev1.Node, p
 	verdicts := make([]verdict, len(nodes))
 	for i, node := range nodes {
 		name := node.Labels[keys.Cluster]
-		v := verdict{node: node, pod: pods[i], Verdict: snapshot.Verdict{Cluster: name}}
-		switch reason := e.usable(name, now); {
-		case pods[i] == nil:
-			v.Reason = keys.NodeAffinity
-		case reason != "":
-			v.Reason = reason
-		case e.avoid.has(owner, name):
-			v.Reason = keys.Avoided
-		case time.Now().After(deadline):
-			v.Reason = keys.NotSynced
-		default:
-			v.Verdict = e.pool.Judge(name, pods[i], pod.UID)
+		v := verdict{node: node, pod: e.pool.Larger(name, owner, pods[i]), Verdict: snapshot.Verdict{Cluster: name}}
+		defer e.pool.Lend(owner, name, v.pod, pod.UID)() // What is reserved for the pod is in nobody's way until all is judged.
+		if v.Reason = e.unasked(name, owner, v.pod, now, deadline); v.Reason == "" {
+			v.Verdict = e.pool.JudgeFor(owner, name, v.pod, pod.UID)
+		}
+		if v.Fits && e.overQuota(name, v.pod, pod.UID) {
+			v.Verdict = snapshot.Verdict{Cluster: name, Reason: keys.Quota}
 		}
 		verdicts[i] = v
 	}
+	sortVerdicts(verdicts)
+	if e.decideAll(deadline, verdicts, pod.UID) {
+		sortVerdicts(verdicts)
+	}
+	score(verdicts)
+	return verdicts
+}
+
+// unasked returns why there is no need to ask about a cluster, or "". The caller holds e.mu.
+func (e *Extender) unasked(name string, owner snapshot.Owner, pod *snapshot.Pod, now, deadline time.Time) keys.Reason {
+	switch reason := e.usable(name, now); {
+	case pod == nil:
+		return keys.NodeAffinity // Its sealed constraints cannot be read.
+	case reason != "":
+		return reason
+	case e.avoid.has(owner, name):
+		return keys.Avoided
+	case time.Now().After(deadline):
+		return keys.NotSynced
+	default:
+		return ""
+	}
+}
+
+func sortVerdicts(verdicts []verdict) {
 	slices.SortFunc(verdicts, func(a, b verdict) int {
 		return cmp.Or(snapshot.Tighter(a.Verdict, b.Verdict), cmp.Compare(a.node.Name, b.node.Name))
 	})
-	score(verdicts)
-	return verdicts
 }
 
 // score gives the best virtual node 10, the next 1 and all others 0: with weight 200 the gap outweighs every

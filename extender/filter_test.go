@@ -200,7 +200,7 @@ func TestOverpromiseCountsOnceAPod(t *testing.T) {
 	e := newTestExtender(t)
 	stuck := map[types.UID]*snapshot.LowerPod{"uid-p": {UpperUID: "uid-p", Unschedulable: true}}
 	for range 2 {
-		e.publish(snapshot.New("a", []*snapshot.Node{lowerNode("a1", "2")}, stuck, 1))
+		e.publish(snapshot.New(snapshot.Content{Cluster: "a", Nodes: []*snapshot.Node{lowerNode("a1", "2")}, Own: stuck, Pods: 1}))
 		e.mu.Lock()
 		e.pool.Forget("a") // Its kubeconfig is replaced.
 		e.mu.Unlock()
@@ -220,7 +220,7 @@ func TestWaitingPodsAreWokenAsManyAsFit(t *testing.T) {
 	if pods := e.fitNow(time.Now()); len(pods) != 0 {
 		t.Fatalf("%d pods woken without room", len(pods))
 	}
-	e.publish(snapshot.New("b", []*snapshot.Node{lowerNode("b1", "18")}, nil, 0))
+	e.publish(snapshot.New(snapshot.Content{Cluster: "b", Nodes: []*snapshot.Node{lowerNode("b1", "18")}}))
 	now := time.Now()
 	if pods := e.fitNow(now); len(pods) != 2 {
 		t.Errorf("%d pods woken, room is for 2", len(pods))

@@ -1,6 +1,7 @@
 package extender_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -61,20 +62,26 @@ func newNamespace(t *testing.T, c kubernetes.Interface, name string, enabled boo
 	})
 }
 
+// create makes a pod of that many CPUs and 256 MiB of memory for each of them.
 func create(ctx context.Context, c kubernetes.Interface, namespace, name string, cpus int64) error {
-	_, err := c.CoreV1().Pods(namespace).Create(ctx, &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Name: name},
+	_, err := c.CoreV1().Pods(namespace).Create(ctx, newPod(name, corev1.ResourceList{
+		corev1.ResourceCPU:    *resource.NewQuantity(cpus, resource.DecimalSI),
+		corev1.ResourceMemory: *resource.NewQuantity(cpus<<28, resource.BinarySI),
+	}), metav1.CreateOptions{})
+	return err
+}
+
+// newPod is a pod of one container with these requests. It is gone at once when it is deleted.
+func newPod(name string, requests corev1.ResourceList) *corev1.Pod {
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{}, Annotations: map[string]string{}},
 		Spec: corev1.PodSpec{
 			TerminationGracePeriodSeconds: new(int64),
-			Containers: []corev1.Container{{Name: "c", Image: "registry.k8s.io/pause:3.10.1", Resources: corev1.ResourceRequirements{
-				Requests: corev1.ResourceList{
-					corev1.ResourceCPU:    *resource.NewQuantity(cpus, resource.DecimalSI),
-					corev1.ResourceMemory: *resource.NewQuantity(cpus<<28, resource.BinarySI),
-				},
-			}}},
+			Containers: []corev1.Container{{
+				Name: "c", Image: "registry.k8s.io/pause:3.10.1", Resources: corev1.ResourceRequirements{Requests: requests},
+			}},
 		},
-	}, metav1.CreateOptions{})
-	return err
+	}
 }
 
 // runs says as an error how many pods of the namespace run, unless all of them do.
@@ -103,6 +110,24 @@ func get(ctx context.Context, url string, into any) error {
 	if err != nil {
 		return err
 	}
+	return answer(request, into)
+}
+
+// post asks the extender with a body.
+func post(ctx context.Context, url string, body, into any) error {
+	data, err := json.Marshal(body)
+	if err != nil {
+		return err
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(data))
+	if err != nil {
+		return err
+	}
+	return answer(request, into)
+}
+
+// answer sends a request and decodes the JSON that comes back.
+func answer(request *http.Request, into any) error {
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
 		return err

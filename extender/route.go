@@ -52,8 +52,12 @@ func (e *Extender) routes(guard *serve.Guard) http.Handler {
 		}
 		return e.preempt(args)
 	}))
-	scheduler.POST("/bind", e.verb("bind", func([]byte) any {
-		return &extenderv1.ExtenderBindingResult{Error: "strict mode is not there yet: leave bindVerb out of the scheduler's extender entry"}
+	scheduler.POST("/bind", e.verb("bind", func(body []byte) any {
+		args, err := decodeBinding(body)
+		if err != nil {
+			return &extenderv1.ExtenderBindingResult{Error: err.Error()}
+		}
+		return e.bind(args)
 	}))
 
 	guarded := router.Group("/", through(guard.Bearer))
@@ -62,6 +66,8 @@ func (e *Extender) routes(guard *serve.Guard) http.Handler {
 	guarded.GET("/debug/holds", e.debugHolds)
 	guarded.GET("/debug/pods/:namespace/:name", e.debugPod)
 	guarded.POST("/debug/whatif", e.debugWhatif)
+	guarded.GET("/debug/fragmentation", e.debugFragmentation)
+	guarded.POST("/v1/holds", e.postHold)
 	guarded.GET("/v1/holds/:uid", e.getHold)
 	guarded.DELETE("/v1/holds/:uid", e.deleteHold)
 	guarded.POST("/v1/avoid", e.postAvoid)

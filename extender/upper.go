@@ -15,7 +15,6 @@ import (
 
 	"github.com/tessera-k8s/tessera/internal/keys"
 	"github.com/tessera-k8s/tessera/internal/snapshot"
-	"github.com/tessera-k8s/tessera/internal/translate"
 )
 
 // upper watches the upper cluster's nodes and pods and tells the pool what becomes of Tessera's pods.
@@ -151,15 +150,6 @@ func (e *Extender) tell(pod *corev1.Pod, seen snapshot.UpperPod) {
 	if seen.Gone {
 		e.verdicts.Delete(pod.Namespace + "/" + pod.Name)
 	}
-}
-
-// compile reduces the pod to what the lower cluster behind the node will see of it.
-func (e *Extender) compile(pod *corev1.Pod, node *corev1.Node) (*snapshot.Pod, error) {
-	below, err := translate.LowerPod(pod, translate.Target{VirtualNode: node.Name, Labels: node.Labels, Identity: e.identity})
-	if err != nil {
-		return nil, err
-	}
-	return snapshot.NewPod(below), nil
 }
 
 // node returns an upper node, or nil if none of that name is known.

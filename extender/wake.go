@@ -29,9 +29,10 @@ type waiter struct {
 
 // target is a name that a pod was asked about, and the pod as it will be below for labels like these.
 type target struct {
-	name   string
-	labels map[string]string
-	pod    *snapshot.Pod
+	name    string
+	labels  map[string]string
+	entries uint64 // and for what its namespace asked of pods then
+	pod     *snapshot.Pod
 }
 
 // Times of waking. A pod that was woken is left alone for a while, as the scheduler needs time to come to it, and for
@@ -56,7 +57,7 @@ func (e *Extender) wait(pod *corev1.Pod, verdicts []verdict, unknown map[string]
 		w.woken = before.woken
 	}
 	for _, v := range verdicts {
-		w.targets = append(w.targets, target{name: v.node.Name, labels: v.node.Labels, pod: v.pod})
+		w.targets = append(w.targets, target{name: v.node.Name, labels: v.node.Labels, entries: e.entries.Load(), pod: v.pod})
 		e.lookLater(v.Reason)
 	}
 	for name := range unknown {
@@ -142,8 +143,8 @@ func (e *Extender) best(now time.Time, w *waiter) verdict {
 		if node == nil {
 			continue
 		}
-		if t.pod == nil || !maps.Equal(t.labels, node.Labels) {
-			t.labels, t.pod = node.Labels, e.compileAll(w.pod, []*corev1.Node{node})[0]
+		if entries := e.entries.Load(); t.pod == nil || t.entries != entries || !maps.Equal(t.labels, node.Labels) {
+			t.labels, t.entries, t.pod = node.Labels, entries, e.compileAll(w.pod, []*corev1.Node{node})[0]
 		}
 		nodes, pods = append(nodes, node), append(pods, t.pod)
 	}

@@ -18,10 +18,18 @@ func TestBadConfig(t *testing.T) {
 		"no folder":        {"insecureLoopback: true\ninsecurePort: 1\n", "clusters: no folder given"},
 		"no listener":      {"clusters: /c\n", "listen: no listener"},
 		"unknown key":      {good + "cluster: /c\n", `unknown field "cluster"`},
-		"hint":             {good + "hint: loud\n", `hint: "loud" is neither`},
-		"workers":          {good + "podWorkers: 0\n", "podWorkers: 0 is not between"},
-		"extender":         {good + "extender: tessera-extender:443\n", "extender: \"tessera-extender:443\" is not a URL"},
-		"word for workers": {good + "podWorkers: many\n", "podWorkers"},
+		"hint":             {good + "hint: loud\n", `hint: "loud" is none of nominated, preferred, required, off`},
+		"hint, a boolean":  {good + "hint: on\n", `hint: "true" is none of`},
+		"hint, a list":     {good + "hint: [off]\n", "hint: "},
+		"off, unquoted":    {good + "hint: off\n", ""},
+		"hint of clusters": {good + "perCluster: {a: {hint: preferred}, b: {hint: required}, c: {hint: off}, d: {}, e: }\n", ""},
+		"hint of a cluster": {good + "perCluster: {west: {hint: loud}}\n",
+			`perCluster: west: hint: "loud" is none of nominated, preferred, required, off`},
+		"key of a cluster":  {good + "perCluster: {west: {hints: off}}\n", `unknown field "hints"`},
+		"name of a cluster": {good + "perCluster: {West: {hint: off}}\n", `perCluster: "West" is no name of a cluster`},
+		"workers":           {good + "podWorkers: 0\n", "podWorkers: 0 is not between"},
+		"extender":          {good + "extender: tessera-extender:443\n", "extender: \"tessera-extender:443\" is not a URL"},
+		"word for workers":  {good + "podWorkers: many\n", "podWorkers"},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -38,10 +46,28 @@ func TestBadConfig(t *testing.T) {
 	}
 }
 
+func TestHintOfACluster(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "config.yaml")
+	text := "clusters: /c\ninsecureLoopback: true\ninsecurePort: 1\nperCluster: {a: {hint: required}, b: {hint: off}, c: {}}\n"
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	config := DefaultConfig()
+	if err := serve.Load(path, config); err != nil {
+		t.Fatal(err)
+	}
+	for cluster, want := range map[string]HintMode{"a": HintRequired, "b": HintOff, "c": HintNominated, "d": HintNominated} {
+		if got := config.hintOf(cluster); got != want {
+			t.Errorf("the hint of %s is %s, want %s", cluster, got, want)
+		}
+	}
+}
+
 func TestHelpDocumentsEveryKey(t *testing.T) {
 	t.Parallel()
 	help := NewCommand().Long
-	for _, config := range []any{Config{}, serve.Config{}} {
+	for _, config := range []any{Config{}, ClusterConfig{}, serve.Config{}} {
 		for _, field := range reflect.VisibleFields(reflect.TypeOf(config)) {
 			key, _, _ := strings.Cut(field.Tag.Get("json"), ",")
 			if key != "" && !strings.Contains(help, "  "+key+":") {

@@ -28,7 +28,7 @@ var errTaken = errors.New("an older pod of that name is still below")
 // errForeign is a lower pod of the same name that is not ours.
 var errForeign = errors.New("a pod of that name below belongs to someone else")
 
-// create makes the lower pod, behind the gate if there is a hint to give first.
+// create makes the lower pod: with its hint, or behind the gate if the hint can only be given to a pod that exists.
 func (r *reconciler) create(ctx context.Context, upper *corev1.Pod, memory *memory) error {
 	lower, err := translate.LowerPod(upper, r.target())
 	if err != nil {
@@ -36,19 +36,22 @@ func (r *reconciler) create(ctx context.Context, upper *corev1.Pod, memory *memo
 	}
 	stamp(lower)
 	node := r.ask(ctx, upper)
-	if node != "" {
+	mode := r.mode(node)
+	if mode == HintNominated {
 		lower.Spec.SchedulingGates = append(lower.Spec.SchedulingGates, corev1.PodSchedulingGate{Name: keys.HintGate})
 	}
+	tell(&lower.Spec, mode, node)
 	created, err := r.place(ctx, upper, lower)
 	if err != nil {
 		return r.notCreated(ctx, upper, err)
 	}
 	r.metrics.created(r.name, "created", time.Since(memory.since))
 	memory.sent, memory.sentAt = upper, time.Now()
-	r.log.Debug("Pod is below", "pod", keyOf(upper), "uid", upper.UID, "hint", node)
+	r.log.Debug("Pod is below", "pod", keyOf(upper), "uid", upper.UID, "hint", node, "mode", mode)
 	if gated(created) {
 		return r.giveHint(ctx, upper, created, node, memory)
 	}
+	r.given(mode)
 	return nil
 }
 

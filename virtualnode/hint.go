@@ -11,12 +11,8 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
-
-	"github.com/tessera-k8s/tessera/internal/keys"
 )
 
 // A pod without a hint may take room that is held for another, so a busy or restarting extender is waited for: a
@@ -33,11 +29,12 @@ type hints struct {
 	url    string
 	client *http.Client
 	dead   atomic.Bool // the last pod waited in vain
+	modes  modes
 }
 
-// newHints returns nil where the configuration asks for no hints.
+// newHints returns nil where the configuration names no extender.
 func newHints(config *Config) (*hints, error) {
-	if config.Extender == "" || config.Hint == hintOff {
+	if config.Extender == "" {
 		return nil, nil
 	}
 	client, err := rest.HTTPClientFor(&rest.Config{
@@ -50,7 +47,10 @@ func newHints(config *Config) (*hints, error) {
 	if err != nil {
 		return nil, fmt.Errorf("building client of the extender: %w", err)
 	}
-	return &hints{url: strings.TrimSuffix(config.Extender, "/"), client: client}, nil
+	return &hints{
+		url: strings.TrimSuffix(config.Extender, "/"), client: client,
+		modes: modes{config: config, retry: map[string]time.Time{}},
+	}, nil
 }
 
 // node returns the lower node in cluster that room is held on for the pod; "" where there is no such hold.
@@ -111,48 +111,17 @@ func (r *reconciler) ask(ctx context.Context, upper *corev1.Pod) string {
 	if r.hints == nil {
 		return ""
 	}
+	mode := r.hints.modes.of(r.name, time.Now())
+	if mode == HintOff {
+		return ""
+	}
 	node, err := r.hints.node(ctx, r.name, upper.UID)
 	switch {
 	case err != nil:
-		r.metrics.hint(r.name, "failed")
+		r.metrics.hint(r.name, mode, "failed")
 		r.log.Warn("No hint, the pod goes below without", "pod", keyOf(upper), "err", err)
 	case node == "":
-		r.metrics.hint(r.name, "none")
-	default:
-		r.metrics.hint(r.name, "given")
+		r.metrics.hint(r.name, mode, "none")
 	}
 	return node
-}
-
-// ungate takes our gate off and leaves those of others.
-var ungate = []byte(`{"spec":{"schedulingGates":[{"$patch":"delete","name":"` + keys.HintGate + `"}]}}`)
-
-// giveHint tells the lower scheduler the node and lets the pod go. The scheduler tries the nominated node first and
-// takes it if the pod fits, whatever its preferences say; else it goes on as usual.
-//
-// An interruption between the two calls leaves a gated pod, which tend takes up again.
-func (r *reconciler) giveHint(ctx context.Context, upper, lower *corev1.Pod, node string, memory *memory) error {
-	pods := r.lower.Pods(lower.Namespace)
-	if node != "" {
-		patch := fmt.Appendf(nil, `{"metadata":{"uid":%q},"status":{"nominatedNodeName":%q}}`, lower.UID, node)
-		_, err := pods.Patch(ctx, lower.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
-		if apierrors.IsForbidden(err) || apierrors.IsInvalid(err) {
-			r.log.Warn("The lower cluster takes no hint, the pod goes without", "pod", keyOf(upper), "err", err)
-		} else if err != nil {
-			return gone(fmt.Errorf("nominating node: %w", err))
-		}
-	}
-	if _, err := pods.Patch(ctx, lower.Name, types.StrategicMergePatchType, ungate, metav1.PatchOptions{}); err != nil {
-		return gone(fmt.Errorf("taking the gate off: %w", err))
-	}
-	memory.ungated = lower.UID
-	return nil
-}
-
-// gone drops the error of a pod that has gone or been replaced meanwhile: its event brings us back.
-func gone(err error) error {
-	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
-		return nil
-	}
-	return err
 }

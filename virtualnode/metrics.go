@@ -28,8 +28,10 @@ func newMetrics() *metrics {
 			Buckets: prometheus.ExponentialBuckets(0.002, 2, 14),
 		}),
 		hints: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "tessera_virtualnode_hints_total", Help: "Questions to the extender for a hint: given, none or failed.",
-		}, []string{"cluster", "result"}),
+			Name: "tessera_virtualnode_hints_total",
+			Help: "Hints for pods, by the mode of telling them: given, none (no room is held), " +
+				"failed (the extender did not answer) or refused (the lower cluster did not take it that way).",
+		}, []string{"cluster", "mode", "result"}),
 		statuses: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "tessera_virtualnode_status_total", Help: "Writes of a pod's status to the upper cluster: written or failed.",
 		}, []string{"cluster", "result"}),
@@ -50,7 +52,9 @@ func (m *metrics) created(cluster, result string, took time.Duration) {
 	}
 }
 
-func (m *metrics) hint(cluster, result string) { m.hints.WithLabelValues(cluster, result).Inc() }
+func (m *metrics) hint(cluster string, mode HintMode, result string) {
+	m.hints.WithLabelValues(cluster, string(mode), result).Inc()
+}
 
 func (m *metrics) status(cluster string, err error) {
 	result := "written"

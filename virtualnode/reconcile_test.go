@@ -3,14 +3,10 @@ package virtualnode
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
@@ -316,101 +312,6 @@ func TestUnreachableLowerCluster(t *testing.T) {
 			_ = b.step(t)
 			if got := calls(b.upper); got != nil {
 				t.Errorf("written above: %v", got)
-			}
-		})
-	}
-}
-
-// extender answers like the extender's GET /v1/holds/UID.
-func extender(t *testing.T, status int, body string, delay time.Duration) *hints {
-	t.Helper()
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		select {
-		case <-time.After(delay):
-		case <-r.Context().Done():
-		}
-		w.WriteHeader(status)
-		fmt.Fprint(w, body)
-	}))
-	t.Cleanup(server.Close)
-	h, err := newHints(&Config{Extender: server.URL, Hint: hintNominated})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return h
-}
-
-func TestHint(t *testing.T) {
-	t.Parallel()
-	with, without := []string{"create pods", "patch pods/status", "patch pods"}, []string{"create pods"}
-	cases := map[string]struct {
-		status int
-		body   string
-		delay  time.Duration
-		want   []string
-	}{
-		"a hold":                       {200, `{"cluster":"v","node":"n7","state":"bound"}`, 0, with},
-		"a hold in another cluster":    {200, `{"cluster":"w","node":"n7"}`, 0, without},
-		"no hold":                      {404, `{"error":"no hold of that UID"}`, 0, without},
-		"an extender that is not well": {503, `{"error":"NotSynced"}`, 0, without},
-		"nonsense":                     {200, `<html>`, 0, without},
-		"an extender that hangs":       {200, `{"cluster":"v","node":"n7"}`, 5 * time.Second, without},
-	}
-	for name, c := range cases {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			b := newBed(t, []runtime.Object{upperPod("1")}, nil)
-			b.hints = extender(t, c.status, c.body, c.delay)
-			b.sees(t)
-			if err := b.step(t); err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(c.want, calls(b.lower)); diff != "" {
-				t.Fatalf("writes below: %s", diff)
-			}
-			b.sees(t)
-			pod := b.podBelow("ns/p", nil)
-			if gated(pod) {
-				t.Error("the pod is still behind the gate")
-			}
-			if hinted := pod.Status.NominatedNodeName == "n7"; hinted != (len(c.want) > 1) {
-				t.Errorf("nominatedNodeName is %q", pod.Status.NominatedNodeName)
-			}
-		})
-	}
-}
-
-// A crash between creation and the end of the hint leaves a gated pod; the next process finishes it.
-func TestInterruptedHint(t *testing.T) {
-	t.Parallel()
-	for name, h := range map[string]*hints{
-		"hold still there": extender(t, 200, `{"cluster":"v","node":"n7"}`, 0),
-		"hold gone":        extender(t, 404, `{}`, 0),
-		"hints off now":    nil,
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			waiting := lowerPod("1", func(p *corev1.Pod) {
-				p.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: "theirs"}, {Name: keys.HintGate}}
-			})
-			b := newBed(t, []runtime.Object{upperPod("1")}, []runtime.Object{waiting})
-			b.hints = h
-			b.sees(t)
-			if err := b.step(t); err != nil {
-				t.Fatal(err)
-			}
-			calls(b.lower)
-			if err := b.step(t); err != nil {
-				t.Fatal(err)
-			}
-			for _, call := range calls(b.lower) {
-				if call == "patch pods/status" {
-					t.Error("while the cache lags the hint is given a second time")
-				}
-			}
-			b.sees(t)
-			if diff := cmp.Diff([]corev1.PodSchedulingGate{{Name: "theirs"}}, b.podBelow("ns/p", nil).Spec.SchedulingGates); diff != "" {
-				t.Error(diff)
 			}
 		})
 	}

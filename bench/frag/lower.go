@@ -43,7 +43,7 @@ func (c *lowerCluster) snapshot() *snapshot.Snapshot {
 	for _, node := range c.nodes {
 		nodes = append(nodes, node.seen)
 	}
-	return snapshot.New(c.name, nodes, maps.Clone(c.own), len(c.own))
+	return snapshot.New(snapshot.Content{Cluster: c.name, Nodes: nodes, Own: maps.Clone(c.own), Pods: len(c.own)})
 }
 
 // takes reports whether some node has room for the pod.

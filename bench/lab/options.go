@@ -51,6 +51,8 @@ type Options struct {
 	Parts []string
 	// Config is merged into a part's YAML, by part name.
 	Config map[string]map[string]any
+	// StrictBind has the upper scheduler bind Tessera's pods through the extender (bindVerb).
+	StrictBind bool
 	// ShortTimers makes kube-controller-manager notice a dead node after 8 s and evict its pods after 5 s more.
 	ShortTimers bool
 	// Log takes the progress lines; nil drops them.

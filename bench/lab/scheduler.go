@@ -21,7 +21,7 @@ func (l *Lab) writeSchedulerConfig() (string, error) {
 		"profiles":             []any{map[string]any{"schedulerName": "default-scheduler", "percentageOfNodesToScore": 100}},
 	}
 	if port := l.extenderEntry(); port != 0 {
-		config["extenders"] = []any{map[string]any{
+		entry := map[string]any{
 			"urlPrefix":  fmt.Sprintf("https://127.0.0.1:%d/scheduler", port),
 			"filterVerb": "filter", "prioritizeVerb": "prioritize", "weight": 200,
 			"nodeCacheCapable": true, "httpTimeout": "500ms", "ignorable": false,
@@ -30,7 +30,11 @@ func (l *Lab) writeSchedulerConfig() (string, error) {
 			"tlsConfig": map[string]any{
 				"caFile": l.partsCAFile(), "certFile": l.partsFile("scheduler.crt"), "keyFile": l.partsFile("scheduler.key"),
 			},
-		}}
+		}
+		if l.options.StrictBind {
+			entry["bindVerb"] = "bind"
+		}
+		config["extenders"] = []any{entry}
 	}
 	data, err := yaml.Marshal(config)
 	if err != nil {

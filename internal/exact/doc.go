@@ -1,14 +1,21 @@
 // Package exact asks the real kube-scheduler filter plugins, in this process, which nodes of a cluster can take a pod.
-// It is the second truth beside internal/snapshot: differential tests and the demo's oracle compare the two, so that
-// "no node fits" is never Tessera's own opinion alone.
+// It is the second truth beside internal/snapshot: the differential tests and the demo's oracle compare the two, so that
+// "no node fits" is never Tessera's own opinion alone. And it is the exact path of the extender: pods that the snapshot's
+// own indexes cannot decide (claims, disks, resource claims, extended resources that devices back) are decided here.
 //
-// The plugins run with their default arguments and the default feature gates of the Kubernetes version in go.mod:
-// NodeUnschedulable, NodeName, TaintToleration, NodeAffinity, NodePorts, NodeResourcesFit, PodTopologySpread and
-// InterPodAffinity. Left out, because they need claims, volumes and classes that a list of nodes and pods does not hold:
-// VolumeBinding, VolumeZone, VolumeRestrictions, NodeVolumeLimits, DynamicResources and NodeDeclaredFeatures. Namespaces
-// are not known either, so the namespaceSelector of a pod affinity term matches no namespace. Like kube-scheduler, the
-// plugins do not look at a node's Ready condition: a cluster shows it as a taint.
+// The framework is built from the default profile of the Kubernetes version in go.mod, as a whole, with default arguments
+// and default feature gates; lower clusters of other versions and with other profiles may answer otherwise. Its filters:
+// NodeUnschedulable, NodeName, TaintToleration, NodeAffinity, NodePorts, NodeResourcesFit, VolumeRestrictions,
+// NodeVolumeLimits, VolumeBinding, VolumeZone, PodTopologySpread, InterPodAffinity, DynamicResources and
+// NodeDeclaredFeatures. Like kube-scheduler, they do not look at a node's Ready condition: a cluster shows it as a taint.
 //
-// The package is slow on purpose (it clones what changed before each question) and no daemon uses it. It is the only importer of
-// k8s.io/kubernetes/pkg/scheduler, whose internal interfaces change with every minor version.
+// Nothing here talks to an API server or runs in the background. The plugins read nodes and pods from kube-scheduler's
+// snapshot and everything else from the stores of informers that are never started but filled by hand (objects.go), and
+// the manager of devices is told of claims and classes as by an informer (devices.go).
+//
+// Building a cluster of 1,000 nodes and 10,000 pods takes tens of milliseconds, a question about a few candidates some
+// milliseconds if the pod counts others (spread, affinity), else less; memory is about 3.5 kB a pod. `make bench` prints
+// the figures of this machine. A Cluster is therefore built when a question needs it, and dropped.
+//
+// This is the only importer of k8s.io/kubernetes/pkg/scheduler, whose internal interfaces change with every minor version.
 package exact

@@ -20,6 +20,8 @@ const (
 	// LowerNode and LowerIP are pod annotations, facts written by virtualnode.
 	LowerNode = Domain + "lower-node"
 	LowerIP   = Domain + "lower-ip"
+	// HintNode is a pod annotation: the lower node that room is held on, written together with the bind in strict mode.
+	HintNode = Domain + "hint-node"
 	// Wake is a pod annotation; changing it makes kube-scheduler try that pod again, and no other.
 	Wake = Domain + "wake"
 	// VirtualTaint is the key of the NoSchedule taint of every virtual node.

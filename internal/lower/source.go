@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 )
 
@@ -21,9 +22,10 @@ type source struct {
 	err   error
 }
 
-// informer returns an informer of the resource that reads through the source.
-func (s *source) informer(client kubernetes.Interface, resource string, example runtime.Object) cache.SharedIndexInformer {
-	inner := cache.NewListWatchFromClient(client.CoreV1().RESTClient(), resource, metav1.NamespaceAll, fields.Everything())
+// informer returns an informer of a resource of an API group that reads through the source.
+func (s *source) informer(client kubernetes.Interface, group rest.Interface, resource string, example runtime.Object,
+	indexers cache.Indexers) cache.SharedIndexInformer {
+	inner := cache.NewListWatchFromClient(group, resource, metav1.NamespaceAll, fields.Everything())
 	noting := &cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
 			list, err := inner.ListWithContext(ctx, options)
@@ -36,7 +38,7 @@ func (s *source) informer(client kubernetes.Interface, resource string, example 
 			return watching, err
 		},
 	}
-	return cache.NewSharedIndexInformer(cache.ToListWatcherWithWatchListSemantics(noting, client), example, 0, cache.Indexers{})
+	return cache.NewSharedIndexInformer(cache.ToListWatcherWithWatchListSemantics(noting, client), example, 0, indexers)
 }
 
 func (s *source) note(err error) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -17,9 +18,11 @@ import (
 	"github.com/tessera-k8s/tessera/internal/snapshot"
 )
 
-// Times of a watch. Publishing waits a moment so that a burst of events makes one snapshot.
+// Times of a watch. Publishing waits a moment so that a burst of events makes one snapshot, and the longer the longer
+// snapshots take to build, so that a large cluster in turmoil does not eat the processor.
 const (
 	publishDelay  = 10 * time.Millisecond
+	publishShare  = 5 // at most every fifth moment goes into building snapshots
 	probeInterval = 3 * time.Second
 	probeTimeout  = 2 * time.Second
 )
@@ -31,6 +34,8 @@ type Watch struct {
 	Log      *slog.Logger
 	// Publish receives each new snapshot, one at a time and in order. It must be quick.
 	Publish func(*snapshot.Snapshot)
+	// Around, if set before Run, is waited for and gives the snapshots what they know of namespaces and devices.
+	Around *Around
 
 	client kubernetes.Interface
 	nodes  cache.SharedIndexInformer
@@ -41,6 +46,15 @@ type Watch struct {
 
 	mu     sync.Mutex
 	health Health
+
+	rows map[string]row // as they were last built; the publisher's alone
+}
+
+// row is a node as it was last built, and of what.
+type row struct {
+	node *snapshot.Node
+	from *corev1.Node
+	pods uint64 // sum of the marks of the pods on it
 }
 
 // Health says how a lower cluster answers.
@@ -64,8 +78,8 @@ func NewWatch(name, identity string, config *rest.Config, log *slog.Logger, publ
 		Name: name, Identity: identity, Log: log.With("cluster", name), Publish: publish, client: client,
 		wake: make(chan struct{}, 1),
 	}
-	w.nodes = w.sources[0].informer(client, "nodes", &corev1.Node{})
-	w.pods = w.sources[1].informer(client, "pods", &corev1.Pod{})
+	w.nodes = w.sources[0].informer(client, client.CoreV1().RESTClient(), "nodes", &corev1.Node{}, cache.Indexers{})
+	w.pods = w.sources[1].informer(client, client.CoreV1().RESTClient(), "pods", &corev1.Pod{}, cache.Indexers{})
 	return w, w.wire()
 }
 
@@ -78,9 +92,9 @@ func (w *Watch) wire() error {
 		return fmt.Errorf("watching pods of %s: %w", w.Name, err)
 	}
 	changed := cache.ResourceEventHandlerFuncs{
-		AddFunc:    func(any) { w.touch() },
-		UpdateFunc: func(any, any) { w.touch() },
-		DeleteFunc: func(any) { w.touch() },
+		AddFunc:    func(any) { w.see() },
+		UpdateFunc: func(any, any) { w.see() },
+		DeleteFunc: func(any) { w.see() },
 	}
 	for _, informer := range []cache.SharedIndexInformer{w.nodes, w.pods} {
 		if _, err := informer.AddEventHandler(changed); err != nil {
@@ -120,7 +134,8 @@ func (w *Watch) Run(ctx context.Context) {
 }
 
 func (w *Watch) publish(ctx context.Context) {
-	if !cache.WaitForCacheSync(ctx.Done(), w.nodes.HasSynced, w.pods.HasSynced) {
+	known := func() bool { return w.Around == nil || w.Around.Known() }
+	if !cache.WaitForCacheSync(ctx.Done(), w.nodes.HasSynced, w.pods.HasSynced, known) {
 		return
 	}
 	w.Publish(w.build())
@@ -128,6 +143,7 @@ func (w *Watch) publish(ctx context.Context) {
 	w.health.Synced = true
 	w.mu.Unlock()
 	w.Log.Info("Lower cluster is synced", "nodes", len(w.nodes.GetStore().ListKeys()))
+	delay := publishDelay
 	for {
 		select {
 		case <-ctx.Done():
@@ -137,15 +153,22 @@ func (w *Watch) publish(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(publishDelay):
+		case <-time.After(delay):
 		}
+		started := time.Now()
 		w.Publish(w.build())
+		delay = max(publishDelay, publishShare*time.Since(started))
 	}
 }
 
-// touch notes an event and asks for a snapshot.
-func (w *Watch) touch() {
+// see notes an event and asks for a snapshot.
+func (w *Watch) see() {
 	w.contact(nil)
+	w.Touch()
+}
+
+// Touch asks for a snapshot.
+func (w *Watch) Touch() {
 	select {
 	case w.wake <- struct{}{}:
 	default: // One is asked for already.
@@ -192,41 +215,77 @@ func (w *Watch) ask(ctx context.Context) error {
 	return nil
 }
 
-// build sums up what the caches hold. Level-based: every snapshot is made from the objects alone, so a lost or
-// doubled event cannot make it drift.
+// build sums up what the caches hold. Level-based: a node is built from all the objects on it, never from a difference, so
+// a lost or doubled event cannot make it drift. A node of which nothing has changed is taken over as it is.
 func (w *Watch) build() *snapshot.Snapshot {
-	byNode := map[string][]*snapshot.LowerPod{}
-	own := map[types.UID]*snapshot.LowerPod{}
-	running := 0
-	for _, object := range w.pods.GetStore().List() {
-		pod := object.(*podEntry).pod
-		switch {
-		case pod.Node != "":
-			byNode[pod.Node] = append(byNode[pod.Node], pod)
-		case pod.Hint != "" && pod.UpperUID == "":
-			// A stranger that preempted, or another upper cluster's pod: the scheduler keeps the room for it.
-			byNode[pod.Hint] = append(byNode[pod.Hint], pod)
-		}
-		if !pod.Finished {
-			running++
-		}
-		if before := own[pod.UpperUID]; pod.UpperUID != "" && (before == nil || before.Node == "") {
-			own[pod.UpperUID] = pod
-		}
+	content := snapshot.Content{Cluster: w.Name, Own: map[types.UID]*snapshot.LowerPod{}}
+	if w.Around != nil {
+		content.Namespaces, content.Devices = w.Around.Namespaces(), w.Around.Devices()
 	}
-	objects := w.nodes.GetStore().List()
-	nodes := make([]*snapshot.Node, 0, len(objects))
-	for _, object := range objects {
+	pods := w.pods.GetStore().List() // One list for all that follows: what it counts as placed is on a node in it, too.
+	sums := map[string]uint64{}
+	for _, object := range pods {
+		entry := object.(*podEntry)
+		count(&content, entry.pod)
+		sums[entry.pod.Node] += entry.mark
+	}
+	changed := map[string][]*snapshot.LowerPod{}
+	nodes := w.nodes.GetStore().List()
+	for _, object := range nodes {
 		node := object.(*corev1.Node)
-		nodes = append(nodes, snapshot.NewNode(node, byNode[node.Name]))
+		if before := w.rows[node.Name]; before.from != node || before.pods != sums[node.Name] {
+			changed[node.Name] = nil
+		}
 	}
-	return snapshot.New(w.Name, nodes, own, running)
+	for _, object := range pods {
+		pod := object.(*podEntry).pod
+		if on, ok := changed[pod.Node]; ok {
+			changed[pod.Node] = append(on, pod)
+		}
+	}
+	rows := make(map[string]row, len(nodes))
+	for _, object := range nodes {
+		node := object.(*corev1.Node)
+		r := w.rows[node.Name]
+		if on, ok := changed[node.Name]; ok {
+			r = row{node: snapshot.NewNode(node, on), from: node, pods: sums[node.Name]}
+		}
+		rows[node.Name] = r
+		content.Nodes = append(content.Nodes, r.node)
+	}
+	w.rows = rows
+	return snapshot.New(content)
+}
+
+// count takes a pod into what a snapshot knows of the cluster as a whole.
+func count(content *snapshot.Content, pod *snapshot.LowerPod) {
+	if !pod.Finished {
+		content.Pods++
+		if pod.Node == "" {
+			content.Waiting = append(content.Waiting, pod)
+		}
+	}
+	if before := content.Own[pod.UpperUID]; pod.UpperUID != "" && (before == nil || before.Node == "") {
+		content.Own[pod.UpperUID] = pod
+	}
 }
 
 // podEntry is what is kept of a lower pod: identity for the cache and the reduced pod.
 type podEntry struct {
 	metav1.ObjectMeta
 	pod *snapshot.LowerPod
+	// mark is a number of this version of this pod alone, spread so that sums of marks tell sets of pods apart.
+	mark uint64
+}
+
+var marks atomic.Uint64
+
+// newMark is the next number of the generator SplitMix64 (Steele, Lea and Flood, OOPSLA'14).
+func newMark() uint64 {
+	z := marks.Add(0x9e3779b97f4a7c15)
+	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
+	z = (z ^ z>>27) * 0x94d049bb133111eb
+	return z ^ z>>31
 }
 
 func (w *Watch) trimPod(object any) (any, error) {
@@ -235,7 +294,8 @@ func (w *Watch) trimPod(object any) (any, error) {
 		return object, nil // Already trimmed.
 	}
 	meta := metav1.ObjectMeta{Name: pod.Name, Namespace: pod.Namespace, UID: pod.UID, ResourceVersion: pod.ResourceVersion}
-	return &podEntry{ObjectMeta: meta, pod: snapshot.NewLowerPod(pod, w.Identity)}, nil
+	pod.ManagedFields = nil
+	return &podEntry{ObjectMeta: meta, pod: snapshot.NewLowerPod(pod, w.Identity), mark: newMark()}, nil
 }
 
 func trimNode(object any) (any, error) {

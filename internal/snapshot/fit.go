@@ -9,20 +9,28 @@ import (
 	"github.com/tessera-k8s/tessera/internal/keys"
 )
 
-// refuses returns why a node does not take the pod whatever is free on it, or "".
+// refuses returns why a node does not take the pod for what the node itself is, or "".
 func (p *Pod) refuses(node *Node) keys.Reason {
-	if !node.Ready || node.Object.Spec.Unschedulable && !p.tolerates(&unschedulable) {
+	if !node.Ready || node.Leaving || node.Object.Spec.Unschedulable && !p.tolerates(&unschedulable) {
 		return keys.Taint
 	}
-	if ok, _ := p.affinity.Match(node.Object); !ok { // A term that cannot be parsed matches nothing.
+	if ok, _ := p.affinity.Match(node.Object); !ok || p.malformed { // A term that cannot be parsed matches nothing.
 		return keys.NodeAffinity
 	}
-	if slices.ContainsFunc(node.Object.Spec.Taints, func(t corev1.Taint) bool {
-		return t.Effect != corev1.TaintEffectPreferNoSchedule && !p.tolerates(&t)
-	}) {
+	if p.tainted(node) {
 		return keys.Taint
 	}
+	if slices.ContainsFunc(p.features, func(feature string) bool { return !slices.Contains(node.Object.Status.DeclaredFeatures, feature) }) {
+		return keys.NodeAffinity
+	}
 	return ""
+}
+
+// tainted reports whether the node has a taint that the pod does not tolerate.
+func (p *Pod) tainted(node *Node) bool {
+	return slices.ContainsFunc(node.Object.Spec.Taints, func(t corev1.Taint) bool {
+		return t.Effect != corev1.TaintEffectPreferNoSchedule && !p.tolerates(&t)
+	})
 }
 
 // unschedulable is the taint that stands for a cordon (NodeUnschedulable compares with it).
@@ -34,7 +42,7 @@ func (p *Pod) tolerates(taint *corev1.Taint) bool {
 	})
 }
 
-// Fits reports whether the node takes the pod with this much free, and if not, why.
+// Fits reports whether a node takes the pod with this much free, whatever pods are around it, and if not, why.
 func (p *Pod) Fits(node *Node, free Resources) (keys.Reason, bool) {
 	if reason := p.refuses(node); reason != "" {
 		return reason, false
@@ -59,17 +67,6 @@ func insufficient(short Resources) keys.Reason {
 	default:
 		return keys.InsufficientExtendedResource
 	}
-}
-
-// leftover is what would stay free on a node after the pod, each resource as a share of the largest node of the
-// pool, summed: the smaller, the tighter the fit. Pods and ephemeral storage do not shape holes and are left out.
-// It is the best-fit score of Weng et al., ATC'23 (FGD), with every weight 1.
-func leftover(free, request, scale Resources) float64 {
-	sum := share(free.MilliCPU-request.MilliCPU, scale.MilliCPU) + share(free.Memory-request.Memory, scale.Memory)
-	for name, amount := range free.Scalars {
-		sum += share(amount-request.Scalars[name], scale.Scalars[name])
-	}
-	return sum
 }
 
 func share(amount, of int64) float64 {

@@ -1,6 +1,7 @@
 package snapshot
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -45,8 +46,11 @@ type Hold struct {
 	State    State
 	Requests Resources
 	Since    time.Time
+	// Until is when a reservation ends by the clock; zero on any other hold.
+	Until time.Time
 
-	pod *Pod
+	pod  *Pod
+	used *Hold // the reservation that this hold stands in for
 }
 
 // UpperPod is what the upper cluster says of one of Tessera's pods.
@@ -112,15 +116,23 @@ func (p *Pool) observeBound(now time.Time, u UpperPod) (elsewhere bool) {
 	known := p.bound[u.UID]
 	counted := known.cluster == u.Cluster && known.counted || own.placed()
 	p.bound[u.UID] = binding{cluster: u.Cluster, counted: counted}
-	if counted {
+	if own != nil {
+		p.learn(u.Cluster, u.Owner, u.Pod, own)
+	}
+	if counted || own.lost() {
 		p.Release(u.UID)
 		return false
+	}
+	c := p.clusters[u.Cluster]
+	if own != nil { // It may have a seat as a pod without a hold.
+		c.unseat()
+		defer c.seat()
 	}
 	elsewhere = p.move(now, u, u.Cluster)
 	hold := p.holds[u.UID]
 	hold.State = Bound
 	if own != nil {
-		p.mirror(hold, own)
+		c.mirror(hold, own)
 	}
 	return elsewhere
 }
@@ -132,9 +144,10 @@ func (p *Pool) move(now time.Time, u UpperPod, cluster string) (elsewhere bool) 
 		return false
 	}
 	p.Release(u.UID)
-	verdict := p.Judge(cluster, u.Pod, u.UID)
+	pod := p.Larger(cluster, u.Owner, u.Pod)
+	verdict := p.Judge(cluster, pod, u.UID)
 	verdict.Cluster = cluster
-	p.Offer(now, u.UID, u.Info, u.Pod, verdict)
+	p.Offer(now, u.UID, u.Info, pod, verdict)
 	return hold != nil
 }
 
@@ -148,18 +161,28 @@ func (p *Pool) own(name string, uid types.UID) *LowerPod {
 // placed reports whether the room of a lower pod is told by the snapshot itself.
 func (l *LowerPod) placed() bool { return l != nil && (l.Node != "" || l.Finished) }
 
-// mirror notes that the lower pod exists. Its hint is where it will go, whatever was held before.
-func (p *Pool) mirror(hold *Hold, own *LowerPod) {
+// lost reports whether the lower scheduler has found no node for the pod: its hold is worth nothing any more.
+func (l *LowerPod) lost() bool { return l != nil && l.Node == "" && !l.Finished && l.Unschedulable }
+
+// mirror notes that the lower pod exists. Its hint is where it will go, and its requests are what it will take, whatever
+// was held before.
+func (c *cluster) mirror(hold *Hold, own *LowerPod) {
+	c.charge(hold, -1)
 	hold.State = Mirrored
-	if own.Hint != "" && own.Hint != hold.Node {
-		p.place(hold, own.Hint)
+	if !hold.Requests.equal(own.Requests) {
+		hold.pod = hold.pod.with(own.Requests.Minus(hold.pod.sent()))
+		hold.Requests = own.Requests
 	}
+	if own.Hint != "" {
+		hold.Node = own.Hint
+	}
+	c.charge(hold, 1)
 }
 
-func (p *Pool) place(hold *Hold, node string) {
-	p.charge(hold, Resources.Minus)
+func (c *cluster) place(hold *Hold, node string) {
+	c.charge(hold, -1)
 	hold.Node = node
-	p.charge(hold, Resources.Plus)
+	c.charge(hold, 1)
 }
 
 // Publish replaces the snapshot of a cluster. In the same step the holds whose pods the snapshot counts end, so
@@ -169,20 +192,26 @@ func (p *Pool) Publish(s *Snapshot) (overpromised []types.UID) {
 	before := &Snapshot{}
 	c := p.clusters[s.Cluster]
 	if c == nil {
-		c = &cluster{held: map[string]Resources{}}
+		c = &cluster{holds: map[types.UID]*Hold{}, counters: map[string]*counter{}}
 		p.clusters[s.Cluster] = c
+		for _, hold := range p.holds {
+			if hold.Cluster == s.Cluster {
+				c.holds[hold.UID] = hold
+			}
+		}
 	} else {
 		before = c.snapshot
 	}
-	c.snapshot = s
+	if !maps.EqualFunc(before.namespaces, s.namespaces, maps.Equal) {
+		clear(c.counters)
+	}
+	c.snapshot, c.room, c.apart, c.guests = s, s.free.clone(), 0, nil
+	for _, hold := range c.holds {
+		c.charge(hold, 1)
+	}
 	p.rescale()
 	for uid, own := range s.Own {
-		switch {
-		case own.placed():
-			p.count(s.Cluster, uid)
-		case p.holds[uid] != nil && p.holds[uid].Cluster == s.Cluster:
-			p.mirror(p.holds[uid], own)
-		}
+		p.seeOwn(c, uid, own)
 		if was := before.Own[uid]; own.Unschedulable && (was == nil || !was.Unschedulable) {
 			overpromised = append(overpromised, uid)
 		}
@@ -192,9 +221,27 @@ func (p *Pool) Publish(s *Snapshot) (overpromised []types.UID) {
 			p.count(s.Cluster, uid)
 		}
 	}
+	c.seat()
 	p.settle(c)
 	slices.Sort(overpromised)
 	return overpromised
+}
+
+// seeOwn brings the hold of one of our lower pods in line with it.
+func (p *Pool) seeOwn(c *cluster, uid types.UID, own *LowerPod) {
+	hold := c.holds[uid]
+	if hold != nil {
+		p.learn(c.snapshot.Cluster, hold.Owner, hold.pod, own)
+	}
+	switch {
+	case own.placed():
+		p.count(c.snapshot.Cluster, uid)
+	case hold == nil:
+	case own.lost():
+		p.Release(uid)
+	default:
+		c.mirror(hold, own)
+	}
 }
 
 // count ends the hold of a pod, whose room is the snapshot's business from now on, and remembers that. It looks at
@@ -231,40 +278,41 @@ const keepYoung = 10 * time.Second
 // settle places the holds anew whose node has gone or no longer has room for all that is held on it, the newest
 // first, as the oldest have told their node to the lower scheduler already.
 func (p *Pool) settle(c *cluster) {
-	for _, hold := range slices.Backward(p.Holds()) {
-		if p.clusters[hold.Cluster] != c {
-			continue
-		}
-		node := c.snapshot.Node(hold.Node)
-		if node != nil && hold.pod.refuses(node) == "" &&
-			node.Free().Minus(c.held[hold.Node]).Plus(hold.Requests).Fits(hold.Requests) {
+	for _, hold := range slices.Backward(byAge(c.holds)) {
+		node, there := c.snapshot.index[hold.Node]
+		if there && p.stands(c, hold, node) {
 			continue
 		}
 		if verdict := p.Judge(hold.Cluster, hold.pod, hold.UID); verdict.Fits {
-			p.place(hold, verdict.Node)
-		} else if node == nil {
-			p.place(hold, "")
-		}
-	}
-	for name := range c.held {
-		if c.snapshot.Node(name) == nil {
-			delete(c.held, name)
+			c.place(hold, verdict.Node)
+		} else if !there {
+			c.place(hold, "")
 		}
 	}
 }
 
+// stands reports whether a hold can stay on its node.
+func (p *Pool) stands(c *cluster, hold *Hold, node int) bool {
+	defer p.lift(c, hold.UID)()
+	if hold.pod.plain() && !c.snapshot.hasApart && c.apart == 0 { // The usual case, and many of them.
+		return hold.pod.refuses(c.snapshot.Nodes[node]) == "" && c.room.row(node).Fits(hold.Requests)
+	}
+	return c.ask(hold.pod).takes(node) == ""
+}
+
 // Forget takes a cluster out of the pool, and the holds in it.
 func (p *Pool) Forget(name string) {
+	delete(p.clusters, name) // First, so that no reservation comes back.
 	for _, hold := range p.Holds() {
 		if hold.Cluster == name {
 			p.Release(hold.UID)
 		}
 	}
-	delete(p.clusters, name)
+	p.unlearn(name)
 	p.rescale()
 }
 
-// Expire ends offers older than OfferedLimit, and returns how many.
+// Expire ends offers older than OfferedLimit and reservations whose time has come, and returns how many.
 func (p *Pool) Expire(now time.Time) int {
 	ended := 0
 	for _, hold := range p.Holds() {
@@ -273,12 +321,5 @@ func (p *Pool) Expire(now time.Time) int {
 			ended++
 		}
 	}
-	return ended
-}
-
-func (p *Pool) rescale() {
-	p.scale = Resources{}
-	for _, c := range p.clusters {
-		p.scale = p.scale.Max(c.snapshot.largest)
-	}
+	return ended + p.expireReserved(now)
 }

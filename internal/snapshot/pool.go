@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"strconv"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -19,6 +20,10 @@ type Pool struct {
 	holds    map[types.UID]*Hold
 	// bound has the upper pods that name a virtual node, as long as they exist.
 	bound map[types.UID]binding
+	// reserved has those of holds that are reservations.
+	reserved map[types.UID]*Hold
+	// learnt is what admission below adds to the pods of an owner.
+	learnt map[origin]Resources
 	// scale is the largest allocatable of each resource on any node, the unit of leftover.
 	scale Resources
 }
@@ -30,17 +35,28 @@ type binding struct {
 	counted bool
 }
 
-// cluster is a snapshot with the room held on its nodes.
-//
-// Invariant: held[n] = sum of hold.Requests over the holds with hold.Cluster == this and hold.Node == n.
+// cluster is a snapshot with what is on its way there.
 type cluster struct {
 	snapshot *Snapshot
-	held     map[string]Resources
+	// room is what is free, less the holds, less what waiting pods will take.
+	room columns
+	// holds are those in this cluster, with and without a node.
+	holds map[types.UID]*Hold
+	// guests are the waiting pods of the cluster, where its scheduler is about to put them.
+	guests []guest
+	// apart counts the holds and guests that keep other pods away.
+	apart int
+	// lifted is the hold that the question at hand does not count.
+	lifted   *Hold
+	counters map[string]*counter
 }
 
 // NewPool returns a pool without clusters.
 func NewPool() *Pool {
-	return &Pool{clusters: map[string]*cluster{}, holds: map[types.UID]*Hold{}, bound: map[types.UID]binding{}}
+	return &Pool{
+		clusters: map[string]*cluster{}, holds: map[types.UID]*Hold{}, bound: map[types.UID]binding{}, reserved: map[types.UID]*Hold{},
+		learnt: map[origin]Resources{},
+	}
 }
 
 // Clusters returns the names of the clusters that have a snapshot, in order.
@@ -56,10 +72,15 @@ func (p *Pool) Snapshot(name string) *Snapshot {
 
 // Held returns the room held on a node.
 func (p *Pool) Held(name, node string) Resources {
+	var sum Resources
 	if c := p.clusters[name]; c != nil {
-		return c.held[node]
+		for _, hold := range c.holds {
+			if hold.Node == node {
+				sum = sum.Plus(hold.Requests)
+			}
+		}
 	}
-	return Resources{}
+	return sum
 }
 
 // Verdict says whether a cluster takes a pod, and where.
@@ -86,126 +107,229 @@ func Tighter(a, b Verdict) int {
 	return cmp.Or(cmp.Compare(a.Leftover, b.Leftover), cmp.Compare(a.Cluster, b.Cluster))
 }
 
-// Judge asks whether a cluster takes the pod now, on top of every hold but the one of uid. It changes nothing.
+// Judge asks whether a cluster takes the pod now, on top of every hold but the one of uid. It changes nothing. Of a pod
+// that Undecided names, only a "no" is the last word.
 func (p *Pool) Judge(name string, pod *Pod, uid types.UID) Verdict {
+	verdict := Verdict{Cluster: name}
 	c := p.clusters[name]
 	if c == nil {
-		return Verdict{Cluster: name, Reason: keys.NotSynced}
+		verdict.Reason = keys.NotSynced
+		return verdict
 	}
-	free := func(node *Node) Resources { return node.Free().Minus(c.held[node.Name()]) }
-	if own := p.holds[uid]; own != nil && own.Cluster == name {
-		free = func(node *Node) Resources {
-			room := node.Free().Minus(c.held[node.Name()])
-			if node.Name() == own.Node {
-				room = room.Plus(own.Requests)
-			}
-			return room
-		}
+	if pod.Refused != "" {
+		verdict.Reason = pod.Refused
+		return verdict
 	}
-	best := Verdict{Cluster: name}
-	for _, node := range c.snapshot.Nodes {
-		room := free(node)
-		if !room.Fits(pod.Requests) || pod.refuses(node) != "" {
-			continue
-		}
-		if left := leftover(room, pod.Requests, p.scale); !best.Fits || left < best.Leftover {
-			best.Fits, best.Node, best.Leftover = true, node.Name(), left
-		}
+	defer p.lift(c, uid)()
+	a := c.ask(pod)
+	node, left := a.best(p.scale)
+	switch {
+	case node < 0:
+		verdict.Reason, verdict.Short = a.why()
+	case a.starts && p.company(name, pod, uid):
+		verdict.Reason = keys.PodAffinity
+	default:
+		verdict.Fits, verdict.Node, verdict.Leftover = true, c.snapshot.Nodes[node].Name(), left
 	}
-	if !best.Fits {
-		best.Reason, best.Short = c.why(pod, free)
-	}
-	return best
+	return verdict
 }
 
-// why explains a cluster in which no node takes the pod. The order of the answers is from the cause that lies
-// furthest from the pod's reach to the nearest: no node may take it, the total is too small, held by others,
-// fragmented.
-func (c *cluster) why(pod *Pod, free func(*Node) Resources) (keys.Reason, Resources) {
-	var total, closest Resources
-	reason, willing, unheld := keys.Taint, false, false
-	gap := 0.0
-	for _, node := range c.snapshot.Nodes {
-		if refused := pod.refuses(node); refused != "" {
-			if refused == keys.NodeAffinity && !willing {
-				reason = refused
-			}
+// company reports whether another cluster has, or will have, pods that the pod wants to be near to. A group that wants to
+// be together may start anywhere, but only once: the lower schedulers, who know of their own cluster alone, would let it
+// start in each.
+func (p *Pool) company(name string, pod *Pod, uid types.UID) bool {
+	for other, c := range p.clusters {
+		if other == name {
 			continue
 		}
-		room := free(node)
-		total = total.Plus(room.Positive())
-		unheld = unheld || node.Free().Fits(pod.Requests)
-		short := room.Short(pod.Requests)
-		if size := leftover(short, Resources{}, pod.Requests); !willing || size < gap {
-			gap, closest = size, short
+		back := p.lift(c, uid)
+		starts := c.ask(pod).starts
+		back()
+		if !starts {
+			return true
 		}
-		willing = true
 	}
-	switch {
-	case !willing:
-		return reason, Resources{}
-	case unheld:
-		return keys.Held, closest
-	case total.Fits(pod.Requests):
-		return keys.Fragmented, closest
-	default:
-		return insufficient(total.Short(pod.Requests)), closest
+	return false
+}
+
+// Undecided reports whether the columns cannot say yes to the pod: claims, volumes or devices have a word in it.
+func (p *Pool) Undecided(name string, pod *Pod) bool {
+	c := p.clusters[name]
+	return pod.Inexact || c != nil && c.snapshot.gives(pod)
+}
+
+// Candidates lists the nodes that the columns let the pod onto, the tightest first, at most limit.
+func (p *Pool) Candidates(name string, pod *Pod, uid types.UID, limit int) []string {
+	c := p.clusters[name]
+	if c == nil {
+		return nil
+	}
+	defer p.lift(c, uid)()
+	a := c.ask(pod)
+	measure := a.leftover(p.scale)
+	var fitting []int
+	for i := range c.snapshot.Nodes {
+		if a.takes(i) == "" {
+			fitting = append(fitting, i)
+		}
+	}
+	slices.SortStableFunc(fitting, func(a, b int) int { return cmp.Compare(measure(a), measure(b)) })
+	names := make([]string, 0, min(limit, len(fitting)))
+	for _, i := range fitting[:min(limit, len(fitting))] {
+		names = append(names, c.snapshot.Nodes[i].Name())
+	}
+	return names
+}
+
+// Takes says of every node of a cluster why it does not take the pod, "" if it does.
+func (p *Pool) Takes(name string, pod *Pod, uid types.UID) map[string]keys.Reason {
+	answers := map[string]keys.Reason{}
+	if c := p.clusters[name]; c != nil {
+		defer p.lift(c, uid)()
+		a := c.ask(pod)
+		for i, node := range c.snapshot.Nodes {
+			answers[node.Name()] = a.takes(i)
+		}
+	}
+	return answers
+}
+
+// lift leaves the hold of uid out of sight until the returned function puts it back.
+func (p *Pool) lift(c *cluster, uid types.UID) (back func()) {
+	hold := c.holds[uid]
+	if hold == nil {
+		return func() {}
+	}
+	c.lifted = hold
+	c.charge(hold, -1)
+	return func() {
+		c.lifted = nil
+		c.charge(hold, 1)
 	}
 }
 
 // Replicas counts how many pods like this one the cluster takes, up to limit. It changes nothing.
 func (p *Pool) Replicas(name string, pod *Pod, limit int) int {
 	c := p.clusters[name]
-	if c == nil {
+	if c == nil || pod.Refused != "" {
 		return 0
 	}
+	if !pod.plain() || c.snapshot.hasApart || c.apart > 0 {
+		return p.oneByOne(name, pod, min(limit, mostOneByOne))
+	}
+	a := c.ask(pod)
 	count := 0
-	for _, node := range c.snapshot.Nodes {
-		if pod.refuses(node) != "" {
-			continue
+	for i := range c.snapshot.Nodes {
+		if a.refuses(i) == "" && !a.absent {
+			count += a.times(i, limit-count)
 		}
-		count += node.Free().Minus(c.held[node.Name()]).times(pod.Requests, limit-count)
 	}
 	return count
+}
+
+// times counts how often the pod fits on a node one after the other, up to limit.
+func (a *ask) times(node, limit int) int {
+	count := int64(limit)
+	for i := range a.needs {
+		if n := &a.needs[i]; !n.elsewhere(a.c.snapshot.Nodes[node]) {
+			count = min(count, max(0, n.free[node]/n.amount))
+		}
+	}
+	return int(count)
+}
+
+// mostOneByOne bounds the work of counting pods that are in each other's way.
+const mostOneByOne = 1000
+
+// oneByOne counts by placing pods until none fits any more, and takes them all back.
+func (p *Pool) oneByOne(name string, pod *Pod, limit int) int {
+	var trial []types.UID
+	for i := range limit {
+		uid := types.UID("replica-" + strconv.Itoa(i))
+		verdict := p.Judge(name, pod, uid)
+		if !verdict.Fits {
+			break
+		}
+		p.Offer(time.Time{}, uid, Info{}, pod, verdict)
+		trial = append(trial, uid)
+	}
+	for _, uid := range trial {
+		p.Release(uid)
+	}
+	return len(trial)
 }
 
 // Offer holds room for the pod where the verdict says, in place of any hold it had before.
 func (p *Pool) Offer(now time.Time, uid types.UID, info Info, pod *Pod, v Verdict) *Hold {
 	p.Release(uid)
 	hold := &Hold{UID: uid, Info: info, Cluster: v.Cluster, Node: v.Node, State: Offered, Requests: pod.Requests, Since: now, pod: pod}
+	p.use(hold)
 	p.put(hold)
 	return hold
 }
 
 func (p *Pool) put(hold *Hold) {
 	p.holds[hold.UID] = hold
-	p.charge(hold, Resources.Plus)
+	if c := p.clusters[hold.Cluster]; c != nil {
+		c.holds[hold.UID] = hold
+		c.charge(hold, 1)
+	}
 }
 
-// charge adds or takes away a hold's room on its node. A hold without a node (its node went away and no other
-// takes it) charges nothing until it is placed again.
-func (p *Pool) charge(hold *Hold, op func(Resources, Resources) Resources) {
-	c := p.clusters[hold.Cluster]
-	if c == nil || hold.Node == "" {
+// charge takes a hold's room on its node, or with -1 gives it back. A hold without a node (its node went away and no
+// other takes it) charges nothing until it is placed again.
+func (c *cluster) charge(hold *Hold, sign int64) {
+	node, ok := c.snapshot.index[hold.Node]
+	if !ok {
 		return
 	}
-	c.held[hold.Node] = op(c.held[hold.Node], hold.Requests)
+	c.room.take(node, hold.Requests, sign)
+	if len(hold.pod.apart) > 0 {
+		c.apart += int(sign)
+	}
+}
+
+// eachTenant visits the pods on their way to a node.
+func (c *cluster) eachTenant(visit func(node int, t *tenant)) {
+	for _, hold := range c.holds {
+		if node, ok := c.snapshot.index[hold.Node]; ok && hold != c.lifted {
+			visit(node, &hold.pod.tenant)
+		}
+	}
+	for i := range c.guests {
+		visit(c.guests[i].node, &c.guests[i].pod.tenant)
+	}
 }
 
 // Release ends the hold of a pod, if it has one.
 func (p *Pool) Release(uid types.UID) {
-	if hold := p.holds[uid]; hold != nil {
-		p.charge(hold, Resources.Minus)
-		delete(p.holds, uid)
+	hold := p.holds[uid]
+	if hold == nil {
+		return
 	}
+	delete(p.holds, uid)
+	if c := p.clusters[hold.Cluster]; c != nil {
+		c.charge(hold, -1)
+		delete(c.holds, uid)
+	}
+	p.giveBack(hold)
 }
 
 // Hold returns the hold of a pod, or nil.
 func (p *Pool) Hold(uid types.UID) *Hold { return p.holds[uid] }
 
 // Holds returns all holds, oldest first.
-func (p *Pool) Holds() []*Hold {
-	return slices.SortedFunc(maps.Values(p.holds), func(a, b *Hold) int {
+func (p *Pool) Holds() []*Hold { return byAge(p.holds) }
+
+func byAge(holds map[types.UID]*Hold) []*Hold {
+	return slices.SortedFunc(maps.Values(holds), func(a, b *Hold) int {
 		return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.UID, b.UID))
 	})
+}
+
+func (p *Pool) rescale() {
+	p.scale = Resources{}
+	for _, c := range p.clusters {
+		p.scale = p.scale.Max(c.snapshot.largest)
+	}
 }

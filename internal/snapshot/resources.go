@@ -135,15 +135,15 @@ func (r Resources) Fits(request Resources) bool {
 
 func over(request, free int64) bool { return request > 0 && request > free }
 
-// times counts how often a request fits into r one after the other, up to limit.
-func (r Resources) times(request Resources, limit int) int {
-	count := int64(limit)
-	request.Each(func(name corev1.ResourceName, amount int64) {
-		if amount > 0 {
-			count = min(count, max(0, r.Get(name)/amount))
-		}
-	})
-	return int(count)
+// some reports whether any amount is above zero.
+func (r Resources) some() bool {
+	found := false
+	r.Each(func(_ corev1.ResourceName, amount int64) { found = found || amount > 0 })
+	return found
+}
+
+func (r Resources) equal(other Resources) bool {
+	return !r.Minus(other).some() && !other.Minus(r).some()
 }
 
 // Short returns by how much r falls short of a request, zero where it does not.

@@ -2,7 +2,9 @@ package snapshot
 
 import (
 	"fmt"
+	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +12,7 @@ import (
 	"github.com/cockroachdb/datadriven"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/tessera-k8s/tessera/internal/keys"
@@ -18,14 +21,18 @@ import (
 // TestScripts runs the stories under testdata: what is seen goes in, verdicts, holds and views come out.
 // `go test ./internal/snapshot -rewrite` writes what comes out; review it like code.
 //
-//	node a/n1 cpu=4 [cordoned] [notready]     a lower node as it is from now on
-//	pod a/x node=n1 cpu=2 [own=UID] [hint=n1] [finished] [unschedulable]
+//	node a/n1 cpu=4 [cordoned] [notready] [leaving] [zone=x]     a lower node as it is from now on
+//	pod a/x node=n1 cpu=2 [own=UID] [hint=n1] [finished] [unschedulable] [ending] [gated] [priority=5]
 //	remove a/x                                a node or pod that has gone
 //	publish a                                 what is there becomes the snapshot of a
 //	filter UID cpu=2                          check and hold in one step
 //	judge UID cpu=2                           the same question without a hold
+//	     both may have [app=web] [port=80] [apart=host] [near=zone] [spread=zone] [owner=set]: the last three are terms about
+//	     pods of the same app in a domain of that label
 //	upper UID [bound=a] [chosen=a] [refused=2s] [finished] [gone] cpu=2
-//	wait 61s                                  time passes, offers may end
+//	reserve UID owner=web cluster=a [node=n1] cpu=2 ttl=60s     room for the next pod of the owner
+//	withdraw UID                              the reservation is taken back
+//	wait 61s                                  time passes, offers and reservations may end
 //	forget a                                  the cluster leaves
 //	view                                      free - held of every node, and the holds
 func TestScripts(t *testing.T) {
@@ -55,10 +62,7 @@ func (w *world) run(t *testing.T, d *datadriven.TestData) string {
 	case "node":
 		w.nodes[name] = scriptNode(t, d, name)
 	case "pod":
-		w.pods[name] = &LowerPod{
-			Node: value(d, "node"), Requests: requests(t, d), Finished: d.HasArg("finished"),
-			UpperUID: types.UID(value(d, "own")), Hint: value(d, "hint"), Unschedulable: d.HasArg("unschedulable"),
-		}
+		w.pods[name] = NewLowerPod(scriptLowerPod(t, d, name), "us")
 	case "remove":
 		delete(w.nodes, name)
 		delete(w.pods, name)
@@ -66,6 +70,11 @@ func (w *world) run(t *testing.T, d *datadriven.TestData) string {
 		return w.publish(name)
 	case "filter", "judge":
 		return w.filter(t, d, types.UID(name))
+	case "reserve":
+		return w.reserve(t, d, types.UID(name))
+	case "withdraw":
+		w.pool.Withdraw(types.UID(name))
+		return w.holds()
 	case "upper":
 		return w.upper(t, d, types.UID(name))
 	case "wait":
@@ -86,23 +95,19 @@ func (w *world) run(t *testing.T, d *datadriven.TestData) string {
 }
 
 func (w *world) publish(cluster string) string {
-	byNode, own, count := map[string][]*LowerPod{}, map[types.UID]*LowerPod{}, 0
-	for name, pod := range w.pods {
+	var nodes []*corev1.Node
+	var pods []*LowerPod
+	for _, name := range slices.Sorted(maps.Keys(w.nodes)) {
 		if strings.HasPrefix(name, cluster+"/") {
-			byNode[pod.Node] = append(byNode[pod.Node], pod)
-			if pod.UpperUID != "" {
-				own[pod.UpperUID] = pod
-			}
-			count++
+			nodes = append(nodes, w.nodes[name])
 		}
 	}
-	var nodes []*Node
-	for name, node := range w.nodes {
+	for _, name := range slices.Sorted(maps.Keys(w.pods)) {
 		if strings.HasPrefix(name, cluster+"/") {
-			nodes = append(nodes, NewNode(node, byNode[node.Name]))
+			pods = append(pods, w.pods[name])
 		}
 	}
-	overpromised := w.pool.Publish(New(cluster, nodes, own, count))
+	overpromised := w.pool.Publish(Of(cluster, nodes, pods, Namespaces{"default": nil}))
 	if len(overpromised) > 0 {
 		return fmt.Sprintf("overpromised: %v\n", overpromised) + w.view()
 	}
@@ -110,15 +115,18 @@ func (w *world) publish(cluster string) string {
 }
 
 func (w *world) filter(t *testing.T, d *datadriven.TestData, uid types.UID) string {
-	pod := &Pod{Requests: requests(t, d)}
+	object := scriptPod(t, d, string(uid))
+	info, sent := Info{Name: string(uid), Owner: OwnerOf(object)}, NewPod(object)
+	pods := map[string]*Pod{}
 	var verdicts []Verdict
 	for _, cluster := range w.pool.Clusters() {
-		verdicts = append(verdicts, w.pool.Judge(cluster, pod, uid))
+		pods[cluster] = w.pool.Larger(cluster, info.Owner, sent)
+		verdicts = append(verdicts, w.pool.JudgeFor(info.Owner, cluster, pods[cluster], uid))
 	}
 	slices.SortFunc(verdicts, Tighter)
 	if d.Cmd == "filter" && len(verdicts) > 0 {
 		if verdicts[0].Fits {
-			w.pool.Offer(w.now, uid, Info{Name: string(uid)}, pod, verdicts[0])
+			w.pool.Offer(w.now, uid, info, pods[verdicts[0].Cluster], verdicts[0])
 		} else {
 			w.pool.Release(uid)
 		}
@@ -134,10 +142,29 @@ func (w *world) filter(t *testing.T, d *datadriven.TestData, uid types.UID) stri
 	return out.String()
 }
 
+func (w *world) reserve(t *testing.T, d *datadriven.TestData, uid types.UID) string {
+	object := scriptPod(t, d, "")
+	pod, cluster := NewPod(object), value(d, "cluster")
+	ttl, err := time.ParseDuration(value(d, "ttl"))
+	if err != nil {
+		t.Fatalf("%s: ttl: %v", d.Pos, err)
+	}
+	verdict := w.pool.Judge(cluster, pod, uid)
+	if node := value(d, "node"); node != "" {
+		verdict = w.pool.JudgeNode(cluster, node, pod, uid)
+	}
+	if !verdict.Fits {
+		return fmt.Sprintf("%s: %s, short of %v\n", cluster, verdict.Reason, verdict.Short.Quantities())
+	}
+	w.pool.Reserve(w.now, uid, Info{Owner: OwnerOf(object)}, pod, verdict, w.now.Add(ttl))
+	return w.holds()
+}
+
 func (w *world) upper(t *testing.T, d *datadriven.TestData, uid types.UID) string {
+	object := scriptPod(t, d, string(uid))
 	seen := UpperPod{
-		UID: uid, Info: Info{Name: string(uid)}, Cluster: value(d, "bound"), Chosen: value(d, "chosen"),
-		Finished: d.HasArg("finished"), Gone: d.HasArg("gone"), Pod: &Pod{Requests: requests(t, d)},
+		UID: uid, Info: Info{Name: string(uid), Owner: OwnerOf(object)}, Cluster: value(d, "bound"), Chosen: value(d, "chosen"),
+		Finished: d.HasArg("finished"), Gone: d.HasArg("gone"), Pod: NewPod(object),
 	}
 	if after := value(d, "refused"); after != "" {
 		passed, err := time.ParseDuration(after)
@@ -160,6 +187,12 @@ func (w *world) view() string {
 			fmt.Fprintf(&out, "%s/%s free=%s held=%s\n", cluster, node.Name(), cpu(node.Free()), cpu(held))
 		}
 	}
+	for _, cluster := range w.pool.Clusters() {
+		c := w.pool.clusters[cluster]
+		for _, g := range c.guests {
+			fmt.Fprintf(&out, "waiting %s expected on %s/%s\n", g.pod.Object.Name, cluster, c.snapshot.Nodes[g.node].Name())
+		}
+	}
 	return out.String() + w.holds()
 }
 
@@ -175,9 +208,81 @@ func cpu(r Resources) string {
 	return resource.NewMilliQuantity(r.MilliCPU, resource.DecimalSI).String()
 }
 
+// scriptPod is the pod that a command speaks of.
+func scriptPod(t *testing.T, d *datadriven.TestData, name string) *corev1.Pod {
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name, Labels: map[string]string{"app": value(d, "app")}}}
+	pod.Spec.Containers = []corev1.Container{{Resources: corev1.ResourceRequirements{Requests: list(t, d)}}}
+	if text := value(d, "port"); text != "" {
+		number, err := strconv.ParseInt(text, 10, 32)
+		if err != nil {
+			t.Fatalf("%s: port: %v", d.Pos, err)
+		}
+		pod.Spec.Containers[0].Ports = []corev1.ContainerPort{{ContainerPort: int32(number), HostPort: int32(number)}}
+	}
+	if owner := value(d, "owner"); owner != "" {
+		yes := true
+		pod.OwnerReferences = []metav1.OwnerReference{{Kind: "ReplicaSet", Name: owner, UID: types.UID(owner), Controller: &yes}}
+	}
+	same := &metav1.LabelSelector{MatchLabels: pod.Labels}
+	term := func(key string) []corev1.PodAffinityTerm {
+		return []corev1.PodAffinityTerm{{LabelSelector: same, TopologyKey: key}}
+	}
+	pod.Spec.Affinity = &corev1.Affinity{}
+	if key := value(d, "apart"); key != "" {
+		pod.Spec.Affinity.PodAntiAffinity = &corev1.PodAntiAffinity{RequiredDuringSchedulingIgnoredDuringExecution: term(key)}
+	}
+	if key := value(d, "near"); key != "" {
+		pod.Spec.Affinity.PodAffinity = &corev1.PodAffinity{RequiredDuringSchedulingIgnoredDuringExecution: term(key)}
+	}
+	if key := value(d, "spread"); key != "" {
+		pod.Spec.TopologySpreadConstraints = []corev1.TopologySpreadConstraint{
+			{MaxSkew: 1, TopologyKey: key, WhenUnsatisfiable: corev1.DoNotSchedule, LabelSelector: same},
+		}
+	}
+	return pod
+}
+
+// scriptLowerPod is a pod as it stands below.
+func scriptLowerPod(t *testing.T, d *datadriven.TestData, name string) *corev1.Pod {
+	pod := scriptPod(t, d, name)
+	pod.Spec.NodeName, pod.Status.NominatedNodeName = value(d, "node"), value(d, "hint")
+	if own := value(d, "own"); own != "" {
+		pod.Labels[keys.Upper] = "us"
+		pod.Annotations = map[string]string{keys.UpperUID: own}
+	}
+	if d.HasArg("finished") {
+		pod.Status.Phase = corev1.PodSucceeded
+	}
+	if d.HasArg("ending") {
+		pod.DeletionTimestamp = &metav1.Time{Time: time.Unix(1000, 0)}
+	}
+	if d.HasArg("gated") {
+		pod.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: "wait"}}
+	}
+	if d.HasArg("unschedulable") {
+		pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonUnschedulable}}
+	}
+	if text := value(d, "priority"); text != "" {
+		number, err := strconv.ParseInt(text, 10, 32)
+		if err != nil {
+			t.Fatalf("%s: priority: %v", d.Pos, err)
+		}
+		priority := int32(number)
+		pod.Spec.Priority = &priority
+	}
+	return pod
+}
+
 func scriptNode(t *testing.T, d *datadriven.TestData, name string) *corev1.Node {
 	node := &corev1.Node{}
 	_, node.Name, _ = strings.Cut(name, "/")
+	node.Labels = map[string]string{"host": node.Name}
+	if zone := value(d, "zone"); zone != "" {
+		node.Labels["zone"] = zone
+	}
+	if d.HasArg("leaving") {
+		node.Spec.Taints = []corev1.Taint{{Key: removal[0], Effect: corev1.TaintEffectNoSchedule}}
+	}
 	node.Spec.Unschedulable = d.HasArg("cordoned")
 	ready := corev1.ConditionTrue
 	if d.HasArg("notready") {
@@ -187,12 +292,6 @@ func scriptNode(t *testing.T, d *datadriven.TestData, name string) *corev1.Node 
 	node.Status.Allocatable = list(t, d)
 	node.Status.Allocatable[corev1.ResourcePods] = resource.MustParse("110")
 	return node
-}
-
-func requests(t *testing.T, d *datadriven.TestData) Resources {
-	r := FromList(list(t, d))
-	r.Pods = 1
-	return r
 }
 
 // list reads cpu=, memory= and gpu= of a command.

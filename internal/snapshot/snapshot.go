@@ -1,55 +1,14 @@
 package snapshot
 
 import (
+	"crypto/sha256"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// Node is one lower node as it was seen. Immutable.
-type Node struct {
-	// Object holds metadata.name, labels, taints and unschedulable; nothing else is kept of the node.
-	Object *corev1.Node
-	Ready  bool
-	// Allocatable and Used: Used is the plain sum of the requests of the unfinished pods on the node.
-	Allocatable, Used Resources
-
-	free Resources
-}
-
-// NewNode builds a node from what the API server says of it and the pods bound to it.
-func NewNode(node *corev1.Node, pods []*LowerPod) *Node {
-	n := &Node{Object: TrimNode(node), Allocatable: FromList(node.Status.Allocatable)}
-	n.Ready = slices.ContainsFunc(node.Status.Conditions, func(c corev1.NodeCondition) bool {
-		return c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue
-	})
-	for _, pod := range pods {
-		if !pod.Finished {
-			n.Used = n.Used.Plus(pod.Requests)
-		}
-	}
-	n.free = n.Allocatable.Minus(n.Used)
-	return n
-}
-
-// TrimNode keeps what fit looks at.
-func TrimNode(node *corev1.Node) *corev1.Node {
-	trimmed := &corev1.Node{Spec: corev1.NodeSpec{Taints: node.Spec.Taints, Unschedulable: node.Spec.Unschedulable}}
-	trimmed.Name, trimmed.Labels = node.Name, node.Labels
-	return trimmed
-}
-
-// Name is the node's name.
-func (n *Node) Name() string { return n.Object.Name }
-
-// Usable reports whether new pods may come to the node at all.
-func (n *Node) Usable() bool { return n.Ready && !n.Object.Spec.Unschedulable }
-
-// Free = Allocatable - Used; negative where a node has shrunk under its pods.
-func (n *Node) Free() Resources { return n.free }
-
-// Snapshot is one lower cluster at one moment. Immutable.
+// Snapshot is one lower cluster at one moment. Immutable but for what it remembers of questions: not for two at a time.
 type Snapshot struct {
 	Cluster string
 	// Nodes in order of their names.
@@ -59,19 +18,81 @@ type Snapshot struct {
 	// Pods counts the unfinished pods of the cluster.
 	Pods int
 
-	index   map[string]int
-	largest Resources // of each resource, the most that any node can give
+	waiting    []*LowerPod
+	namespaces Namespaces
+	devices    map[corev1.ResourceName]bool
+	index      map[string]int
+	classes    []int // of each node
+	ofClass    []int // a node of each class
+	free       columns
+	largest    Resources // of each resource, the most that any node can give
+	hasApart   bool
+	shy        []shy                // made at the first need
+	topologies map[string]*topology // the same
 }
 
-// New builds a snapshot. It owns its arguments from then on.
-func New(cluster string, nodes []*Node, own map[types.UID]*LowerPod, pods int) *Snapshot {
+// Content is what a snapshot is made of. The snapshot owns it from then on.
+type Content struct {
+	Cluster string
+	Nodes   []*Node
+	// Own and Pods are those of Snapshot.
+	Own  map[types.UID]*LowerPod
+	Pods int
+	// Waiting are the unfinished pods that have no node yet, whoever's they are.
+	Waiting []*LowerPod
+	// Namespaces has the labels of the namespaces that exist; nil where nobody looks at them.
+	Namespaces Namespaces
+	// Devices are the extended resources that a device class of the cluster can give (DRAExtendedResource).
+	Devices map[corev1.ResourceName]bool
+}
+
+// New builds a snapshot.
+func New(content Content) *Snapshot {
+	nodes := content.Nodes
 	slices.SortFunc(nodes, compareNodes)
-	s := &Snapshot{Cluster: cluster, Nodes: nodes, Own: own, Pods: pods, index: make(map[string]int, len(nodes))}
+	s := &Snapshot{
+		Cluster: content.Cluster, Nodes: nodes, Own: content.Own, Pods: content.Pods, waiting: content.Waiting,
+		namespaces: content.Namespaces, devices: content.Devices,
+		topologies: map[string]*topology{}, index: make(map[string]int, len(nodes)), classes: make([]int, len(nodes)), free: newColumns(nodes),
+	}
+	classes := map[[sha256.Size]byte]int{}
 	for i, node := range nodes {
 		s.index[node.Name()] = i
 		s.largest = s.largest.Max(node.Allocatable)
+		s.hasApart = s.hasApart || len(node.apart) > 0
+		class, known := classes[node.class]
+		if !known {
+			class = len(s.ofClass)
+			classes[node.class] = class
+			s.ofClass = append(s.ofClass, i)
+		}
+		s.classes[i] = class
 	}
 	return s
+}
+
+// Of builds a snapshot from whole lists, as a test or a simulation has them.
+func Of(cluster string, nodes []*corev1.Node, pods []*LowerPod, namespaces Namespaces) *Snapshot {
+	content := Content{Cluster: cluster, Own: map[types.UID]*LowerPod{}, Namespaces: namespaces}
+	byNode := map[string][]*LowerPod{}
+	for _, pod := range pods {
+		switch {
+		case pod.Node != "":
+			byNode[pod.Node] = append(byNode[pod.Node], pod)
+		case !pod.Finished:
+			content.Waiting = append(content.Waiting, pod)
+		}
+		if pod.UpperUID != "" {
+			content.Own[pod.UpperUID] = pod
+		}
+		if !pod.Finished {
+			content.Pods++
+		}
+	}
+	for _, node := range nodes {
+		content.Nodes = append(content.Nodes, NewNode(node, byNode[node.Name]))
+	}
+	return New(content)
 }
 
 // Node returns the node of that name, or nil.
@@ -122,24 +143,13 @@ func (s *Snapshot) Advertised(own Resources) Resources {
 	return own.Plus(s.Free()).Plus(slack)
 }
 
-// LargestHole is what is free on the usable node with the largest dominant share: the resource of which it has
-// the largest part of all that is free in the cluster decides (Ghodsi et al., NSDI'11).
+// LargestHole is what is free on the usable node with the largest dominant share.
 func (s *Snapshot) LargestHole() Resources {
-	var hole Resources
-	total, largest := s.Free(), -1.0
+	var free []Resources
 	for _, node := range s.Nodes {
-		if !node.Usable() {
-			continue
-		}
-		free, dominant := node.Free().Positive(), 0.0
-		free.Each(func(name corev1.ResourceName, amount int64) {
-			if name != corev1.ResourcePods {
-				dominant = max(dominant, share(amount, total.Get(name)))
-			}
-		})
-		if dominant > largest {
-			hole, largest = free, dominant
+		if node.Usable() {
+			free = append(free, node.Free().Positive())
 		}
 	}
-	return hole
+	return LargestHole(free)
 }

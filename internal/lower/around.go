@@ -1,0 +1,132 @@
+package lower
+
+import (
+	"context"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	resourcev1 "k8s.io/api/resource/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	"github.com/tessera-k8s/tessera/internal/snapshot"
+)
+
+// Around watches what has a word in where pods can go beside nodes and pods: the labels of namespaces, their LimitRanges
+// and ResourceQuotas, and the device classes. Few objects, rarely changed. What the account may not list counts as not
+// there, which the log says.
+type Around struct {
+	log     *slog.Logger
+	changed func()
+	kinds   []*kind
+
+	mu         sync.Mutex
+	namespaces snapshot.Namespaces // made anew after each change
+	devices    map[corev1.ResourceName]bool
+}
+
+// The kinds of Around, in the order of kinds.
+const (
+	kindNamespaces = iota
+	kindLimitRanges
+	kindQuotas
+	kindDeviceClasses
+)
+
+// NewAround returns the watches; changed is called at each event.
+func NewAround(client kubernetes.Interface, log *slog.Logger, changed func()) *Around {
+	a := &Around{log: log, changed: changed}
+	for _, k := range []struct {
+		name    string
+		client  rest.Interface
+		example runtime.Object
+	}{
+		kindNamespaces:    {"namespaces", client.CoreV1().RESTClient(), &corev1.Namespace{}},
+		kindLimitRanges:   {"limitranges", client.CoreV1().RESTClient(), &corev1.LimitRange{}},
+		kindQuotas:        {"resourcequotas", client.CoreV1().RESTClient(), &corev1.ResourceQuota{}},
+		kindDeviceClasses: {"deviceclasses", client.ResourceV1().RESTClient(), &resourcev1.DeviceClass{}},
+	} {
+		a.kinds = append(a.kinds, newKind(client, k.client, k.name, k.example))
+	}
+	return a
+}
+
+// Run watches until ctx ends.
+func (a *Around) Run(ctx context.Context) {
+	var group sync.WaitGroup
+	for i, k := range a.kinds {
+		if err := k.prepare(a.log, func() { a.see(i) }); err != nil {
+			a.log.Error("Watching failed", "kind", k.name, "err", err) // An informer takes these before it is started, always.
+			continue
+		}
+		group.Go(func() { k.informer.RunWithContext(ctx) })
+	}
+	group.Wait()
+}
+
+// Known reports whether all that can be known has been listed.
+func (a *Around) Known() bool {
+	return !slices.ContainsFunc(a.kinds, func(k *kind) bool { return !k.known() })
+}
+
+func (a *Around) see(kind int) {
+	a.mu.Lock()
+	switch kind {
+	case kindNamespaces:
+		a.namespaces = nil
+	case kindDeviceClasses:
+		a.devices = nil
+	}
+	a.mu.Unlock()
+	a.changed()
+}
+
+// Namespaces returns the labels of all namespaces. The caller does not change them.
+func (a *Around) Namespaces() snapshot.Namespaces {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.namespaces == nil {
+		a.namespaces = snapshot.Namespaces{}
+		for _, object := range a.kinds[kindNamespaces].informer.GetStore().List() {
+			namespace := object.(*corev1.Namespace)
+			a.namespaces[namespace.Name] = namespace.Labels
+		}
+	}
+	return a.namespaces
+}
+
+// Devices returns the extended resources that device classes give.
+func (a *Around) Devices() map[corev1.ResourceName]bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.devices == nil {
+		a.devices = map[corev1.ResourceName]bool{}
+		for _, class := range a.DeviceClasses() {
+			a.devices[corev1.ResourceName(resourcev1.ResourceDeviceClassPrefix+class.Name)] = true
+			if name := class.Spec.ExtendedResourceName; name != nil {
+				a.devices[corev1.ResourceName(*name)] = true
+			}
+		}
+	}
+	return maps.Clone(a.devices)
+}
+
+// DeviceClasses returns the device classes.
+func (a *Around) DeviceClasses() []*resourcev1.DeviceClass {
+	return listed[*resourcev1.DeviceClass](a.kinds[kindDeviceClasses].informer, metav1.NamespaceAll)
+}
+
+// LimitRanges returns those of a namespace.
+func (a *Around) LimitRanges(namespace string) []*corev1.LimitRange {
+	return listed[*corev1.LimitRange](a.kinds[kindLimitRanges].informer, namespace)
+}
+
+// Quotas returns the ResourceQuotas of a namespace.
+func (a *Around) Quotas(namespace string) []*corev1.ResourceQuota {
+	return listed[*corev1.ResourceQuota](a.kinds[kindQuotas].informer, namespace)
+}

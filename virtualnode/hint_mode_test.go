@@ -1,0 +1,43 @@
+package virtualnode
+
+import (
+	"testing"
+	"time"
+)
+
+func TestModeOfAClusterThatRefusesStatuses(t *testing.T) {
+	t.Parallel()
+	config := &Config{Hint: HintNominated, PerCluster: map[string]ClusterConfig{
+		"strict": {Hint: HintRequired}, "quiet": {Hint: HintOff}, "same": {},
+	}}
+	m := modes{config: config, retry: map[string]time.Time{}}
+	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	expect := func(when string, now time.Time, want map[string]HintMode) {
+		t.Helper()
+		for cluster, mode := range want {
+			if got := m.of(cluster, now); got != mode {
+				t.Errorf("%s: %s has the mode %s, want %s", when, cluster, got, mode)
+			}
+		}
+	}
+	expect("as configured", start, map[string]HintMode{
+		"any": HintNominated, "same": HintNominated, "strict": HintRequired, "quiet": HintOff,
+	})
+	if m.taken("any") {
+		t.Error("a status that was taken as ever is news")
+	}
+	if !m.refused("any", start) || m.refused("any", start.Add(time.Second)) {
+		t.Error("the first refusal is news, and no other")
+	}
+	expect("after the refusal", start.Add(5*time.Minute), map[string]HintMode{"any": HintPreferred, "same": HintNominated})
+	later := start.Add(nominateAgain + time.Second)
+	expect("another attempt", later, map[string]HintMode{"any": HintNominated})
+	if m.refused("any", later) {
+		t.Error("that it still refuses is news")
+	}
+	expect("refused again", later.Add(time.Second), map[string]HintMode{"any": HintPreferred})
+	if !m.taken("any") || m.taken("any") {
+		t.Error("the first status that is taken is news, and no other")
+	}
+	expect("mended", later.Add(time.Second), map[string]HintMode{"any": HintNominated})
+}

@@ -1,0 +1,386 @@
+package virtualnode
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	clienttesting "k8s.io/client-go/testing"
+
+	"github.com/tessera-k8s/tessera/internal/keys"
+)
+
+// extender answers like the extender's GET /v1/holds/UID.
+func extender(t *testing.T, status int, body string, delay time.Duration) *hints {
+	t.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case <-time.After(delay):
+		case <-r.Context().Done():
+		}
+		w.WriteHeader(status)
+		fmt.Fprint(w, body)
+	}))
+	t.Cleanup(server.Close)
+	h, err := newHints(&Config{Extender: server.URL, Hint: HintNominated})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+func TestHint(t *testing.T) {
+	t.Parallel()
+	with, without := []string{"create pods", "patch pods/status", "patch pods"}, []string{"create pods"}
+	cases := map[string]struct {
+		status int
+		body   string
+		delay  time.Duration
+		want   []string
+	}{
+		"a hold":                       {200, `{"cluster":"v","node":"n7","state":"bound"}`, 0, with},
+		"a hold in another cluster":    {200, `{"cluster":"w","node":"n7"}`, 0, without},
+		"no hold":                      {404, `{"error":"no hold of that UID"}`, 0, without},
+		"an extender that is not well": {503, `{"error":"NotSynced"}`, 0, without},
+		"nonsense":                     {200, `<html>`, 0, without},
+		"an extender that hangs":       {200, `{"cluster":"v","node":"n7"}`, 5 * time.Second, without},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBed(t, []runtime.Object{upperPod("1")}, nil)
+			b.hints = extender(t, c.status, c.body, c.delay)
+			b.sees(t)
+			if err := b.step(t); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(c.want, calls(b.lower)); diff != "" {
+				t.Fatalf("writes below: %s", diff)
+			}
+			b.sees(t)
+			pod := b.podBelow("ns/p", nil)
+			if gated(pod) {
+				t.Error("the pod is still behind the gate")
+			}
+			if hinted := pod.Status.NominatedNodeName == "n7"; hinted != (len(c.want) > 1) {
+				t.Errorf("nominatedNodeName is %q", pod.Status.NominatedNodeName)
+			}
+		})
+	}
+}
+
+// A crash between creation and the end of the hint leaves a gated pod; the next process finishes it.
+func TestInterruptedHint(t *testing.T) {
+	t.Parallel()
+	for name, h := range map[string]*hints{
+		"hold still there": extender(t, 200, `{"cluster":"v","node":"n7"}`, 0),
+		"hold gone":        extender(t, 404, `{}`, 0),
+		"hints off now":    nil,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			waiting := lowerPod("1", func(p *corev1.Pod) {
+				p.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: "theirs"}, {Name: keys.HintGate}}
+			})
+			b := newBed(t, []runtime.Object{upperPod("1")}, []runtime.Object{waiting})
+			b.hints = h
+			b.sees(t)
+			if err := b.step(t); err != nil {
+				t.Fatal(err)
+			}
+			calls(b.lower)
+			if err := b.step(t); err != nil {
+				t.Fatal(err)
+			}
+			for _, call := range calls(b.lower) {
+				if call == "patch pods/status" {
+					t.Error("while the cache lags the hint is given a second time")
+				}
+			}
+			b.sees(t)
+			if diff := cmp.Diff([]corev1.PodSchedulingGate{{Name: "theirs"}}, b.podBelow("ns/p", nil).Spec.SchedulingGates); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+// hold is what the extender answers about a pod that has room on node n7 of cluster v.
+const hold = `{"cluster":"v","node":"n7","state":"bound"}`
+
+// hinted is a bed with one upper pod for each name, room held on n7 for all of them.
+func hinted(t *testing.T, mode HintMode, names ...string) *bed {
+	t.Helper()
+	var above []runtime.Object
+	for _, name := range names {
+		above = append(above, upperPod("uid-of-"+types.UID(name), func(p *corev1.Pod) {
+			p.Name = name
+			p.Spec.Affinity = &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{
+				PreferredDuringSchedulingIgnoredDuringExecution: theirs(),
+			}}
+		}))
+	}
+	b := newBed(t, above, nil)
+	b.hints = extender(t, 200, hold, 0)
+	b.hints.modes.config.PerCluster = map[string]ClusterConfig{"v": {Hint: mode}}
+	b.lower.PrependReactor("create", "pods", func(action clienttesting.Action) (bool, runtime.Object, error) {
+		pod := action.(clienttesting.CreateAction).GetObject().(*corev1.Pod)
+		pod.UID = types.UID("below-" + pod.Name) // An API server gives one, and giveHint remembers pods by it.
+		return false, nil, nil
+	})
+	b.sees(t)
+	return b
+}
+
+func theirs() []corev1.PreferredSchedulingTerm {
+	return []corev1.PreferredSchedulingTerm{{Weight: 60, Preference: expressions(labelled("disk", "ssd"))}}
+}
+
+// goesBelow brings a pod in line and returns what it is below then and the writes that it took.
+func (b *bed) goesBelow(t *testing.T, name string) (*corev1.Pod, []string) {
+	t.Helper()
+	if _, err := b.reconcile(t.Context(), "ns/"+name); err != nil {
+		t.Fatal(err)
+	}
+	writes := calls(b.lower)
+	pod, err := b.lower.CoreV1().Pods("ns").Get(t.Context(), name, metav1.GetOptions{})
+	if err != nil {
+		t.Fatalf("the pod is not below: %v", err)
+	}
+	if gated(pod) {
+		t.Error("the pod is still behind the gate")
+	}
+	return pod, writes
+}
+
+// shows checks in which way a lower pod carries the hint, and that the user's own preference is still there.
+func shows(t *testing.T, pod *corev1.Pod, want HintMode) {
+	t.Helper()
+	got := HintOff
+	affinity := pod.Spec.Affinity.NodeAffinity
+	preferred, required := affinity.PreferredDuringSchedulingIgnoredDuringExecution, affinity.RequiredDuringSchedulingIgnoredDuringExecution
+	switch {
+	case pod.Status.NominatedNodeName == "n7":
+		got = HintNominated
+	case required != nil:
+		got = HintRequired
+	case len(preferred) > 1:
+		got = HintPreferred
+	}
+	if got != want {
+		t.Errorf("the pod is hinted in the way %s, want %s", got, want)
+	}
+	if diff := cmp.Diff(theirs(), preferred[:1]); diff != "" {
+		t.Errorf("the user's preference: %s", diff)
+	}
+}
+
+func TestHintModes(t *testing.T) {
+	t.Parallel()
+	for mode, want := range map[HintMode][]string{
+		HintNominated: {"create pods", "patch pods/status", "patch pods"},
+		HintPreferred: {"create pods"},
+		HintRequired:  {"create pods"},
+		HintOff:       {"create pods"},
+	} {
+		t.Run(string(mode), func(t *testing.T) {
+			t.Parallel()
+			b := hinted(t, mode, "p")
+			pod, writes := b.goesBelow(t, "p")
+			if diff := cmp.Diff(want, writes); diff != "" {
+				t.Errorf("writes below: %s", diff)
+			}
+			shows(t, pod, mode)
+			given := 1.0
+			if mode == HintOff {
+				given = 0
+			}
+			if got := testutil.ToFloat64(b.metrics.hints.WithLabelValues("v", string(mode), "given")); got != given {
+				t.Errorf("%v hints are counted as given, want %v", got, given)
+			}
+
+			b.sees(t)
+			if _, writes := b.goesBelow(t, "p"); writes != nil {
+				t.Errorf("the hint counts as a change to bring down: %v", writes)
+			}
+			upper := b.podAbove("ns/p").DeepCopy()
+			upper.Labels["app"] = "changed"
+			_ = b.above.Update(upper)
+			pod, writes = b.goesBelow(t, "p")
+			if diff := cmp.Diff([]string{"patch pods"}, writes); diff != "" || pod.Labels["app"] != "changed" {
+				t.Errorf("a change above: labels %v, writes %s", pod.Labels, diff)
+			}
+			shows(t, pod, mode)
+		})
+	}
+}
+
+// A gated pod that an earlier process left behind gets its hint in the mode that holds now.
+func TestGatedPodsOfAnEarlierMode(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []HintMode{HintNominated, HintPreferred, HintRequired, HintOff} {
+		t.Run(string(mode), func(t *testing.T) {
+			t.Parallel()
+			b := hinted(t, HintNominated, "p")
+			b.lower.PrependReactor("patch", "pods", func(clienttesting.Action) (bool, runtime.Object, error) {
+				return true, nil, errors.New("connection refused")
+			})
+			if _, err := b.reconcile(t.Context(), "ns/p"); err == nil {
+				t.Fatal("the interruption was not noticed")
+			}
+			b.lower.ReactionChain = b.lower.ReactionChain[1:]
+			b.hints.modes.config.PerCluster["v"] = ClusterConfig{Hint: mode}
+			b.sees(t)
+			pod, _ := b.goesBelow(t, "p")
+			shows(t, pod, mode)
+		})
+	}
+}
+
+// warnings counts what is logged as a warning.
+type warnings struct {
+	slog.Handler
+	count int
+}
+
+func (w *warnings) Enabled(context.Context, slog.Level) bool { return true }
+
+func (w *warnings) Handle(_ context.Context, record slog.Record) error {
+	if record.Level >= slog.LevelWarn {
+		w.count++
+	}
+	return nil
+}
+
+// Where the status may not be patched, the pod at hand and those after it get a preference, one warning in all, and
+// nominated is tried again later.
+func TestForbiddenStatusFallsBackToPreferred(t *testing.T) {
+	t.Parallel()
+	b := hinted(t, HintNominated, "first", "second", "third", "fourth", "fifth")
+	logged := &warnings{}
+	b.log = slog.New(logged)
+	forbidden := true
+	b.lower.PrependReactor("patch", "pods", func(action clienttesting.Action) (bool, runtime.Object, error) {
+		if forbidden && action.GetSubresource() == "status" {
+			return true, nil, apierrors.NewForbidden(schema.GroupResource{Resource: "pods/status"}, "p", errors.New("RBAC"))
+		}
+		return false, nil, nil
+	})
+	tenMinutesPass := func() { b.hints.modes.retry["v"] = time.Now().Add(-time.Second) }
+	all := []string{"create pods", "patch pods/status", "patch pods"}
+	for _, c := range []struct {
+		name   string
+		before func()
+		mode   HintMode
+		writes []string
+	}{
+		{"first", func() {}, HintPreferred, all},
+		{"second", func() {}, HintPreferred, []string{"create pods"}},
+		{"third", tenMinutesPass, HintPreferred, all},
+		{"fourth", func() { forbidden = false }, HintPreferred, []string{"create pods"}},
+		{"fifth", tenMinutesPass, HintNominated, all},
+	} {
+		c.before()
+		pod, writes := b.goesBelow(t, c.name)
+		if diff := cmp.Diff(c.writes, writes); diff != "" {
+			t.Errorf("%s pod, writes below: %s", c.name, diff)
+		}
+		shows(t, pod, c.mode)
+	}
+	if logged.count != 1 {
+		t.Errorf("%d warnings were logged, want one", logged.count)
+	}
+	for labels, want := range map[[2]string]float64{
+		{"nominated", "refused"}: 2, {"nominated", "given"}: 1, {"preferred", "given"}: 4,
+	} {
+		if got := testutil.ToFloat64(b.metrics.hints.WithLabelValues("v", labels[0], labels[1])); got != want {
+			t.Errorf("%v is counted %v times, want %v", labels, got, want)
+		}
+	}
+}
+
+func TestInvalidStatusIsRememberedOfNoOtherPod(t *testing.T) {
+	t.Parallel()
+	b := hinted(t, HintNominated, "odd", "plain")
+	b.lower.PrependReactor("patch", "pods", func(action clienttesting.Action) (bool, runtime.Object, error) {
+		if action.(clienttesting.PatchAction).GetName() == "odd" && action.GetSubresource() == "status" {
+			return true, nil, apierrors.NewInvalid(schema.GroupKind{Kind: "Pod"}, "odd", nil)
+		}
+		return false, nil, nil
+	})
+	odd, _ := b.goesBelow(t, "odd")
+	shows(t, odd, HintPreferred)
+	plain, _ := b.goesBelow(t, "plain")
+	shows(t, plain, HintNominated)
+}
+
+// A lower cluster that takes the hint in no way still gets the pod.
+func TestPodGoesWithoutARefusedHint(t *testing.T) {
+	t.Parallel()
+	b := hinted(t, HintNominated, "p")
+	refusals := 0
+	b.lower.PrependReactor("patch", "pods", func(clienttesting.Action) (bool, runtime.Object, error) {
+		if refusals++; refusals > 2 {
+			return false, nil, nil
+		}
+		return true, nil, apierrors.NewForbidden(schema.GroupResource{Resource: "pods"}, "p", errors.New("denied by a policy"))
+	})
+	pod, writes := b.goesBelow(t, "p")
+	if diff := cmp.Diff([]string{"create pods", "patch pods/status", "patch pods", "patch pods"}, writes); diff != "" {
+		t.Errorf("writes below: %s", diff)
+	}
+	shows(t, pod, HintOff)
+}
+
+func TestOffAsksTheExtenderNothing(t *testing.T) {
+	t.Parallel()
+	asked := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { t.Errorf("asked for %s", r.URL) }))
+	t.Cleanup(asked.Close)
+	b := hinted(t, HintOff, "p")
+	b.hints.url = asked.URL
+	pod, _ := b.goesBelow(t, "p")
+	shows(t, pod, HintOff)
+}
+
+// Somebody else may change a gated pod's affinity too: what was read before that is not written over it.
+func TestGatedPodThatChangedMeanwhileIsReadAgain(t *testing.T) {
+	t.Parallel()
+	waiting := lowerPod("1", func(p *corev1.Pod) {
+		p.ResourceVersion = "7"
+		p.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: keys.HintGate}}
+	})
+	b := newBed(t, []runtime.Object{upperPod("1")}, []runtime.Object{waiting})
+	b.hints = extender(t, 200, hold, 0)
+	b.hints.modes.config.Hint = HintPreferred
+	b.sees(t)
+	changed := true
+	b.lower.PrependReactor("patch", "pods", func(action clienttesting.Action) (bool, runtime.Object, error) {
+		patch := string(action.(clienttesting.PatchAction).GetPatch())
+		if !strings.Contains(patch, `"resourceVersion":"7"`) || !strings.Contains(patch, `"uid":"below-1"`) {
+			t.Errorf("the patch is not for the pod as it was read: %s", patch)
+		}
+		if changed {
+			return true, nil, apierrors.NewConflict(schema.GroupResource{Resource: "pods"}, "p", errors.New("changed"))
+		}
+		return false, nil, nil
+	})
+	if err := b.step(t); err != nil {
+		t.Fatalf("the event of the change brings the pod back, so this is no failure: %v", err)
+	}
+	changed = false
+	b.goesBelow(t, "p")
+}
