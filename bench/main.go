@@ -10,6 +10,7 @@ import (
 	"github.com/tessera-k8s/tessera/bench/demo"
 	"github.com/tessera-k8s/tessera/bench/frag"
 	"github.com/tessera-k8s/tessera/bench/lab"
+	"github.com/tessera-k8s/tessera/bench/load"
 )
 
 func main() {
@@ -19,7 +20,7 @@ func main() {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(demo.NewCommand(), frag.NewCommand(), lab.NewCommand())
+	root.AddCommand(demo.NewCommand(), frag.NewCommand(), lab.NewCommand(), load.NewCommand())
 	if err := root.Execute(); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)

@@ -41,6 +41,7 @@ func (r *reconciler) create(ctx context.Context, upper *corev1.Pod, memory *memo
 		lower.Spec.SchedulingGates = append(lower.Spec.SchedulingGates, corev1.PodSchedulingGate{Name: keys.HintGate})
 	}
 	tell(&lower.Spec, mode, node)
+	note(lower, node)
 	created, err := r.place(ctx, upper, lower)
 	if err != nil {
 		return r.notCreated(ctx, upper, err)

@@ -90,6 +90,7 @@ func (r *reconciler) ungate(ctx context.Context, lower *corev1.Pod, mode HintMod
 	after.Spec.SchedulingGates = slices.DeleteFunc(after.Spec.SchedulingGates,
 		func(g corev1.PodSchedulingGate) bool { return g.Name == keys.HintGate })
 	tell(&after.Spec, mode, node)
+	note(after, node)
 	before := lower.DeepCopy()
 	before.UID, before.ResourceVersion = "", "" // So that the patch names them: lists are replaced, so it is for what was read.
 	patch, err := twoWay(before, after)
@@ -98,6 +99,14 @@ func (r *reconciler) ungate(ctx context.Context, lower *corev1.Pod, mode HintMod
 	}
 	_, err = r.lower.Pods(lower.Namespace).Patch(ctx, lower.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{})
 	return err
+}
+
+// note leaves the hint on the lower pod. An extender that has just started reads there where the pod is going, whatever
+// the mode, and before the status can say so.
+func note(lower *corev1.Pod, node string) {
+	if node != "" {
+		metav1.SetMetaDataAnnotation(&lower.ObjectMeta, keys.HintNode, node)
+	}
 }
 
 // gone drops the error of a pod that has gone or been changed meanwhile: its event brings us back.

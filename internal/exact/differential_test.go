@@ -60,15 +60,16 @@ type comparison struct {
 	now            scenario // what both have been told, pod by pod
 	plugins        *exact.Cluster
 	pool           *snapshot.Pool
+	known          map[string]seen
 	pairs, fitting int
 	refusals       map[string]int // by plugin
 }
 
 func newComparison(t *testing.T, seed uint64) *comparison {
 	t.Helper()
-	c := &comparison{t: t, random: newSource(seed), refusals: map[string]int{}}
+	c := &comparison{t: t, random: newSource(seed), pool: snapshot.NewPool(), known: map[string]seen{}, refusals: map[string]int{}}
 	c.now = c.random.scenario()
-	c.pool = c.now.pool()
+	c.now.publish(c.pool, c.known)
 	var err error
 	if c.plugins, err = c.now.plugins(); err != nil {
 		t.Fatal(err)
@@ -80,12 +81,12 @@ func newComparison(t *testing.T, seed uint64) *comparison {
 // others go, for which the next question is asked of a new snapshot.
 func (c *comparison) run() {
 	c.t.Helper()
-	for i := range 50 {
+	for i := range 60 {
 		c.compare(c.random.pod(fmt.Sprintf("new-%d", i)))
 		if c.t.Failed() {
 			return
 		}
-		if c.random.chance(0.2) {
+		if c.random.chance(0.1) {
 			c.turn()
 		}
 	}
@@ -135,7 +136,7 @@ func (c *comparison) turn() {
 		}
 		c.now.Pods = slices.Delete(c.now.Pods, i, i+1)
 	}
-	c.pool.Publish(c.now.snapshot())
+	c.now.publish(c.pool, c.known)
 }
 
 // report shrinks the case and prints it as a file for testdata.

@@ -33,8 +33,8 @@ func (c *Cluster) Filter(ctx context.Context, pod *corev1.Pod, candidates ...str
 		}
 		fits = append(fits, name)
 	}
-	if err := ctx.Err(); err != nil { // Some plugins answer an ended context with a refusal.
-		return nil, nil, fmt.Errorf("asking the scheduler's plugins about pod %s/%s: %w", pod.Namespace, pod.Name, err)
+	if err := intime(ctx, pod); err != nil {
+		return nil, nil, err
 	}
 	if q.failure != nil { // kube-scheduler gives the whole attempt up then.
 		for _, name := range fits {
@@ -46,14 +46,19 @@ func (c *Cluster) Filter(ctx context.Context, pod *corev1.Pod, candidates ...str
 }
 
 // Hold keeps room for a pod that is on its way to node: the room itself, and the devices and volumes that the plugins
-// would now give it there, so that they are not promised twice. A pod that node would now refuse is charged for all that.
+// would now give it there, so that they are not promised twice. A pod that node would now refuse is charged for its room
+// all the same. After an error the cluster may hold a part of it, and is to be dropped.
 func (c *Cluster) Hold(ctx context.Context, pod *corev1.Pod, node string) (err error) {
 	defer recovered(&err, pod)
 	q, err := c.ask(ctx, pod)
 	if err != nil {
 		return err
 	}
-	if q.node(quiet(ctx), node) == nil {
+	refusal := q.node(quiet(ctx), node)
+	if err := intime(ctx, pod); err != nil {
+		return err
+	}
+	if refusal == nil {
 		if status := c.fw.RunReservePluginsReserve(quiet(ctx), q.state, pod, node); !status.IsSuccess() {
 			return fmt.Errorf("reserving devices and volumes of pod %s/%s on node %s: %w", pod.Namespace, pod.Name, node, status.AsError())
 		}
@@ -61,6 +66,14 @@ func (c *Cluster) Hold(ctx context.Context, pod *corev1.Pod, node string) (err e
 	bound := pod.DeepCopy()
 	bound.Spec.NodeName = node
 	return c.AddPod(bound)
+}
+
+// intime is an error if the context has ended: some plugins answer with a refusal then, and others with half the truth.
+func intime(ctx context.Context, pod *corev1.Pod) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("asking the scheduler's plugins about pod %s/%s: %w", pod.Namespace, pod.Name, err)
+	}
+	return nil
 }
 
 // recovered turns a panic of the scheduler's code into an error: one odd object must not end the process. It is no help

@@ -384,7 +384,10 @@ func TestAnEndedContextIsAnError(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if fits, _, err := cluster.Filter(ctx, pod("p", spread)); !errors.Is(err, context.Canceled) {
-		t.Errorf("got fits %v, error %v, want that the context was canceled", fits, err)
+		t.Errorf("asking: got fits %v, error %v, want that the context was canceled", fits, err)
+	}
+	if err := cluster.Hold(ctx, pod("p", spread), "a"); !errors.Is(err, context.Canceled) {
+		t.Errorf("holding: got error %v, want that the context was canceled", err)
 	}
 }
 

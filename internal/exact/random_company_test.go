@@ -24,6 +24,9 @@ func (s *source) wantCompany(pod *corev1.Pod) {
 	}
 	if s.chance(0.25) {
 		s.spread(pod)
+		if s.chance(0.3) { // Whether nodes that the pod cannot go to count makes a difference then.
+			pod.Spec.NodeSelector = map[string]string{"disk": "ssd"}
+		}
 	}
 }
 

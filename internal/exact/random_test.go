@@ -71,27 +71,15 @@ func (s *source) scenario() scenario {
 
 func (s *source) node(name string) *corev1.Node {
 	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: s.nodeLabels(name)}}
-	node.Spec.Unschedulable = s.chance(0.08)
 	for range pick(s, 0, 0, 0, 0, 0, 0, 1, 2) {
 		node.Spec.Taints = s.taint(node.Spec.Taints, corev1.Taint{
 			Key: pick(s, "a", "b"), Value: pick(s, "", "1", "2"),
 			Effect: pick(s, corev1.TaintEffectNoSchedule, corev1.TaintEffectNoExecute, corev1.TaintEffectPreferNoSchedule),
 		})
 	}
-	if s.chance(0.04) { // An autoscaler is about to remove the node; pods that tolerate everything could still be put there.
-		key := pick(s, "ToBeDeletedByClusterAutoscaler", "karpenter.sh/disrupted")
-		node.Spec.Taints = s.taint(node.Spec.Taints, corev1.Taint{Key: key, Value: "1700000000", Effect: corev1.TaintEffectNoSchedule})
-	}
 	node.Status.Allocatable = s.allocatable()
 	node.Status.Capacity = node.Status.Allocatable
-	ready := corev1.ConditionTrue
-	if s.chance(0.05) {
-		ready = pick(s, corev1.ConditionFalse, corev1.ConditionUnknown)
-		if s.chance(0.5) { // The node controller puts this on a moment later.
-			node.Spec.Taints = s.taint(node.Spec.Taints, corev1.Taint{Key: corev1.TaintNodeNotReady, Effect: corev1.TaintEffectNoSchedule})
-		}
-	}
-	node.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: ready}}
+	s.trouble(node)
 	for _, feature := range []string{"FeatureOfALaterVersion", restartsAll, mapsUsers} {
 		if s.chance(0.7) {
 			node.Status.DeclaredFeatures = append(node.Status.DeclaredFeatures, feature)
@@ -100,7 +88,27 @@ func (s *source) node(name string) *corev1.Node {
 	return node
 }
 
-// twin is a node that nothing but its name and its size tells apart from another.
+// trouble is what comes over a node: a cordon, an autoscaler or a person that removes it, a kubelet that stops.
+func (s *source) trouble(node *corev1.Node) {
+	node.Spec.Unschedulable = s.chance(0.08)
+	if s.chance(0.03) { // A pod that tolerates everything could still be put there.
+		key := pick(s, "ToBeDeletedByClusterAutoscaler", "karpenter.sh/disrupted")
+		node.Spec.Taints = s.taint(node.Spec.Taints, corev1.Taint{Key: key, Value: "1700000000", Effect: corev1.TaintEffectNoSchedule})
+	}
+	if s.chance(0.02) {
+		node.DeletionTimestamp = &metav1.Time{Time: s.now()}
+	}
+	ready := corev1.ConditionTrue
+	if s.chance(0.05) {
+		ready = pick(s, corev1.ConditionFalse, corev1.ConditionUnknown)
+		if s.chance(0.5) { // The node controller puts this on a moment later.
+			node.Spec.Taints = s.taint(node.Spec.Taints, corev1.Taint{Key: corev1.TaintNodeNotReady, Effect: corev1.TaintEffectNoSchedule})
+		}
+	}
+	node.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: ready}}
+}
+
+// twin is a node that its name and its size tell apart from another, and what has come over it.
 func (s *source) twin(name string, of *corev1.Node) *corev1.Node {
 	node := of.DeepCopy()
 	node.Name = name
@@ -109,6 +117,7 @@ func (s *source) twin(name string, of *corev1.Node) *corev1.Node {
 	}
 	node.Status.Allocatable = s.allocatable()
 	node.Status.Capacity = node.Status.Allocatable
+	s.trouble(node)
 	return node
 }
 

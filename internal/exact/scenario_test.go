@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/yaml"
 
 	"github.com/tessera-k8s/tessera/internal/exact"
@@ -41,23 +42,40 @@ const lower = "lower"
 // pool gives the scenario to internal/snapshot.
 func (c *scenario) pool() *snapshot.Pool {
 	pool := snapshot.NewPool()
-	pool.Publish(c.snapshot())
+	c.publish(pool, map[string]seen{})
 	for _, pod := range c.Held {
 		hold(pool, pod)
 	}
 	return pool
 }
 
-func (c *scenario) snapshot() *snapshot.Snapshot {
-	var pods []*snapshot.LowerPod
-	for _, pod := range c.Pods {
-		pods = append(pods, snapshot.NewLowerPod(pod, ""))
-	}
-	spaces := snapshot.Namespaces{}
+// seen is a node as it was published last, and the pods on it.
+type seen struct {
+	node *snapshot.Node
+	pods []*corev1.Pod
+}
+
+// publish gives a pool the nodes and pods as they are now. Like internal/lower it makes those nodes anew on which a pod has
+// come or gone; known remembers the others.
+func (c *scenario) publish(pool *snapshot.Pool, known map[string]seen) {
+	content := snapshot.Content{Cluster: lower, Own: map[types.UID]*snapshot.LowerPod{}, Namespaces: snapshot.Namespaces{}}
 	for _, space := range c.Namespaces {
-		spaces[space.Name] = space.Labels
+		content.Namespaces[space.Name] = space.Labels
 	}
-	return snapshot.Of(lower, c.Nodes, pods, spaces)
+	for _, node := range c.Nodes {
+		on := slices.DeleteFunc(slices.Clone(c.Pods), func(pod *corev1.Pod) bool { return pod.Spec.NodeName != node.Name })
+		before, ok := known[node.Name]
+		if !ok || !slices.Equal(before.pods, on) {
+			var pods []*snapshot.LowerPod
+			for _, pod := range on {
+				pods = append(pods, snapshot.NewLowerPod(pod, ""))
+			}
+			before = seen{snapshot.NewNode(node, pods), on}
+			known[node.Name] = before
+		}
+		content.Nodes = append(content.Nodes, before.node)
+	}
+	pool.Publish(snapshot.New(content))
 }
 
 func hold(pool *snapshot.Pool, pod *corev1.Pod) {

@@ -20,15 +20,15 @@ type guest struct {
 // refused for something that the columns do not see.
 func (c *cluster) seat() {
 	waiting := slices.DeleteFunc(slices.Clone(c.snapshot.waiting), func(pod *LowerPod) bool {
-		return pod.asks == nil || pod.terminating || pod.Gated || pod.Priority < 0 && pod.Hint == "" || c.holds[pod.UpperUID] != nil ||
-			pod.Unschedulable && pod.asks.Inexact && pod.Hint == ""
+		return pod.asks == nil || pod.terminating || c.holds[pod.UpperUID] != nil ||
+			!pod.nominated() && (pod.Gated || pod.Priority < 0 || pod.Unschedulable && pod.asks.Inexact)
 	})
 	slices.SortStableFunc(waiting, func(a, b *LowerPod) int {
 		return cmp.Or(-cmp.Compare(rank(a), rank(b)), -cmp.Compare(a.Priority, b.Priority), a.Created.Compare(b.Created))
 	})
 	for _, pod := range waiting {
 		node, ok := c.snapshot.index[pod.Hint]
-		if !ok {
+		if !ok || !pod.nominated() {
 			node = c.roomiest(pod.asks)
 		}
 		if node < 0 {
@@ -53,8 +53,12 @@ func (c *cluster) unseat() {
 	c.guests = nil
 }
 
+// nominated reports whether the lower scheduler keeps room for the pod on a node: not for one of ours that it has tried
+// there in vain.
+func (l *LowerPod) nominated() bool { return l.Hint != "" && (l.UpperUID == "" || !l.Unschedulable) }
+
 func rank(pod *LowerPod) int {
-	if pod.Hint != "" {
+	if pod.nominated() {
 		return 1
 	}
 	return 0

@@ -1,6 +1,7 @@
 package snapshot
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -159,7 +160,7 @@ type LowerPod struct {
 	Finished bool
 	// UpperUID is set on pods of our upper cluster alone: the UID of the upper pod.
 	UpperUID types.UID
-	// Hint is status.nominatedNodeName.
+	// Hint is the node that the pod is to go to: status.nominatedNodeName or, of an own pod, what virtualnode noted.
 	Hint string
 	// Unschedulable: the lower scheduler has tried and found no node.
 	Unschedulable bool
@@ -187,6 +188,7 @@ func NewLowerPod(pod *corev1.Pod, identity string) *LowerPod {
 	}
 	if pod.Labels[keys.Upper] == identity && identity != "" {
 		lower.UpperUID = types.UID(pod.Annotations[keys.UpperUID])
+		lower.Hint = cmp.Or(lower.Hint, pod.Annotations[keys.HintNode])
 	}
 	lower.Unschedulable = pod.Spec.NodeName == "" && slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
 		return c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse && c.Reason == corev1.PodReasonUnschedulable

@@ -30,15 +30,11 @@ func (p *Pool) Reserve(now time.Time, uid types.UID, info Info, pod *Pod, v Verd
 }
 
 // Restore puts a hold back that is over, in place of any that its pod has now. A hold whose cluster has left is over
-// for good; one whose node has gone waits for the next snapshot to be placed.
+// for good; one whose node has gone takes no room until the next snapshot places it.
 func (p *Pool) Restore(hold *Hold) {
 	p.Release(hold.UID)
-	s := p.Snapshot(hold.Cluster)
-	if s == nil {
+	if p.clusters[hold.Cluster] == nil {
 		return
-	}
-	if s.Node(hold.Node) == nil {
-		hold.Node = ""
 	}
 	if hold.State == Reserved {
 		p.reserved[hold.UID] = hold
@@ -156,10 +152,8 @@ func (p *Pool) use(hold *Hold) {
 // comes back unless the pod has come to the cluster.
 func (p *Pool) giveBack(hold *Hold) {
 	delete(p.reserved, hold.UID)
-	if hold.used == nil || hold.State != Offered && hold.State != Chosen {
-		return
-	}
-	if p.bound[hold.UID].cluster != hold.Cluster && p.own(hold.Cluster, hold.UID) == nil {
+	offered := hold.State == Offered || hold.State == Chosen
+	if hold.used != nil && offered && p.own(hold.Cluster, hold.UID) == nil {
 		p.Restore(hold.used)
 	}
 }

@@ -1,0 +1,588 @@
+package snapshot
+
+import (
+	"fmt"
+	"math/big"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/datadriven"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/tessera-k8s/tessera/internal/keys"
+)
+
+// FuzzPool turns bytes into a script as those under testdata and plays it: nodes and pods come, change and vanish with all
+// that is on them, watches lag behind each other, amounts are negative or absurd, the clock jumps by hours, the process
+// starts anew. After every command all that must always be true is checked. What fails is printed as a script.
+func FuzzPool(f *testing.F) {
+	for _, seed := range poolSeeds {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if len(data) > 400 {
+			t.Skip("too long to be understood by whoever reads the script")
+		}
+		p := newPlay(t, data)
+		for !p.tape.over() {
+			p.step()
+			if fault := p.fault(); fault != "" {
+				t.Fatalf("%s\n\nafter\n%s", fault, strings.Join(p.script, "\n"))
+			}
+		}
+	})
+}
+
+// poolSeeds are stories that the fuzzer varies: two clusters with nodes, then what their comments say.
+var poolSeeds = []string{}
+
+// tape reads choices from bytes; past the end every choice is the first one.
+type tape struct {
+	data []byte
+	at   int
+}
+
+func (t *tape) over() bool { return t.at >= len(t.data) }
+
+func (t *tape) choice(n int) int {
+	if t.over() {
+		return 0
+	}
+	t.at++
+	return int(t.data[t.at-1]) % n
+}
+
+func (t *tape) yes(oneIn int) bool { return t.choice(oneIn) == oneIn-1 }
+
+func (t *tape) of(texts ...string) string { return texts[t.choice(len(texts))] }
+
+// play is a script in the making: what the API servers really hold, and what the pool under test has been told of it.
+type play struct {
+	*world
+	t      *testing.T
+	tape   *tape
+	script []string
+	uppers [6]*upperTruth
+	born   int      // upper pods so far
+	kept   []string // UIDs of reservations
+	fits   []string // "cluster node" of the last filter, for the pod fitsFor
+	asked  *upperTruth
+}
+
+// upperTruth is an upper pod as its API server knows it.
+type upperTruth struct {
+	uid, args string
+	state     string // "", chosen, bound, finished, gone
+	cluster   string // of chosen and bound
+	refused   time.Time
+	news      []told // what the pool has not heard of yet, the oldest first
+	heard     told   // what it heard last
+	below     bool   // the lower pod exists
+}
+
+// told is an upper pod at one moment.
+type told struct {
+	state, cluster string
+	refused        time.Time
+}
+
+func newPlay(t *testing.T, data []byte) *play {
+	p := &play{t: t, tape: &tape{data: data}}
+	p.world = &world{pool: NewPool(), now: time.Unix(1_000_000, 0), nodes: map[string]*corev1.Node{}, pods: map[string]*LowerPod{}}
+	for i := range p.uppers {
+		p.uppers[i] = p.newUpper()
+	}
+	return p
+}
+
+func (p *play) newUpper() *upperTruth {
+	p.born++
+	u := &upperTruth{uid: fmt.Sprint("p", p.born)}
+	u.args = p.requests()
+	if p.tape.yes(3) {
+		u.args += " owner=" + p.tape.of("set", "batch")
+	}
+	return u
+}
+
+// requests are what a pod asks for.
+func (p *play) requests() string {
+	args := "cpu=" + p.tape.of("1", "2", "4", "500m", "0", "8", "9000000000000000", "9223372036854775807")
+	if p.tape.yes(4) {
+		args += " memory=" + p.tape.of("1", "4", "9223372036854775807")
+	}
+	if p.tape.yes(4) {
+		args += " gpu=" + p.tape.of("1", "2", "9223372036854775807")
+	}
+	if p.tape.yes(3) {
+		args += " app=" + p.tape.of("web", "db")
+		args += p.tape.of("", " port=80", " apart=host", " near=zone", " spread=zone", " apart=zone")
+	}
+	return args
+}
+
+// do runs a command of a script.
+func (p *play) do(line string) string {
+	p.t.Helper()
+	p.script = append(p.script, line, "----", "")
+	fields := strings.Fields(line)
+	d := &datadriven.TestData{Pos: "fuzz", Cmd: fields[0]}
+	for _, field := range fields[1:] {
+		key, value, valued := strings.Cut(field, "=")
+		arg := datadriven.CmdArg{Key: key}
+		if valued {
+			arg.Vals = []string{value}
+		}
+		d.CmdArgs = append(d.CmdArgs, arg)
+	}
+	return p.run(p.t, d)
+}
+
+func (p *play) note(text string) { p.script = append(p.script, "# "+text) }
+
+func (p *play) cluster() string { return p.tape.of("a", "b") }
+
+func (p *play) node() string { return p.tape.of("n1", "n2", "n3") }
+
+func (p *play) upperPod() *upperTruth { return p.uppers[p.tape.choice(len(p.uppers))] }
+
+// step plays one command, or a few that belong together.
+func (p *play) step() {
+	p.asked = nil
+	steps := []func(){
+		p.changeNode, p.changeNode, p.removeNode, p.stranger, p.leave, p.show, p.show, p.show,
+		p.ask, p.ask, p.ask, p.nominate, p.bind, p.bind, p.hear, p.hear, p.hear, p.below, p.below, p.below, p.end,
+		p.passTime, p.reserve, p.withdraw, p.forgetCluster, p.restart, p.keep, p.strictBind, p.refuse, p.count, p.catchUp,
+	}
+	steps[p.tape.choice(len(steps))]()
+}
+
+func (p *play) changeNode() {
+	line := "node " + p.cluster() + "/" + p.node() + " cpu=" + p.tape.of("4", "8", "2", "16", "0", "-4", "9000000000000000", "9223372036854775807")
+	if p.tape.yes(3) {
+		line += " memory=" + p.tape.of("4", "-4", "9223372036854775807")
+	}
+	if p.tape.yes(3) {
+		line += " gpu=" + p.tape.of("2", "-1", "9223372036854775807")
+	}
+	line += p.tape.of("", "", "", " zone=x", " zone=y", " cordoned", " notready", " leaving")
+	p.do(line)
+}
+
+func (p *play) removeNode() { p.do("remove " + p.cluster() + "/" + p.node()) }
+
+func (p *play) stranger() {
+	line := "pod " + p.cluster() + "/" + p.tape.of("s1", "s2", "s3") + " " + p.requests()
+	if p.tape.yes(2) {
+		line += " node=" + p.node()
+	} else {
+		line += p.tape.of("", "", " hint="+p.node(), " unschedulable", " gated", " priority=5", " priority=-5")
+	}
+	p.do(line + p.tape.of("", "", "", " finished", " ending"))
+}
+
+func (p *play) leave() { p.do("remove " + p.cluster() + "/" + p.tape.of("s1", "s2", "s3")) }
+
+func (p *play) show() { p.do("publish " + p.cluster()) }
+
+// ask is the scheduler's question about a pod that it has not bound.
+func (p *play) ask() {
+	u := p.upperPod()
+	if u.state != "" && u.state != "chosen" {
+		return
+	}
+	p.asked, p.fits = u, nil
+	for line := range strings.Lines(p.do("filter " + u.uid + " " + u.args)) {
+		if cluster, node, fits := strings.Cut(strings.TrimSpace(line), ": fits on "); fits {
+			p.fits = append(p.fits, cluster+" "+node)
+		}
+	}
+}
+
+func (p *play) tell(u *upperTruth) {
+	u.news = append(u.news, told{state: u.state, cluster: u.cluster, refused: u.refused})
+}
+
+// target is where the scheduler takes a pod: mostly where the room is held, else anywhere.
+func (p *play) target(u *upperTruth) string {
+	if hold := p.pool.Hold(types.UID(u.uid)); hold != nil && !p.tape.yes(4) {
+		return hold.Cluster
+	}
+	return p.cluster()
+}
+
+func (p *play) nominate() {
+	if u := p.upperPod(); u.state == "" {
+		u.state, u.cluster = "chosen", p.target(u)
+		p.tell(u)
+	} else if u.state == "chosen" {
+		u.state, u.cluster = "", ""
+		p.tell(u)
+	}
+}
+
+func (p *play) bind() {
+	if u := p.upperPod(); u.state == "" || u.state == "chosen" {
+		u.state, u.cluster = "bound", p.target(u)
+		p.tell(u)
+	}
+}
+
+func (p *play) refuse() {
+	if u := p.upperPod(); u.state == "" || u.state == "chosen" {
+		u.state, u.cluster, u.refused = "", "", p.now.Add(time.Duration(p.tape.choice(3)-1)*time.Second)
+		p.tell(u)
+	}
+}
+
+func (p *play) end() {
+	switch u := p.upperPod(); {
+	case u.state == "gone":
+		for i := range p.uppers {
+			if p.uppers[i] == u && len(u.news) == 0 && !u.below {
+				p.uppers[i] = p.newUpper()
+			}
+		}
+	case u.state == "bound" && p.tape.yes(2):
+		u.state = "finished"
+		p.tell(u)
+	default:
+		u.state = "gone"
+		p.tell(u)
+	}
+}
+
+// hear delivers the oldest news of a pod.
+func (p *play) hear() {
+	u := p.upperPod()
+	if len(u.news) == 0 {
+		if u.heard.state != "gone" { // Something else of the pod has changed.
+			p.deliver(u, u.heard)
+		}
+		return
+	}
+	news := u.news[0]
+	u.news = u.news[1:]
+	p.deliver(u, news)
+}
+
+func (p *play) deliver(u *upperTruth, news told) {
+	u.heard = news
+	line := "upper " + u.uid
+	if news.cluster != "" && news.state != "finished" && news.state != "gone" {
+		line += " " + news.state + "=" + news.cluster
+	}
+	if news.state == "finished" || news.state == "gone" {
+		line += " " + news.state
+	}
+	if !news.refused.IsZero() {
+		line += " refused=" + news.refused.Sub(p.now).String()
+	}
+	p.do(line + " " + u.args)
+}
+
+// catchUp delivers all news.
+func (p *play) catchUp() {
+	for _, u := range p.uppers {
+		for len(u.news) > 0 {
+			news := u.news[0]
+			u.news = u.news[1:]
+			p.deliver(u, news)
+		}
+	}
+}
+
+// below changes the lower pod of a pod that has been bound. It may be created while the upper one goes.
+func (p *play) below() {
+	u := p.upperPod()
+	if u.cluster == "" || u.state == "chosen" {
+		return
+	}
+	name := u.cluster + "/" + u.uid
+	if u.below && u.state != "bound" && p.tape.yes(2) {
+		u.below = false
+		p.do("remove " + name)
+		return
+	}
+	u.below = true
+	line := "pod " + name + " own=" + u.uid + " " + u.args
+	if p.tape.yes(4) {
+		line = strings.Replace(line, " cpu=", " cpu=1", 1) // Admission below has made it larger.
+	}
+	old := p.pods[name]
+	switch {
+	case old != nil && old.Node != "":
+		line += " node=" + old.Node + p.tape.of("", " finished", " ending")
+	case p.tape.yes(2):
+		line += " node=" + p.node() + p.tape.of("", "", " finished")
+	default:
+		line += p.tape.of("", " hint="+p.node(), " unschedulable", " gated", " hint="+p.node()+" unschedulable", " ending")
+	}
+	p.do(line)
+}
+
+func (p *play) passTime() { p.do("wait " + p.tape.of("1s", "30s", "61s", "10m", "-1h", "3h", "-5s")) }
+
+func (p *play) reserve() {
+	uid := fmt.Sprint("r", len(p.kept)+1)
+	line := "reserve " + uid + " owner=" + p.tape.of("set", "batch") + " cluster=" + p.cluster() + " ttl=" + p.tape.of("60s", "1h") + " " + p.requests()
+	if p.tape.yes(2) {
+		line += " node=" + p.node()
+	}
+	p.kept = append(p.kept, uid)
+	p.do(line)
+}
+
+func (p *play) withdraw() {
+	if len(p.kept) > 0 {
+		p.do("withdraw " + p.kept[p.tape.choice(len(p.kept))])
+	}
+}
+
+func (p *play) forgetCluster() { p.do("forget " + p.cluster()) }
+
+// restart loses all that was in memory; the list that follows has every pod as it is now.
+func (p *play) restart() {
+	p.note("restart")
+	p.pool = NewPool()
+	for _, u := range p.uppers {
+		u.news, u.heard = nil, told{}
+		if u.state != "gone" {
+			p.tell(u)
+		}
+	}
+}
+
+func (p *play) keep() {
+	p.note("keep those that exist")
+	exists := map[types.UID]bool{}
+	for _, u := range p.uppers {
+		if u.heard.state == "gone" || len(u.news) > 0 && u.news[len(u.news)-1].state == "gone" {
+			continue
+		}
+		exists[types.UID(u.uid)] = true
+	}
+	p.pool.Keep(p.now, func(uid types.UID) bool { return exists[uid] })
+}
+
+// strictBind is what the bind verb does: judge, make the hold firm, and put it back if the binding fails.
+func (p *play) strictBind() {
+	u := p.upperPod()
+	if u.state != "" && u.state != "chosen" {
+		return
+	}
+	cluster, uid := p.cluster(), types.UID(u.uid)
+	object := p.object(u)
+	owner := OwnerOf(object)
+	pod := p.pool.Larger(cluster, owner, NewPod(object))
+	verdict := p.pool.JudgeFor(owner, cluster, pod, uid)
+	if !verdict.Fits {
+		return
+	}
+	before := p.pool.Hold(uid)
+	mine := p.pool.Offer(p.now, uid, Info{Name: u.uid, Owner: owner}, pod, verdict)
+	mine.State = Bound
+	if p.tape.yes(2) {
+		p.note("bind " + u.uid + " to " + cluster)
+		u.state, u.cluster = "bound", cluster
+		p.tell(u)
+		return
+	}
+	p.note("bind " + u.uid + " to " + cluster + " fails")
+	mine.State = Offered
+	p.pool.Release(uid)
+	if before != nil {
+		p.pool.Restore(before)
+	}
+}
+
+func (p *play) object(u *upperTruth) *corev1.Pod {
+	d := &datadriven.TestData{Pos: "fuzz"}
+	for _, field := range strings.Fields(u.args) {
+		key, value, _ := strings.Cut(field, "=")
+		d.CmdArgs = append(d.CmdArgs, datadriven.CmdArg{Key: key, Vals: []string{value}})
+	}
+	return scriptPod(p.t, d, u.uid)
+}
+
+// count asks how many pods of a kind fit, which must leave no trace.
+func (p *play) count() {
+	u := p.upperPod()
+	before := p.holds()
+	if n := p.pool.Replicas(p.cluster(), NewPod(p.object(u)), 5); n < 0 || n > 5 {
+		p.t.Fatalf("%d of 5 replicas fit", n)
+	}
+	if after := p.holds(); after != before {
+		p.t.Fatalf("counting replicas changed the holds:\n%s\nto\n%s", before, after)
+	}
+}
+
+// fault names what is wrong, "" if nothing is.
+func (p *play) fault() string {
+	for _, name := range p.pool.Clusters() {
+		if fault := p.faultIn(name); fault != "" {
+			return fault
+		}
+	}
+	stands := map[types.UID]string{}
+	for uid, hold := range p.pool.holds {
+		c := p.pool.clusters[hold.Cluster]
+		switch {
+		case hold.UID != uid:
+			return fmt.Sprintf("the hold of %s is kept under %s", hold.UID, uid)
+		case c != nil && c.holds[uid] != hold:
+			return fmt.Sprintf("the hold of %s is not among those of its cluster", uid)
+		case (hold.State == Reserved) != (p.pool.reserved[uid] == hold):
+			return fmt.Sprintf("the hold of %s is %s, among the reservations: %t", uid, hold.State, p.pool.reserved[uid] == hold)
+		case hold.used != nil && p.pool.holds[hold.used.UID] != nil:
+			return fmt.Sprintf("the reservation %s counts, and so does the hold of %s in its place", hold.used.UID, uid)
+		case hold.used != nil && stands[hold.used.UID] != "":
+			return fmt.Sprintf("%s and %s both stand in for the reservation %s", uid, stands[hold.used.UID], hold.used.UID)
+		}
+		if hold.used != nil {
+			stands[hold.used.UID] = string(uid)
+		}
+	}
+	for _, u := range p.uppers {
+		if fault := p.faultOf(u); fault != "" {
+			return fault
+		}
+	}
+	return p.wrongAnswer()
+}
+
+// faultIn looks at a cluster: room[r] = free[r] - holds - guests, on every node.
+func (p *play) faultIn(name string) string {
+	c := p.pool.clusters[name]
+	apart := 0
+	guests := map[*Pod]bool{}
+	for _, g := range c.guests {
+		guests[g.pod] = true
+		if len(g.pod.apart) > 0 {
+			apart++
+		}
+	}
+	for uid, hold := range c.holds {
+		if p.pool.holds[uid] != hold {
+			return fmt.Sprintf("%s: the hold of %s is over and still counts", name, uid)
+		}
+		_, there := c.snapshot.index[hold.Node]
+		if there && len(hold.pod.apart) > 0 {
+			apart++
+		}
+		own := c.snapshot.Own[uid]
+		switch {
+		case own.placed():
+			return fmt.Sprintf("%s: %s is on node %q and has a %s hold: it counts twice", name, uid, own.Node, hold.State)
+		case own != nil && guests[own.asks]:
+			return fmt.Sprintf("%s: %s waits and has a %s hold: it counts twice", name, uid, hold.State)
+		case hold.Node != "" && !there:
+			return fmt.Sprintf("%s: the hold of %s is on %q, which is not there: it counts nowhere", name, uid, hold.Node)
+		}
+	}
+	switch {
+	case apart != c.apart:
+		return fmt.Sprintf("%s: %d on their way keep others away, counted %d", name, apart, c.apart)
+	case c.lifted != nil:
+		return fmt.Sprintf("%s: the hold of %s is still lifted", name, c.lifted.UID)
+	}
+	for i := range c.snapshot.Nodes {
+		if fault := p.faultOn(c, i, c.room.row(i), func(*Hold) bool { return true }); fault != "" {
+			return name + ": " + fault
+		}
+	}
+	return ""
+}
+
+// faultOn compares the room of a node with what is free less what counts there, summed up anew without bounds.
+func (p *play) faultOn(c *cluster, at int, room Resources, counts func(*Hold) bool) string {
+	node := c.snapshot.Nodes[at]
+	for _, resource := range c.room.names {
+		want := p.left(c, at, resource, counts)
+		if got := big.NewInt(room.Get(resource)); got.Cmp(want) != 0 {
+			return fmt.Sprintf("on %s there is room for %s of %s, it should be %s", node.Name(), got, resource, want)
+		}
+	}
+	return ""
+}
+
+// left is what is free of a resource on a node, less the holds that count and the guests.
+func (p *play) left(c *cluster, at int, resource corev1.ResourceName, counts func(*Hold) bool) *big.Int {
+	node := c.snapshot.Nodes[at]
+	sum := big.NewInt(node.Allocatable.Get(resource))
+	take := func(r Resources) { sum.Sub(sum, big.NewInt(r.Get(resource))) }
+	for _, pod := range node.Pods {
+		take(pod.Requests)
+	}
+	for _, hold := range c.holds {
+		if hold.Node == node.Name() && counts(hold) {
+			take(hold.Requests)
+		}
+	}
+	for _, g := range c.guests {
+		if g.node == at {
+			take(g.pod.Requests)
+		}
+	}
+	return sum
+}
+
+// faultOf looks at an upper pod as the pool has heard of it.
+func (p *play) faultOf(u *upperTruth) string {
+	uid := types.UID(u.uid)
+	hold := p.pool.holds[uid]
+	switch u.heard.state {
+	case "finished", "gone":
+		if hold != nil {
+			return fmt.Sprintf("%s is %s and has a hold", u.uid, u.heard.state)
+		}
+	case "bound":
+		c := p.pool.clusters[u.heard.cluster]
+		if c == nil {
+			return ""
+		}
+		if hold != nil && hold.Cluster != u.heard.cluster {
+			return fmt.Sprintf("%s is bound to %s and held in %s", u.uid, u.heard.cluster, hold.Cluster)
+		}
+		if hold == nil && c.snapshot.Own[uid] == nil && !p.pool.bound[uid].counted {
+			return fmt.Sprintf("%s is bound to %s, has not been seen there and has no hold", u.uid, u.heard.cluster)
+		}
+	}
+	return ""
+}
+
+// wrongAnswer looks at what the last filter said: a node that fits is there, takes pods and has the room, whatever is held
+// for this pod and its owner.
+func (p *play) wrongAnswer() string {
+	if p.asked == nil {
+		return ""
+	}
+	pod := NewPod(p.object(p.asked))
+	owner := OwnerOf(pod.Object)
+	for _, fits := range p.fits {
+		cluster, name, _ := strings.Cut(fits, " ")
+		c := p.pool.clusters[cluster]
+		at, there := c.snapshot.index[name]
+		if !there {
+			return fmt.Sprintf("%s fits on %s/%s, which is not there", p.asked.uid, cluster, name)
+		}
+		others := func(h *Hold) bool {
+			return h.UID != types.UID(p.asked.uid) && (h.State != Reserved || !h.Owner.means(owner))
+		}
+		if node := c.snapshot.Nodes[at]; !node.Usable() {
+			return fmt.Sprintf("%s fits on %s/%s, which takes no pods", p.asked.uid, cluster, name)
+		}
+		for _, resource := range slices.Concat(c.room.names, []corev1.ResourceName{"nvidia.com/gpu"}) {
+			asked := big.NewInt(pod.Requests.Get(resource))
+			if left := p.left(c, at, resource, others); asked.Sign() > 0 && left.Cmp(asked) < 0 {
+				return fmt.Sprintf("%s fits on %s/%s, which has %s of %s left", p.asked.uid, cluster, name, left, resource)
+			}
+		}
+	}
+	return ""
+}
+
+var _ = keys.Upper
