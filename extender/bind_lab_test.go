@@ -64,7 +64,9 @@ func strictBurst(t *testing.T, l *lab.Lab, upper kubernetes.Interface) {
 	t.Logf("%d pods run after %.1f s", strictPods, time.Since(started).Seconds())
 	lab.Eventually(t, 20*time.Second, func() error { return sitOnTheirHints(t.Context(), upper, "strict") })
 	lab.Eventually(t, 20*time.Second, func() error {
-		var answer struct{ Holds []struct{ Name, State string } }
+		var answer struct {
+			Holds []struct{ Name, State string }
+		}
 		if err := get(t.Context(), l.ExtenderURL()+"/debug/holds", &answer); err != nil {
 			return err
 		}

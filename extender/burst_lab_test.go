@@ -58,7 +58,7 @@ func killAt(process *lab.Process, random *rand.Rand, times, pods int) func(conte
 				select {
 				case <-ctx.Done():
 					return nil
-				case <-time.After(20 * time.Millisecond):
+				case <-time.After(200 * time.Millisecond):
 				}
 			}
 			process.Kill()

@@ -60,6 +60,8 @@ func (e *Extender) addNode(t *testing.T, node *corev1.Node) {
 	}
 }
 
+func healthy() lower.Health { return lower.Health{Synced: true, Contact: time.Now()} }
+
 // join registers a cluster whose health says that it was synced and heard of just now.
 func (e *Extender) join(t *testing.T, name string) *lower.Watch {
 	t.Helper()
@@ -67,7 +69,7 @@ func (e *Extender) join(t *testing.T, name string) *lower.Watch {
 	if err != nil {
 		t.Fatal(err)
 	}
-	watch.SetHealth(lower.Health{Synced: true, Contact: time.Now()})
+	watch.SetHealth(healthy())
 	e.clusters[name] = &clusterState{
 		watch:  watch,
 		around: lower.NewAround(watch.Client(), e.log, func() {}), claims: lower.NewClaims(watch.Client(), e.log, func() {}),

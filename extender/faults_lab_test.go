@@ -11,6 +11,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
@@ -32,6 +33,7 @@ func TestFaults(t *testing.T) {
 	t.Run("lower cluster silent", f.lowerSilent)
 	t.Run("kubeconfig broken", f.kubeconfigBroken)
 	t.Run("lower cluster unreachable from the start", f.lowerUnreachable)
+	t.Run("claim that waits", f.claimWaits)
 	t.Run("room that appears is used", f.roomAppears)
 }
 
@@ -179,6 +181,108 @@ func (f *faults) joins(t *testing.T, name, text string, want func(cluster) bool)
 			return fmt.Errorf("%s is still listed", name)
 		}
 		return nil
+	})
+}
+
+// claimWaits: the scheduler has chosen a virtual node and waits for a claim, for as long as ten minutes. It asks nobody
+// again meanwhile, so the hold has to last, and it has no time limit: its state says so.
+func (f *faults) claimWaits(t *testing.T) {
+	class, wait := "nobody-provisions", storagev1.VolumeBindingWaitForFirstConsumer
+	if _, err := f.upper.StorageV1().StorageClasses().Create(t.Context(), &storagev1.StorageClass{
+		ObjectMeta: metav1.ObjectMeta{Name: class}, Provisioner: "test.example.com/none", VolumeBindingMode: &wait,
+	}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	claim := &corev1.PersistentVolumeClaim{
+		ObjectMeta: metav1.ObjectMeta{Name: "data"},
+		Spec: corev1.PersistentVolumeClaimSpec{
+			AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce}, StorageClassName: &class,
+			Resources: corev1.VolumeResourceRequirements{Requests: quantities("storage", "1Gi")},
+		},
+	}
+	if _, err := f.upper.CoreV1().PersistentVolumeClaims("ours").Create(t.Context(), claim, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	f.boundClaimBelow(t, claim)
+	pod := newPod("claims", quantities("cpu", "3"))
+	pod.Spec.Volumes = []corev1.Volume{{Name: "data", VolumeSource: corev1.VolumeSource{
+		PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "data"},
+	}}}
+	if _, err := f.upper.CoreV1().Pods("ours").Create(t.Context(), pod, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	state := func() (string, error) {
+		var answer struct {
+			Holds []struct{ Name, State, Node string }
+		}
+		err := get(t.Context(), f.lab.ExtenderURL()+"/debug/holds", &answer)
+		for _, hold := range answer.Holds {
+			if hold.Name == "claims" {
+				return hold.State, err
+			}
+		}
+		return "", err
+	}
+	lab.Eventually(t, 20*time.Second, func() error {
+		now, err := state()
+		if err == nil && now != "chosen" {
+			err = fmt.Errorf("the hold is %q", now)
+		}
+		return err
+	})
+	f.pods(t, "ours", 2) // The scheduler goes on with others.
+	lab.Eventually(t, 20*time.Second, func() error { return runs(t.Context(), f.upper, "ours", f.alive(t)-1) })
+	if now, err := state(); now != "chosen" || err != nil {
+		t.Errorf("the hold is %q: %v", now, err)
+	}
+	if err := f.upper.CoreV1().Pods("ours").Delete(t.Context(), "claims", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	lab.Eventually(t, 20*time.Second, func() error {
+		now, err := state()
+		if err == nil && now != "" {
+			err = fmt.Errorf("the hold of a deleted pod is %q", now)
+		}
+		return err
+	})
+}
+
+// alive counts the pods of a namespace.
+func (f *faults) alive(t *testing.T) int {
+	t.Helper()
+	pods, err := f.upper.CoreV1().Pods("ours").List(t.Context(), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(pods.Items)
+}
+
+// boundClaimBelow makes the claim in the first lower cluster, with a volume of its own: nothing brings claims down yet.
+func (f *faults) boundClaimBelow(t *testing.T, claim *corev1.PersistentVolumeClaim) {
+	t.Helper()
+	below, none := claim.DeepCopy(), ""
+	below.Spec.StorageClassName, below.Spec.VolumeName = &none, claim.Name
+	volume := &corev1.PersistentVolume{
+		ObjectMeta: metav1.ObjectMeta{Name: claim.Name},
+		Spec: corev1.PersistentVolumeSpec{
+			Capacity: claim.Spec.Resources.Requests, AccessModes: claim.Spec.AccessModes,
+			PersistentVolumeSource: corev1.PersistentVolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/data"}},
+		},
+	}
+	lower := client(t, f.lab.Lower(1))
+	newNamespace(t, lower, "ours", false)
+	if _, err := lower.CoreV1().PersistentVolumes().Create(t.Context(), volume, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := lower.CoreV1().PersistentVolumeClaims("ours").Create(t.Context(), below, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	lab.Eventually(t, 20*time.Second, func() error {
+		now, err := lower.CoreV1().PersistentVolumeClaims("ours").Get(t.Context(), claim.Name, metav1.GetOptions{})
+		if err == nil && now.Status.Phase != corev1.ClaimBound {
+			err = fmt.Errorf("the claim below is %s", now.Status.Phase)
+		}
+		return err
 	})
 }
 

@@ -29,13 +29,16 @@ var errTaken = errors.New("an older pod of that name is still below")
 var errForeign = errors.New("a pod of that name below belongs to someone else")
 
 // create makes the lower pod: with its hint, or behind the gate if the hint can only be given to a pod that exists.
-func (r *reconciler) create(ctx context.Context, upper *corev1.Pod, memory *memory) error {
+func (r *reconciler) create(ctx context.Context, upper *corev1.Pod, memory *memory) (again time.Duration, err error) {
 	lower, err := translate.LowerPod(upper, r.target())
 	if err != nil {
-		return r.notCreated(ctx, upper, fmt.Errorf("%w: %w", errSealed, err))
+		return 0, r.notCreated(ctx, upper, fmt.Errorf("%w: %w", errSealed, err))
 	}
 	stamp(lower)
-	node := r.ask(ctx, upper)
+	node, again := r.ask(ctx, upper, memory)
+	if again > 0 {
+		return again, nil
+	}
 	mode := r.mode(node)
 	if mode == HintNominated {
 		lower.Spec.SchedulingGates = append(lower.Spec.SchedulingGates, corev1.PodSchedulingGate{Name: keys.HintGate})
@@ -44,16 +47,16 @@ func (r *reconciler) create(ctx context.Context, upper *corev1.Pod, memory *memo
 	note(lower, node)
 	created, err := r.place(ctx, upper, lower)
 	if err != nil {
-		return r.notCreated(ctx, upper, err)
+		return 0, r.notCreated(ctx, upper, err)
 	}
 	r.metrics.created(r.name, "created", time.Since(memory.since))
 	memory.sent, memory.sentAt = upper, time.Now()
 	r.log.Debug("Pod is below", "pod", keyOf(upper), "uid", upper.UID, "hint", node, "mode", mode)
 	if gated(created) {
-		return r.giveHint(ctx, upper, created, node, memory)
+		return 0, r.giveHint(ctx, upper, created, node, memory)
 	}
 	r.given(mode)
-	return nil
+	return 0, nil
 }
 
 // place creates the lower pod, its namespace too if that is missing, or finds the one that exists already.

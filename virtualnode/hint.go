@@ -13,14 +13,18 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
+
+	"github.com/tessera-k8s/tessera/internal/keys"
 )
 
-// A pod without a hint may take room that is held for another, so a busy or restarting extender is waited for: a
-// question may take hintTimeout, and is asked again for up to hintPatience. Once an extender has tried the patience,
-// it is taken for dead until it answers again, and pods are created without a hint rather than late.
+// A pod without a hint may take room that is held for another, so a busy or restarting extender is waited for: it is asked
+// again for as long as hintPatience and at least hintAttempts times (a process that was stopped for a while has not
+// waited). Once an extender has tried the patience, it is taken for dead until it answers again, and pods are created
+// without a hint rather than late. A dead extender lets no new pods come, so that few are ever late.
 const (
 	hintTimeout  = time.Second
-	hintPatience = 5 * time.Second
+	hintPatience = 15 * time.Second
+	hintAttempts = 5
 	hintAgain    = 200 * time.Millisecond
 )
 
@@ -53,29 +57,7 @@ func newHints(config *Config) (*hints, error) {
 	}, nil
 }
 
-// node returns the lower node in cluster that room is held on for the pod; "" where there is no such hold.
-func (h *hints) node(ctx context.Context, cluster string, uid types.UID) (string, error) {
-	patience := hintPatience
-	if h.dead.Load() {
-		patience = 0
-	}
-	started := time.Now()
-	for {
-		node, err := h.question(ctx, cluster, uid)
-		waited := time.Since(started) >= patience
-		if err == nil || waited {
-			h.dead.Store(err != nil)
-			return node, err
-		}
-		select {
-		case <-ctx.Done():
-			return "", ctx.Err()
-		case <-time.After(hintAgain):
-		}
-	}
-}
-
-// question asks once.
+// question asks once for the lower node in cluster that room is held on for the pod; "" where there is no such hold.
 func (h *hints) question(ctx context.Context, cluster string, uid types.UID) (string, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, h.url+"/v1/holds/"+string(uid), nil)
 	if err != nil {
@@ -106,22 +88,43 @@ func (h *hints) question(ctx context.Context, cluster string, uid types.UID) (st
 	return hold.Node, nil
 }
 
-// ask returns the hint for a pod. No answer is an answer: the pod goes without.
-func (r *reconciler) ask(ctx context.Context, upper *corev1.Pod) string {
+// asking is how often and since when the extender was asked in vain for a pod.
+type asking struct {
+	since time.Time
+	times int
+}
+
+// ask returns the hint for a pod, "" if it goes without. again > 0: there is no answer yet, to be asked for after that time.
+func (r *reconciler) ask(ctx context.Context, upper *corev1.Pod, memory *memory) (node string, again time.Duration) {
 	if r.hints == nil {
-		return ""
+		return "", 0
 	}
 	mode := r.hints.modes.of(r.name, time.Now())
 	if mode == HintOff {
-		return ""
+		return "", 0
 	}
-	node, err := r.hints.node(ctx, r.name, upper.UID)
-	switch {
-	case err != nil:
-		r.metrics.hint(r.name, mode, "failed")
-		r.log.Warn("No hint, the pod goes below without", "pod", keyOf(upper), "err", err)
-	case node == "":
-		r.metrics.hint(r.name, mode, "none")
+	node, err := r.hints.question(ctx, r.name, upper.UID)
+	if err == nil {
+		r.hints.dead.Store(false)
+		memory.asking = asking{}
+		if node == "" {
+			r.metrics.hint(r.name, mode, "none")
+		}
+		return node, 0
 	}
-	return node
+	if bound := upper.Annotations[keys.HintNode]; bound != "" {
+		return bound, 0 // Strict mode has written the hint into the pod together with its bind.
+	}
+	if memory.asking.since.IsZero() {
+		memory.asking.since = time.Now()
+	}
+	memory.asking.times++
+	if !r.hints.dead.Load() && (time.Since(memory.asking.since) < hintPatience || memory.asking.times < hintAttempts) {
+		return "", hintAgain
+	}
+	r.hints.dead.Store(true)
+	memory.asking = asking{}
+	r.metrics.hint(r.name, mode, "failed")
+	r.log.Warn("No hint, the pod goes below without", "pod", keyOf(upper), "err", err)
+	return "", 0
 }

@@ -50,14 +50,15 @@ func TestHint(t *testing.T) {
 		status int
 		body   string
 		delay  time.Duration
+		asked  bool // again, for as long as the patience lasts
 		want   []string
 	}{
-		"a hold":                       {200, `{"cluster":"v","node":"n7","state":"bound"}`, 0, with},
-		"a hold in another cluster":    {200, `{"cluster":"w","node":"n7"}`, 0, without},
-		"no hold":                      {404, `{"error":"no hold of that UID"}`, 0, without},
-		"an extender that is not well": {503, `{"error":"NotSynced"}`, 0, without},
-		"nonsense":                     {200, `<html>`, 0, without},
-		"an extender that hangs":       {200, `{"cluster":"v","node":"n7"}`, 5 * time.Second, without},
+		"a hold":                       {200, `{"cluster":"v","node":"n7","state":"bound"}`, 0, false, with},
+		"a hold in another cluster":    {200, `{"cluster":"w","node":"n7"}`, 0, false, without},
+		"no hold":                      {404, `{"error":"no hold of that UID"}`, 0, false, without},
+		"an extender that is not well": {503, `{"error":"NotSynced"}`, 0, true, without},
+		"nonsense":                     {200, `<html>`, 0, true, without},
+		"an extender that hangs":       {200, `{"cluster":"v","node":"n7"}`, 5 * time.Second, true, without},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -65,6 +66,9 @@ func TestHint(t *testing.T) {
 			b := newBed(t, []runtime.Object{upperPod("1")}, nil)
 			b.hints = extender(t, c.status, c.body, c.delay)
 			b.sees(t)
+			if c.asked {
+				b.waits(t)
+			}
 			if err := b.step(t); err != nil {
 				t.Fatal(err)
 			}
@@ -80,6 +84,48 @@ func TestHint(t *testing.T) {
 				t.Errorf("nominatedNodeName is %q", pod.Status.NominatedNodeName)
 			}
 		})
+	}
+}
+
+// waits asks once, finds that nothing is created without an answer, and lets the patience pass.
+func (b *bed) waits(t *testing.T) {
+	t.Helper()
+	memory := b.remember("ns/p", nil)
+	for _, was := range []asking{{}, {since: time.Now(), times: 100}, {since: time.Now().Add(-time.Hour), times: hintAttempts - 2}} {
+		memory.asking = was
+		if err := b.step(t); err != nil {
+			t.Fatal(err)
+		}
+		if got := calls(b.lower); len(got) > 0 {
+			t.Fatalf("asked %d times since %v, and then: %v", was.times, was.since, got)
+		}
+	}
+	memory.asking = asking{since: time.Now().Add(-time.Hour), times: hintAttempts}
+}
+
+// An extender that has tried the patience of one pod is not waited for by the next, until it answers again.
+func TestDeadExtender(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, []runtime.Object{upperPod("1")}, nil)
+	b.hints = extender(t, 503, "", 0)
+	b.hints.dead.Store(true)
+	b.sees(t)
+	if err := b.step(t); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"create pods"}, calls(b.lower)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// In strict mode the bind has written the hint into the pod: it is there when the extender is not.
+func TestHintOfTheBind(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, nil, nil)
+	b.hints = extender(t, 503, "", 0)
+	node, again := b.ask(t.Context(), upperPod("1", func(p *corev1.Pod) { p.Annotations = map[string]string{keys.HintNode: "n9"} }), &memory{})
+	if node != "n9" || again > 0 {
+		t.Errorf("hint %q, to be asked for again after %v", node, again)
 	}
 }
 

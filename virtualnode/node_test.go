@@ -39,7 +39,9 @@ func lowerNode(name string, change ...func(*corev1.Node)) *corev1.Node {
 
 func cordoned(node *corev1.Node) { node.Spec.Unschedulable = true }
 
-func picture(nodes ...*snapshot.Node) *snapshot.Snapshot { return snapshot.New(snapshot.Content{Cluster: "v", Nodes: nodes}) }
+func picture(nodes ...*snapshot.Node) *snapshot.Snapshot {
+	return snapshot.New(snapshot.Content{Cluster: "v", Nodes: nodes})
+}
 
 func healthy() lower.Health { return lower.Health{Synced: true, Contact: now} }
 

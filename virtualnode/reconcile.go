@@ -75,6 +75,7 @@ type memory struct {
 	sentAt time.Time
 	// ungated is the lower pod whose gate has been taken off, for as long as the cache still shows it.
 	ungated types.UID
+	asking  asking
 }
 
 func newQueue() workqueue.TypedRateLimitingInterface[string] {
@@ -153,7 +154,7 @@ func (r *reconciler) reconcile(ctx context.Context, key string) (again time.Dura
 	wasBelow := upper != nil && memory.sent != nil && memory.sent.UID == upper.UID
 	switch next := decide(upper, lower, wasBelow); next {
 	case create:
-		return 0, r.create(ctx, upper, memory)
+		return r.create(ctx, upper, memory)
 	case refuse:
 		return 0, r.refuse(ctx, upper)
 	case replace:
@@ -167,7 +168,7 @@ func (r *reconciler) reconcile(ctx context.Context, key string) (again time.Dura
 	case remove:
 		return 0, r.remove(ctx, upper)
 	case tend:
-		return 0, r.tend(ctx, upper, lower, memory)
+		return r.tend(ctx, upper, lower, memory)
 	default:
 		if upper == nil {
 			r.forget(key)
@@ -177,13 +178,17 @@ func (r *reconciler) reconcile(ctx context.Context, key string) (again time.Dura
 }
 
 // tend looks after a pod that is on both sides.
-func (r *reconciler) tend(ctx context.Context, upper, lower *corev1.Pod, memory *memory) error {
+func (r *reconciler) tend(ctx context.Context, upper, lower *corev1.Pod, memory *memory) (again time.Duration, err error) {
 	if gated(lower) && memory.ungated != lower.UID {
 		// This process or the one before it was interrupted on the way.
-		return r.giveHint(ctx, upper, lower, r.ask(ctx, upper), memory)
+		node, again := r.ask(ctx, upper, memory)
+		if again > 0 {
+			return again, nil
+		}
+		return 0, r.giveHint(ctx, upper, lower, node, memory)
 	}
 	// A change that is refused below must not keep the status from being reported.
-	return errors.Join(r.report(ctx, upper, lower), r.bringDown(ctx, upper, lower, memory))
+	return 0, errors.Join(r.report(ctx, upper, lower), r.bringDown(ctx, upper, lower, memory))
 }
 
 func (r *reconciler) podAbove(key string) *corev1.Pod {

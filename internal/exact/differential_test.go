@@ -12,7 +12,7 @@ import (
 )
 
 // differentialPairs is how many (pod, node) pairs have to be compared before the two truths count as one.
-const differentialPairs = 100_000
+const differentialPairs = 200_000
 
 // TestFitIsTheSchedulersFit compares internal/snapshot with the real filter plugins over random clusters, node by node,
 // while pods come and go.

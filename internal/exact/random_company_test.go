@@ -10,7 +10,7 @@ import (
 // wantCompany gives a pod required affinity and anti-affinity to other pods, and spread constraints.
 func (s *source) wantCompany(pod *corev1.Pod) {
 	near, apart := s.terms(pod, 0.12), s.terms(pod, 0.12)
-	if len(near)+len(apart) > 0 && pod.Spec.Affinity == nil {
+	if pod.Spec.Affinity == nil {
 		pod.Spec.Affinity = &corev1.Affinity{}
 	}
 	if len(near) > 0 {
@@ -24,9 +24,22 @@ func (s *source) wantCompany(pod *corev1.Pod) {
 	}
 	if s.chance(0.25) {
 		s.spread(pod)
-		if s.chance(0.3) { // Whether nodes that the pod cannot go to count makes a difference then.
-			pod.Spec.NodeSelector = map[string]string{"disk": "ssd"}
+		s.bar(pod)
+	}
+}
+
+// bar keeps a pod that spreads off some nodes, at times: it makes a difference then whether these nodes count.
+func (s *source) bar(pod *corev1.Pod) {
+	switch {
+	case s.chance(0.3):
+		pod.Spec.NodeSelector = map[string]string{"disk": "ssd"}
+	case s.chance(0.3) && pod.Spec.Affinity.NodeAffinity == nil:
+		others := corev1.NodeSelectorRequirement{
+			Key: corev1.LabelHostname, Operator: corev1.NodeSelectorOpNotIn, Values: []string{"node-00", "node-02", "node-04", "node-06", "node-08"},
 		}
+		pod.Spec.Affinity.NodeAffinity = &corev1.NodeAffinity{RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{
+			NodeSelectorTerms: []corev1.NodeSelectorTerm{{MatchExpressions: []corev1.NodeSelectorRequirement{others}}},
+		}}
 	}
 }
 
