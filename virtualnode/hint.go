@@ -23,7 +23,7 @@ import (
 // without a hint rather than late. A dead extender lets no new pods come, so that few are ever late.
 const (
 	hintTimeout  = time.Second
-	hintPatience = 15 * time.Second
+	hintPatience = 30 * time.Second
 	hintAttempts = 5
 	hintAgain    = 200 * time.Millisecond
 )
