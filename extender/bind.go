@@ -2,7 +2,6 @@ package extender
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -198,16 +197,4 @@ func hasClaims(pod *corev1.Pod) bool {
 	return slices.ContainsFunc(pod.Spec.Volumes, func(v corev1.Volume) bool {
 		return v.PersistentVolumeClaim != nil || v.Ephemeral != nil
 	})
-}
-
-// decodeBinding reads the body of the bind verb.
-func decodeBinding(body []byte) (*extenderv1.ExtenderBindingArgs, error) {
-	args := &extenderv1.ExtenderBindingArgs{}
-	if err := json.Unmarshal(body, args); err != nil {
-		return nil, fmt.Errorf("reading request: %w", err)
-	}
-	if args.PodNamespace == "" || args.PodName == "" || args.PodUID == "" || args.Node == "" {
-		return nil, errors.New("reading request: PodNamespace, PodName, PodUID and Node are needed, and one of them is empty")
-	}
-	return args, nil
 }

@@ -17,6 +17,7 @@ import (
 	clienttesting "k8s.io/client-go/testing"
 	extenderv1 "k8s.io/kube-scheduler/extender/v1"
 
+	"github.com/tessera-k8s/tessera/extender/wire"
 	"github.com/tessera-k8s/tessera/internal/keys"
 	"github.com/tessera-k8s/tessera/internal/lower"
 	"github.com/tessera-k8s/tessera/internal/snapshot"
@@ -114,8 +115,8 @@ func on(pod *corev1.Pod, node string) *corev1.Pod {
 }
 
 func avoiding(e *testExtender, cluster string, pod *corev1.Pod) {
-	entry := avoidEntry{Owner: snapshot.OwnerOf(pod), Cluster: cluster}
-	e.avoid.entries.SetDefault(entry.key(), entry)
+	entry := &wire.AvoidEntry{Owner: snapshot.OwnerOf(pod), Cluster: cluster}
+	e.avoid.entries.SetDefault(entry.Key(), entry)
 }
 
 func TestBind(t *testing.T) {
@@ -141,7 +142,7 @@ func TestBind(t *testing.T) {
 		},
 		"where there is no room, with a claim: the hold stays": {
 			pod: claiming(testPod("p", "3")), node: "vn-a", offered: true, hint: "a2", held: "bound a/a2",
-			prepare: func(t *testing.T, b *bindTest, _ *corev1.Pod) {
+			prepare: func(_ *testing.T, b *bindTest, _ *corev1.Pod) {
 				b.pool.Publish(snapshot.New(snapshot.Content{Cluster: "a", Nodes: []*snapshot.Node{lowerNode("a2", "1")}}))
 			},
 		},
@@ -160,6 +161,13 @@ func TestBind(t *testing.T) {
 		"before the start is over, with a claim": {
 			pod: claiming(testPod("p", "3")), node: "vn-a", hint: "a2", held: "bound a/a2",
 			prepare: func(_ *testing.T, b *bindTest, _ *corev1.Pod) { b.ready = false },
+		},
+		"refused while an earlier bind may still land: the hold stays firm": {
+			pod: testPod("p", "3"), node: "vn-a", offered: true, want: text(keys.NotSynced), unasked: true, held: "bound a/a2",
+			prepare: func(_ *testing.T, b *bindTest, pod *corev1.Pod) {
+				b.pool.Hold(pod.UID).State = snapshot.Bound
+				b.ready = false
+			},
 		},
 		"to a cluster not heard of": {
 			pod: testPod("p", "3"), node: "vn-a", offered: true, want: text(keys.Stale), unasked: true,
@@ -334,7 +342,8 @@ func TestBindLeavesTheLockAndTheHoldAloneMeanwhile(t *testing.T) {
 	b.cached(t, pod)
 	b.filterNames(t, pod, "vn-a", "vn-b")
 	b.during = func() { // A second scheduler asks, the clock runs, another pod comes.
-		b.avoid.entries.SetDefault(avoidEntry{Owner: snapshot.OwnerOf(pod), Cluster: "a"}.key(), avoidEntry{})
+		entry := &wire.AvoidEntry{Owner: snapshot.OwnerOf(pod), Cluster: "a"}
+		b.avoid.entries.SetDefault(entry.Key(), entry)
 		b.filterNames(t, pod, "vn-a", "vn-b")
 		b.mu.Lock()
 		b.pool.Expire(time.Now().Add(time.Hour))

@@ -132,13 +132,16 @@ func (e *Extender) sweep(ctx context.Context) error {
 	for sleep(ctx, 5*time.Second) {
 		exists := e.upper.pods.HasSynced()
 		e.mu.Lock()
-		ended, gone := e.pool.Expire(time.Now()), 0
+		ended, reserved := e.pool.Expire(time.Now())
+		gone := 0
 		if e.ready && exists {
 			gone = e.pool.Keep(time.Now(), e.upper.uids())
 		}
 		e.mu.Unlock()
 		if ended > 0 || gone > 0 {
 			e.log.Warn("Holds ended without an event of their pods", "byClock", ended, "podGone", gone)
+		}
+		if ended+gone+reserved > 0 {
 			e.touch()
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	extenderv1 "k8s.io/kube-scheduler/extender/v1"
 
+	"github.com/tessera-k8s/tessera/extender/wire"
 	"github.com/tessera-k8s/tessera/internal/keys"
 	"github.com/tessera-k8s/tessera/internal/lower"
 	"github.com/tessera-k8s/tessera/internal/snapshot"
@@ -146,8 +147,8 @@ func TestFilterRefusesWhatItDoesNotKnow(t *testing.T) {
 		}, keys.NotSynced},
 		"cluster has left": {func(e *testExtender, _ *lower.Watch) { delete(e.clusters, "a") }, keys.NotSynced},
 		"cluster is avoided": {func(e *testExtender, _ *lower.Watch) {
-			entry := avoidEntry{Owner: snapshot.OwnerOf(testPod("p", "1")), Cluster: "a"}
-			e.avoid.entries.SetDefault(entry.key(), entry)
+			entry := &wire.AvoidEntry{Owner: snapshot.OwnerOf(testPod("p", "1")), Cluster: "a"}
+			e.avoid.entries.SetDefault(entry.Key(), entry)
 		}, keys.Avoided},
 	}
 	for name, test := range cases {

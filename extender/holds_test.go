@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/tessera-k8s/tessera/extender/wire"
 	"github.com/tessera-k8s/tessera/internal/keys"
 	"github.com/tessera-k8s/tessera/internal/snapshot"
 )
@@ -150,8 +151,8 @@ func TestReserveRefuses(t *testing.T) {
 		"a cluster that the owner avoids": {
 			cpu: "1", status: http.StatusConflict, want: "Avoided",
 			spoil: func(_ *testing.T, e *testExtender) {
-				entry := avoidEntry{Cluster: "a"}
-				e.avoid.entries.SetDefault(entry.key(), entry)
+				entry := &wire.AvoidEntry{Cluster: "a"}
+				e.avoid.entries.SetDefault(entry.Key(), entry)
 			},
 		},
 	}
@@ -221,21 +222,4 @@ func TestBadReservations(t *testing.T) {
 			}
 		})
 	}
-}
-
-func FuzzHoldRequest(f *testing.F) {
-	f.Add(`{"requests":{"cpu":"4","memory":"1Gi"},` + ownerJSON + `,"cluster":"a","node":"a1","ttlSeconds":60}`)
-	f.Add(`{"pod":{"metadata":{"name":"p","namespace":"ns"},"spec":{"containers":[{"resources":{"requests":{"cpu":"-1"}}}]}},"cluster":"a","ttlSeconds":1}`)
-	f.Fuzz(func(t *testing.T, body string) {
-		request, err := parseHoldRequest([]byte(body))
-		if err != nil {
-			return
-		}
-		requests := snapshot.Requests(request.Pod)
-		requests.Each(func(name corev1.ResourceName, amount int64) {
-			if amount < 0 {
-				t.Errorf("%d of %s would be held", amount, name)
-			}
-		})
-	})
 }

@@ -2,7 +2,6 @@ package extender
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -13,11 +12,9 @@ import (
 	"github.com/gin-gonic/gin"
 	extenderv1 "k8s.io/kube-scheduler/extender/v1"
 
+	"github.com/tessera-k8s/tessera/extender/wire"
 	"github.com/tessera-k8s/tessera/internal/serve"
 )
-
-// largestBody bounds a request. A pod is at most 1.5 MiB in etcd; a list of 10,000 names is about 1 MiB.
-const largestBody = 8 << 20
 
 // routes is every route of the extender with who may call it.
 func (e *Extender) routes(guard *serve.Guard) http.Handler {
@@ -32,28 +29,28 @@ func (e *Extender) routes(guard *serve.Guard) http.Handler {
 
 	scheduler := router.Group("/scheduler", through(serve.ClientCertificate))
 	scheduler.POST("/filter", e.verb("filter", func(body []byte) any {
-		args, err := decodeArgs(body)
+		args, err := wire.Args(body)
 		if err != nil {
 			return &extenderv1.ExtenderFilterResult{Error: err.Error()}
 		}
 		return e.filter(args)
 	}))
 	scheduler.POST("/prioritize", e.verb("prioritize", func(body []byte) any {
-		args, err := decodeArgs(body)
+		args, err := wire.Args(body)
 		if err != nil {
 			return extenderv1.HostPriorityList{} // The verb has no field for an error.
 		}
 		return e.prioritize(args)
 	}))
 	scheduler.POST("/preempt", e.verb("preempt", func(body []byte) any {
-		args := &extenderv1.ExtenderPreemptionArgs{}
-		if err := json.Unmarshal(body, args); err != nil {
+		args, err := wire.Preemption(body)
+		if err != nil {
 			return &extenderv1.ExtenderPreemptionResult{}
 		}
 		return e.preempt(args)
 	}))
 	scheduler.POST("/bind", e.verb("bind", func(body []byte) any {
-		args, err := decodeBinding(body)
+		args, err := wire.Binding(body)
 		if err != nil {
 			return &extenderv1.ExtenderBindingResult{Error: err.Error()}
 		}
@@ -115,53 +112,31 @@ func (e *Extender) encode(name string, answer func() any) (data []byte) {
 	return data
 }
 
-// decodeArgs reads what filter and prioritize are asked, in either form.
-func decodeArgs(body []byte) (*extenderv1.ExtenderArgs, error) {
-	args := &extenderv1.ExtenderArgs{}
-	if body == nil {
-		return nil, fmt.Errorf("reading request: over %d bytes or cut off: set nodeCacheCapable: true in the extender entry", largestBody)
-	}
-	if err := json.Unmarshal(body, args); err != nil {
-		return nil, fmt.Errorf("reading request: %w", err)
-	}
-	if args.Pod == nil {
-		return nil, errors.New("reading request: no Pod in it")
-	}
-	if args.NodeNames == nil && args.Nodes == nil {
-		return nil, errors.New("reading request: neither NodeNames nor Nodes in it")
-	}
-	return args, nil
-}
-
 func (e *Extender) postAvoid(c *gin.Context) {
-	request := &avoidRequest{}
-	if err := decode(c, request); err != nil {
-		fail(c, http.StatusBadRequest, err.Error())
-		return
-	}
 	now := time.Now()
-	entry, err := request.entry(now)
-	if err != nil {
-		fail(c, http.StatusBadRequest, err.Error())
+	entry, ok := decoded(c, func(body []byte) (*wire.AvoidEntry, error) { return wire.Avoid(body, now) })
+	if !ok {
 		return
 	}
 	if err := e.avoid.add(c.Request.Context(), now, entry); err != nil {
 		e.log.Error("Writing the avoid list failed, it holds in memory alone", "err", err)
 	}
-	e.log.Info("Cluster is avoided", "owner", entry.Owner.Namespace+"/"+entry.Owner.Name, "cluster", entry.Cluster, "seconds", request.Seconds)
+	e.log.Info("Cluster is avoided", "owner", entry.Owner.Namespace+"/"+entry.Owner.Name, "cluster", entry.Cluster, "until", entry.Until)
 	c.Status(http.StatusNoContent)
 }
 
-// decode reads a JSON body. Its errors are for the caller.
-func decode(c *gin.Context, into any) error {
+// decoded reads the body of a request. Where that fails the caller has got an answer, and ok is false.
+func decoded[T any](c *gin.Context, decode func(body []byte) (T, error)) (request T, ok bool) {
 	body, err := io.ReadAll(c.Request.Body)
 	if err != nil {
-		return fmt.Errorf("reading body (at most %d bytes): %w", largestBody, err)
+		fail(c, http.StatusBadRequest, fmt.Sprintf("reading body (at most %d bytes): %s", wire.LargestBody, err))
+		return request, false
 	}
-	if err := json.Unmarshal(body, into); err != nil {
-		return fmt.Errorf("reading body: %w", err)
+	if request, err = decode(body); err != nil {
+		fail(c, http.StatusBadRequest, err.Error())
+		return request, false
 	}
-	return nil
+	return request, true
 }
 
 func fail(c *gin.Context, status int, text string) {
@@ -169,7 +144,7 @@ func fail(c *gin.Context, status int, text string) {
 }
 
 func limit(c *gin.Context) {
-	c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, largestBody)
+	c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, wire.LargestBody)
 }
 
 // through runs a check made for net/http in front of gin's handlers.

@@ -7,6 +7,7 @@ import (
 
 	extenderv1 "k8s.io/kube-scheduler/extender/v1"
 
+	"github.com/tessera-k8s/tessera/extender/wire"
 	"github.com/tessera-k8s/tessera/internal/snapshot"
 )
 
@@ -131,7 +132,7 @@ func TestWhatif(t *testing.T) {
 func TestAvoidIsWrittenDownAndReadBack(t *testing.T) {
 	e := newTestExtender(t)
 	pod := testPod("p", "1")
-	body := encode(t, avoidRequest{Pod: pod, Cluster: "a", Seconds: 60, Reason: "stuck"})
+	body := encode(t, wire.AvoidRequest{Pod: pod, Cluster: "a", Seconds: 60, Reason: "stuck"})
 	if status := e.call(t, http.MethodPost, "/v1/avoid", body, nil); status != http.StatusNoContent {
 		t.Fatalf("status %d", status)
 	}

@@ -113,8 +113,11 @@ func (u *upper) observe(pod *corev1.Pod, gone bool) {
 	e := u.extender
 	seen := snapshot.UpperPod{UID: pod.UID, Info: infoOf(pod), Finished: snapshot.Finished(pod), Gone: gone, Refused: refusedAt(pod)}
 	node := u.virtualNode(pod.Spec.NodeName)
-	if node == nil {
+	switch {
+	case pod.Spec.NodeName == "":
 		node = u.virtualNode(pod.Status.NominatedNodeName)
+	case node == nil && u.node(pod.Spec.NodeName) != nil:
+		seen.Finished = true // It runs on a real node: nothing of it comes to a lower cluster.
 	}
 	if node != nil && !gone && !seen.Finished {
 		below, err := e.compile(pod, node)

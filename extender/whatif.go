@@ -9,6 +9,7 @@ import (
 	"github.com/gin-gonic/gin"
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/tessera-k8s/tessera/extender/wire"
 	"github.com/tessera-k8s/tessera/internal/keys"
 )
 
@@ -40,9 +41,8 @@ func (e *Extender) debugWhatif(c *gin.Context) {
 		fail(c, http.StatusBadRequest, fmt.Sprintf("replicas: %q is not a number from 1 to %d", c.Query("replicas"), mostReplicas))
 		return
 	}
-	pod := &corev1.Pod{}
-	if err := decode(c, pod); err != nil {
-		fail(c, http.StatusBadRequest, err.Error())
+	pod, ok := decoded(c, wire.Pod)
+	if !ok {
 		return
 	}
 	pod.UID = ""

@@ -3,6 +3,7 @@ package virtualnode
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -17,13 +18,15 @@ import (
 	"github.com/tessera-k8s/tessera/internal/keys"
 )
 
-// A pod without a hint may take room that is held for another, so a busy or restarting extender is waited for: it is asked
-// again for as long as hintPatience and at least hintAttempts times (a process that was stopped for a while has not
-// waited). Once an extender has tried the patience, it is taken for dead until it answers again, and pods are created
-// without a hint rather than late. A dead extender lets no new pods come, so that few are ever late.
+// A pod without a hint may take room that is held for another, so an extender that does not know yet (it has just started)
+// is waited for up to hintLongest, and one that does not answer for up to hintPatience; it is asked at least hintAttempts
+// times, as a process that was stopped for a while has not waited. Once an extender has tried the patience, it is taken for
+// dead until it answers again, and pods are created without a hint rather than late. A dead extender lets no new pods come,
+// so that few are ever late.
 const (
 	hintTimeout  = time.Second
 	hintPatience = 30 * time.Second
+	hintLongest  = 2 * time.Minute
 	hintAttempts = 5
 	hintAgain    = 200 * time.Millisecond
 )
@@ -75,6 +78,8 @@ func (h *hints) question(ctx context.Context, cluster string, uid types.UID) (st
 	case http.StatusNotFound:
 		return "", nil
 	case http.StatusOK:
+	case http.StatusServiceUnavailable:
+		return "", errUnsure
 	default:
 		return "", fmt.Errorf("asking for the hold: the extender answered %s", answer.Status)
 	}
@@ -88,11 +93,23 @@ func (h *hints) question(ctx context.Context, cluster string, uid types.UID) (st
 	return hold.Node, nil
 }
 
-// asking is how often and since when the extender was asked in vain for a pod.
+// asking is how often and since when the extender was asked in vain for a pod, and when it last answered at all.
 type asking struct {
-	since time.Time
-	times int
+	since, heard time.Time
+	times        int
 }
+
+// enough reports whether a pod has waited long enough.
+func (a asking) enough(now time.Time) bool {
+	silent := now.Sub(a.since)
+	if a.heard.After(a.since) {
+		silent = now.Sub(a.heard)
+	}
+	return a.times >= hintAttempts && (silent >= hintPatience || now.Sub(a.since) >= hintLongest)
+}
+
+// errUnsure is an extender that answers and does not know yet.
+var errUnsure = errors.New("asking for the hold: the extender is not ready")
 
 // ask returns the hint for a pod, "" if it goes without. again > 0: there is no answer yet, to be asked for after that time.
 func (r *reconciler) ask(ctx context.Context, upper *corev1.Pod, memory *memory) (node string, again time.Duration) {
@@ -115,11 +132,16 @@ func (r *reconciler) ask(ctx context.Context, upper *corev1.Pod, memory *memory)
 	if bound := upper.Annotations[keys.HintNode]; bound != "" {
 		return bound, 0 // Strict mode has written the hint into the pod together with its bind.
 	}
+	now := time.Now()
 	if memory.asking.since.IsZero() {
-		memory.asking.since = time.Now()
+		memory.asking.since = now
 	}
 	memory.asking.times++
-	if !r.hints.dead.Load() && (time.Since(memory.asking.since) < hintPatience || memory.asking.times < hintAttempts) {
+	if errors.Is(err, errUnsure) {
+		memory.asking.heard = now
+		r.hints.dead.Store(false)
+	}
+	if !r.hints.dead.Load() && !memory.asking.enough(now) {
 		return "", hintAgain
 	}
 	r.hints.dead.Store(true)

@@ -91,7 +91,11 @@ func TestHint(t *testing.T) {
 func (b *bed) waits(t *testing.T) {
 	t.Helper()
 	memory := b.remember("ns/p", nil)
-	for _, was := range []asking{{}, {since: time.Now(), times: 100}, {since: time.Now().Add(-time.Hour), times: hintAttempts - 2}} {
+	ago := func(d time.Duration) time.Time { return time.Now().Add(-d) }
+	for _, was := range []asking{
+		{}, {since: ago(0), times: 100}, {since: ago(time.Hour), times: hintAttempts - 2},
+		{since: ago(hintLongest / 2), heard: ago(hintPatience / 2), times: 100},
+	} {
 		memory.asking = was
 		if err := b.step(t); err != nil {
 			t.Fatal(err)
@@ -107,7 +111,7 @@ func (b *bed) waits(t *testing.T) {
 func TestDeadExtender(t *testing.T) {
 	t.Parallel()
 	b := newBed(t, []runtime.Object{upperPod("1")}, nil)
-	b.hints = extender(t, 503, "", 0)
+	b.hints = extender(t, 500, "", 0)
 	b.hints.dead.Store(true)
 	b.sees(t)
 	if err := b.step(t); err != nil {

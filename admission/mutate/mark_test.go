@@ -149,6 +149,7 @@ func TestMarkDenies(t *testing.T) {
 		"empty policy": {pod(annotated(keys.Policy, "")), []string{keys.Policy}},
 		"sealed":       {pod(annotated(keys.Sealed, "{}")), []string{keys.Sealed, "remove it"}},
 		"lower node":   {pod(annotated(keys.LowerNode, "n1")), []string{keys.LowerNode, "remove it"}},
+		"hint":         {pod(annotated(keys.HintNode, "n1")), []string{keys.HintNode, "remove it"}},
 		"lower IP":     {pod(annotated(keys.LowerIP, "1.2.3.4")), []string{keys.LowerIP, "remove it"}},
 		"gate": {pod(func(p *corev1.Pod) { p.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: keys.HintGate}} }),
 			[]string{keys.HintGate, "remove it"}},

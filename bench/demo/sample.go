@@ -158,14 +158,12 @@ func (s *sample) refusedWithRoom(ctx context.Context) (int, error) {
 
 // withRoom names the pending pods that the oracle finds a node for, holds ignored.
 func (s *sample) withRoom(ctx context.Context) ([]string, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	var names []string
 	oracles := make([]*exact.Cluster, len(s.lower))
 	for _, pod := range s.pending {
 		for k := range s.lower {
 			if oracles[k] == nil {
-				oracle, err := exact.New(ctx, s.lower[k].nodes, s.lower[k].pods)
+				oracle, err := exact.NewCluster(exact.Objects{Nodes: s.lower[k].nodes, Pods: s.lower[k].pods})
 				if err != nil {
 					return nil, err
 				}

@@ -60,11 +60,6 @@ func ended() context.Context {
 // quiet keeps the scheduler's code from logging: what it has to say is in its answers.
 func quiet(ctx context.Context) context.Context { return klog.NewContext(ctx, klog.Logger{}) }
 
-// New builds a cluster that knows nothing but nodes and pods.
-func New(_ context.Context, nodes []*corev1.Node, pods []*corev1.Pod) (*Cluster, error) {
-	return NewCluster(Objects{Nodes: nodes, Pods: pods})
-}
-
 // usesRoom is the selection of kube-scheduler's own informer: bound, and not ended.
 func usesRoom(pod *corev1.Pod) bool {
 	return pod.Spec.NodeName != "" && pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed

@@ -16,7 +16,9 @@ import (
 // are named. It returns the names of those that can, sorted or in the order of the candidates, and for every other one
 // why not. What goes wrong inside a plugin, such as a claim that does not exist, is a refusal by that plugin; an error
 // means that there is no answer for any node, for instance because ctx has ended.
-func (c *Cluster) Filter(ctx context.Context, pod *corev1.Pod, candidates ...string) (fits []string, refused map[string]Refusal, err error) {
+func (c *Cluster) Filter(
+	ctx context.Context, pod *corev1.Pod, candidates ...string,
+) (fits []string, refused map[string]Refusal, err error) {
 	defer recovered(&err, pod)
 	q, err := c.ask(ctx, pod)
 	if err != nil {

@@ -78,7 +78,7 @@ func TestPluginsOfNodesAndPodsBite(t *testing.T) {
 	declares := func(features ...string) func(*corev1.Node) {
 		return func(n *corev1.Node) { n.Status.DeclaredFeatures = features }
 	}
-	mapsUsersOnHostNetwork := func(p *corev1.Pod) { p.Spec.HostNetwork, p.Spec.HostUsers = true, ptr(false) }
+	mapsUsersOnHostNetwork := func(p *corev1.Pod) { p.Spec.HostNetwork, p.Spec.HostUsers = true, new(false) }
 	restartsAll := func(p *corev1.Pod) {
 		p.Spec.Containers[0].RestartPolicyRules = []corev1.ContainerRestartRule{{Action: corev1.ContainerRestartRuleActionRestartAllContainers}}
 	}
@@ -142,10 +142,10 @@ func TestPluginsOfVolumesBite(t *testing.T) {
 	t.Parallel()
 	zones := []*corev1.Node{node("a", zone("x")), node("b", zone("y"))}
 	inZoneY := func(v *corev1.PersistentVolume) { v.Labels = map[string]string{corev1.LabelTopologyZone: "y"} }
-	tracksCapacity := []*storagev1.CSIDriver{{ObjectMeta: named(csiDriver), Spec: storagev1.CSIDriverSpec{StorageCapacity: ptr(true)}}}
+	tracksCapacity := []*storagev1.CSIDriver{{ObjectMeta: named(csiDriver), Spec: storagev1.CSIDriverSpec{StorageCapacity: new(true)}}}
 	capacity := func(host, size string) *storagev1.CSIStorageCapacity {
 		return &storagev1.CSIStorageCapacity{
-			ObjectMeta: metav1.ObjectMeta{Name: host, Namespace: "default"}, StorageClassName: "late", Capacity: ptr(resource.MustParse(size)),
+			ObjectMeta: metav1.ObjectMeta{Name: host, Namespace: "default"}, StorageClassName: "late", Capacity: new(resource.MustParse(size)),
 			NodeTopology: &metav1.LabelSelector{MatchLabels: map[string]string{"host": host}},
 		}
 	}
@@ -187,7 +187,7 @@ func TestPluginsOfVolumesBite(t *testing.T) {
 		"free volume on the other node": {
 			objects: exact.Objects{
 				Claims:         []*corev1.PersistentVolumeClaim{claim("data", ofClass("local"))},
-				StorageClasses: []*storagev1.StorageClass{{ObjectMeta: named("local"), Provisioner: "kubernetes.io/no-provisioner", VolumeBindingMode: ptr(storagev1.VolumeBindingWaitForFirstConsumer)}},
+				StorageClasses: []*storagev1.StorageClass{{ObjectMeta: named("local"), Provisioner: "kubernetes.io/no-provisioner", VolumeBindingMode: new(storagev1.VolumeBindingWaitForFirstConsumer)}},
 				Volumes:        []*corev1.PersistentVolume{volume("v", "", reachableFrom("b"), func(v *corev1.PersistentVolume) { v.Spec.StorageClassName = "local" })},
 			},
 			pod: asks, plugin: "VolumeBinding", text: "didn't find available persistent volumes",
@@ -221,7 +221,7 @@ func TestPluginsOfVolumesBite(t *testing.T) {
 				Claims: []*corev1.PersistentVolumeClaim{claim("data", boundTo("v"))}, Volumes: []*corev1.PersistentVolume{volume("v", "data"), volume("w", "")},
 				CSINodes: []*storagev1.CSINode{attachesAtMost(1, "a"), attachesAtMost(1, "b")},
 				VolumeAttachments: []*storagev1.VolumeAttachment{{ObjectMeta: named("w-a"), Spec: storagev1.VolumeAttachmentSpec{
-					Attacher: csiDriver, NodeName: "a", Source: storagev1.VolumeAttachmentSource{PersistentVolumeName: ptr("w")},
+					Attacher: csiDriver, NodeName: "a", Source: storagev1.VolumeAttachmentSource{PersistentVolumeName: new("w")},
 				}}},
 			},
 			pod: asks, plugin: "NodeVolumeLimits", text: "exceed max volume count",
@@ -241,7 +241,7 @@ func TestPluginsOfDevicesBite(t *testing.T) {
 	fast := []*resourcev1.DeviceClass{deviceClass("fast", "")}
 	asks := pod("p", usesDevices("mine"))
 	red := devicesOn("a", 1)
-	red.Spec.Devices[0].Attributes = map[resourcev1.QualifiedName]resourcev1.DeviceAttribute{"color": {StringValue: ptr("red")}}
+	red.Spec.Devices[0].Attributes = map[resourcev1.QualifiedName]resourcev1.DeviceAttribute{"color": {StringValue: new("red")}}
 	withCards := func(n *corev1.Node) { n.Status.Allocatable[cards] = resource.MustParse("2") }
 	checkAll(t, map[string]bite{
 		"claim that has a device elsewhere": {
@@ -396,7 +396,7 @@ func TestHoldKeepsRoomDevicesAndVolumes(t *testing.T) {
 	t.Parallel()
 	const cards = "example.com/cards"
 	noProvisioner := &storagev1.StorageClass{
-		ObjectMeta: named("local"), Provisioner: "kubernetes.io/no-provisioner", VolumeBindingMode: ptr(storagev1.VolumeBindingWaitForFirstConsumer),
+		ObjectMeta: named("local"), Provisioner: "kubernetes.io/no-provisioner", VolumeBindingMode: new(storagev1.VolumeBindingWaitForFirstConsumer),
 	}
 	local := func(v *corev1.PersistentVolume) { v.Spec.StorageClassName = "local" }
 	objects := exact.Objects{

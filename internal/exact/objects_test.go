@@ -11,8 +11,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-func ptr[T any](value T) *T { return &value }
-
 func named(name string) metav1.ObjectMeta { return metav1.ObjectMeta{Name: name} }
 
 func resources(pairs ...string) corev1.ResourceList {
@@ -119,7 +117,7 @@ func claim(name string, edit ...func(*corev1.PersistentVolumeClaim)) *corev1.Per
 	c := &corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "default", UID: types.UID(name)}}
 	c.Spec.AccessModes = []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce}
 	c.Spec.Resources.Requests = resources("storage", "10Gi")
-	c.Spec.StorageClassName = ptr("late")
+	c.Spec.StorageClassName = new("late")
 	for _, e := range edit {
 		e(c)
 	}
@@ -176,8 +174,8 @@ func reachableFrom(host string) func(*corev1.PersistentVolume) {
 // classes are "late", whose volumes are made when the pod has a node, and "early", whose are made at once.
 func classes() []*storagev1.StorageClass {
 	return []*storagev1.StorageClass{
-		{ObjectMeta: named("late"), Provisioner: csiDriver, VolumeBindingMode: ptr(storagev1.VolumeBindingWaitForFirstConsumer)},
-		{ObjectMeta: named("early"), Provisioner: csiDriver, VolumeBindingMode: ptr(storagev1.VolumeBindingImmediate)},
+		{ObjectMeta: named("late"), Provisioner: csiDriver, VolumeBindingMode: new(storagev1.VolumeBindingWaitForFirstConsumer)},
+		{ObjectMeta: named("early"), Provisioner: csiDriver, VolumeBindingMode: new(storagev1.VolumeBindingImmediate)},
 	}
 }
 

@@ -129,7 +129,7 @@ func (s *source) selector(labels ...string) *metav1.LabelSelector {
 // spread gives a pod one or two constraints, of different topologies.
 func (s *source) spread(pod *corev1.Pod) {
 	policy := func() *corev1.NodeInclusionPolicy {
-		return pick(s, nil, nil, ptr(corev1.NodeInclusionPolicyHonor), ptr(corev1.NodeInclusionPolicyIgnore))
+		return pick(s, nil, nil, new(corev1.NodeInclusionPolicyHonor), new(corev1.NodeInclusionPolicyIgnore))
 	}
 	for i, key := range []string{s.topology(), s.topology()}[:1+s.IntN(2)] {
 		if i > 0 && key == pod.Spec.TopologySpreadConstraints[0].TopologyKey {
@@ -143,7 +143,7 @@ func (s *source) spread(pod *corev1.Pod) {
 		case s.chance(0.2):
 			constraint.WhenUnsatisfiable = corev1.ScheduleAnyway
 		case s.chance(0.3):
-			constraint.MinDomains = ptr(1 + s.Int32N(4))
+			constraint.MinDomains = new(1 + s.Int32N(4))
 		}
 		if constraint.LabelSelector != nil && s.chance(0.3) {
 			stored := constraint.LabelSelector.DeepCopy()

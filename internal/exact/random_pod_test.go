@@ -22,7 +22,7 @@ func (s *source) pod(name string) *corev1.Pod {
 		for i := range 1 + s.IntN(2) {
 			container := s.container(fmt.Sprintf("i%d", i))
 			if s.chance(0.5) {
-				container.RestartPolicy = ptr(corev1.ContainerRestartPolicyAlways)
+				container.RestartPolicy = new(corev1.ContainerRestartPolicyAlways)
 			}
 			pod.Spec.InitContainers = append(pod.Spec.InitContainers, container)
 		}
@@ -95,7 +95,7 @@ func (s *source) needFeatures(pod *corev1.Pod) {
 		}
 		container := &containers[s.IntN(len(containers))]
 		if container.RestartPolicy == nil {
-			container.RestartPolicy = ptr(corev1.ContainerRestartPolicyNever)
+			container.RestartPolicy = new(corev1.ContainerRestartPolicyNever)
 		}
 		container.RestartPolicyRules = []corev1.ContainerRestartRule{{
 			Action:    pick(s, corev1.ContainerRestartRuleActionRestartAllContainers, corev1.ContainerRestartRuleActionRestart),
@@ -103,7 +103,7 @@ func (s *source) needFeatures(pod *corev1.Pod) {
 		}}
 	}
 	if s.chance(0.07) {
-		pod.Spec.HostUsers = ptr(s.chance(0.3))
+		pod.Spec.HostUsers = new(s.chance(0.3))
 		pod.Spec.HostNetwork = pod.Spec.HostNetwork || s.chance(0.5)
 	}
 }

@@ -110,7 +110,7 @@ func ask(ctx context.Context, pool *snapshot.Pool, plugins *exact.Cluster, pod *
 
 // fits lists the nodes that should take the pod: those that the plugins accept and that are usable.
 func (v *verdicts) fits() []string {
-	var names []string
+	names := []string{}
 	for _, name := range slices.Sorted(maps.Keys(v.ours)) {
 		if _, refused := v.theirs[name]; !refused && !v.unusable[name] {
 			names = append(names, name)

@@ -100,7 +100,7 @@ func TestShrinkKeepsWhatTheFailureNeeds(t *testing.T) {
 		calls++
 		return slices.ContainsFunc(c.People, func(p person) bool { return p.Age > 40 && slices.Contains(p.Likes, "tea") })
 	}
-	noise := crowd{City: ptr("Ravenna")}
+	noise := crowd{City: new("Ravenna")}
 	for i := range 30 {
 		noise.People = append(noise.People, person{Name: "p", Age: i, Likes: []string{"tea", "milk"}, Tags: map[string]string{"a": "b"}})
 	}

@@ -97,13 +97,12 @@ func (a *ask) hasRoom(node int) bool {
 }
 
 // elsewhere: NodeResourcesFit leaves a resource to DynamicResources where a device class can give it and the node
-// does not list it.
+// has none of it to itself.
 func (n *need) elsewhere(node *Node) bool {
 	if n.device == "" {
 		return false
 	}
-	_, listed := node.Allocatable.Scalars[n.device]
-	return !listed
+	return node.Allocatable.Scalars[n.device] <= 0
 }
 
 // gives reports whether a device class may have to give something to the pod: the columns cannot say whether it can.
@@ -166,7 +165,7 @@ func (a *ask) keepAway() {
 	}
 	for i := range a.pod.apart {
 		t := &a.pod.apart[i]
-		a.each(t.id, func(other *tenant) bool { return t.means(other, spaces) }, func(node, _ int) { a.block(node, t) })
+		a.each(t.id, func(other *tenant) bool { return t.asked(other, spaces) }, func(node, _ int) { a.block(node, t) })
 	}
 }
 
@@ -191,7 +190,7 @@ func (a *ask) comeNear() {
 	}
 	spaces := a.spaces()
 	means := func(other *tenant) bool {
-		return !slices.ContainsFunc(a.pod.near, func(t term) bool { return !t.means(other, spaces) })
+		return !slices.ContainsFunc(a.pod.near, func(t term) bool { return !t.asked(other, spaces) })
 	}
 	for i := range a.pod.near {
 		a.near = append(a.near, newDomains(a.c.snapshot.topology(a.pod.near[i].key)))

@@ -312,14 +312,13 @@ func (p *Pool) Forget(name string) {
 	p.rescale()
 }
 
-// Expire ends offers older than OfferedLimit and reservations whose time has come, and returns how many.
-func (p *Pool) Expire(now time.Time) int {
-	ended := 0
+// Expire ends offers older than OfferedLimit and reservations whose time has come, and returns how many of each.
+func (p *Pool) Expire(now time.Time) (offers, reservations int) {
 	for _, hold := range p.Holds() {
 		if hold.State == Offered && now.Sub(hold.Since) > OfferedLimit {
 			p.Release(hold.UID)
-			ended++
+			offers++
 		}
 	}
-	return ended + p.expireReserved(now)
+	return offers, p.expireReserved(now)
 }

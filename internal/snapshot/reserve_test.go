@@ -95,7 +95,8 @@ func (g *game) play() (what string) {
 		return fmt.Sprint(uid, " goes")
 	case 7:
 		g.now = g.now.Add(20 * time.Second)
-		return fmt.Sprint("the clock ends ", g.pool.Expire(g.now))
+		offers, reservations := g.pool.Expire(g.now)
+		return fmt.Sprintf("the clock ends %d offers and %d reservations", offers, reservations)
 	case 8:
 		for r := range g.pool.reserved {
 			if g.IntN(3) == 0 {

@@ -83,7 +83,8 @@ func (w *world) run(t *testing.T, d *datadriven.TestData) string {
 			t.Fatal(err)
 		}
 		w.now = w.now.Add(passed)
-		return fmt.Sprintf("offers ended: %d\n", w.pool.Expire(w.now))
+		offers, reservations := w.pool.Expire(w.now)
+		return fmt.Sprintf("offers ended: %d\n", offers+reservations)
 	case "forget":
 		w.pool.Forget(name)
 	case "view":

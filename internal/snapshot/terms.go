@@ -53,7 +53,7 @@ func newTerms(namespace string, from []corev1.PodAffinityTerm) (terms []term, ok
 			read.namespaces = []string{namespace}
 		}
 		if t.NamespaceSelector == nil {
-			read.id = fmt.Sprintf("%q %v", read.namespaces, pods)
+			read.id = fmt.Sprintf("%q %v %t", read.namespaces, pods, pods.Empty()) // No selector and an empty one print alike.
 		}
 		terms = append(terms, read)
 	}
@@ -66,6 +66,12 @@ func (t *term) means(pod *tenant, spaces Namespaces) bool {
 		return false
 	}
 	return t.pods.Matches(pod.labels)
+}
+
+// asked is means for a term of the pod that asks. kube-scheduler looks up the namespaces of such a term beforehand and then
+// forgets to drop the selector, which goes on to mean every namespace if it takes one without labels.
+func (t *term) asked(pod *tenant, spaces Namespaces) bool {
+	return t.means(pod, spaces) || t.among.Matches(labels.Set(nil)) && t.pods.Matches(pod.labels)
 }
 
 func (t *term) selects(namespace string, spaces Namespaces) bool {

@@ -41,6 +41,7 @@ func LowerPod(pod *corev1.Pod, target Target) (*corev1.Pod, error) {
 	spec.NodeName, spec.SchedulerName = "", ""
 	spec.PriorityClassName, spec.Priority, spec.PreemptionPolicy = "", nil, nil
 	spec.SchedulingGates, spec.EphemeralContainers = nil, nil
+	resolveLabelKeys(spec, lower.Labels)
 	dropServiceAccount(spec)
 	dropMarker(spec.InitContainers)
 	dropMarker(spec.Containers)
