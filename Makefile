@@ -71,8 +71,9 @@ fuzz: ## Run every fuzz target for FUZZTIME
 		done; \
 	done
 
-smoke: demo ## Run the demo and a small simulation; both fail unless the outcome is right
+smoke: demo ## Run the demo, a small simulation and a small load; all fail unless the outcome is right
 	go run ./bench frag --seed 1 --clusters 3 --nodes 60 --pods 1500
+	go run ./bench load --pods 60 --rounds 1
 
 planes: ## Compile the control planes for labs ahead of time (cold: minutes)
 	go list -export -deps -p 4 ./bench/planes >/dev/null

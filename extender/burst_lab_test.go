@@ -16,7 +16,7 @@ import (
 // left. What happens without the hint: go run ./bench load.
 func TestBurst(t *testing.T) {
 	burst := load.Burst{Clusters: 3, Pods: 1000, Seed: 11}
-	options := burst.Lab(); options.Dir = "/tmp/burstlab"; l := startLab(t, options)
+	l := startLab(t, burst.Lab())
 	random := rand.New(rand.NewPCG(burst.Seed, 3))
 	for i, c := range []struct {
 		name  string

@@ -49,7 +49,9 @@ func (e *Extender) decideAll(deadline time.Time, verdicts []verdict, uid types.U
 			v.Verdict = snapshot.Verdict{Cluster: v.Cluster, Reason: keys.Held}
 			continue
 		}
+		started := time.Now()
 		v.Verdict = e.decide(deadline, v.pod, uid, v.Verdict)
+		e.metrics.exact.WithLabelValues(v.Cluster).Observe(time.Since(started).Seconds())
 		if v.Fits {
 			yes++
 		}

@@ -11,6 +11,7 @@ import (
 type metrics struct {
 	registry    *prometheus.Registry
 	duration    *prometheus.HistogramVec
+	exact       *prometheus.HistogramVec
 	verdicts    *prometheus.CounterVec
 	overpromise *prometheus.CounterVec
 	wrongGuess  prometheus.Counter
@@ -24,6 +25,10 @@ func newMetrics() *metrics {
 			Name: "tessera_extender_request_duration_seconds", Help: "Time to answer kube-scheduler, by verb.",
 			Buckets: prometheus.ExponentialBuckets(0.0001, 2, 14),
 		}, []string{"verb"}),
+		exact: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "tessera_extender_exact_duration_seconds", Help: "Time to ask kube-scheduler's own plugins about a pod with claims, by cluster.",
+			Buckets: prometheus.ExponentialBuckets(0.001, 2, 12),
+		}, []string{"cluster"}),
 		verdicts: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "tessera_extender_verdicts_total", Help: "Judgements on a cluster for a pod; reason is empty where it fits.",
 		}, []string{"cluster", "reason"}),
@@ -37,7 +42,7 @@ func newMetrics() *metrics {
 			Name: "tessera_extender_wakes_total", Help: "Waiting pods that the scheduler was made to try again.",
 		}),
 	}
-	m.registry.MustRegister(m.duration, m.verdicts, m.overpromise, m.wrongGuess, m.wakes,
+	m.registry.MustRegister(m.duration, m.exact, m.verdicts, m.overpromise, m.wrongGuess, m.wakes,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

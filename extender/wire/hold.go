@@ -31,7 +31,7 @@ type HoldRequest struct {
 // longestReservation bounds ttlSeconds: room that is needed for longer belongs to a pod.
 const longestReservation = time.Hour
 
-// Hold reads and checks a HoldRequest. Pod and Owner of the result are set.
+// Hold reads and checks a HoldRequest. Pod and Owner of the result are set, and Requests are in the pod.
 func Hold(body []byte) (*HoldRequest, error) {
 	r := &HoldRequest{}
 	if err := strictly(body, r); err != nil {
@@ -47,6 +47,7 @@ func Hold(body []byte) (*HoldRequest, error) {
 		r.Pod = &corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{
 			{Name: "requests", Resources: corev1.ResourceRequirements{Requests: r.Requests}},
 		}}}
+		r.Requests = nil
 	}
 	switch {
 	case r.Owner == nil || r.Owner.Kind == "" || r.Owner.Namespace == "" || r.Owner.Name == "":

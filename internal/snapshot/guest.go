@@ -26,7 +26,7 @@ func (c *cluster) seat() {
 	slices.SortStableFunc(waiting, func(a, b *LowerPod) int {
 		return cmp.Or(-cmp.Compare(rank(a), rank(b)), -cmp.Compare(a.Priority, b.Priority), a.Created.Compare(b.Created))
 	})
-	for _, pod := range waiting {
+	for _, pod := range waiting[:min(mostSeated, len(waiting))] {
 		node, ok := c.snapshot.index[pod.Hint]
 		if !ok || !pod.nominated() {
 			node = c.roomiest(pod.asks)
@@ -41,6 +41,9 @@ func (c *cluster) seat() {
 		}
 	}
 }
+
+// mostSeated bounds the work of a snapshot: behind so many waiting pods nobody's turn comes soon.
+const mostSeated = 500
 
 // unseat gives back what the waiting pods took.
 func (c *cluster) unseat() {
