@@ -175,7 +175,8 @@ func (r *running) create(ctx context.Context) error {
 
 func burstPod(name string, cpus int64) *corev1.Pod {
 	requests := corev1.ResourceList{
-		corev1.ResourceCPU: *resource.NewQuantity(cpus, resource.DecimalSI), corev1.ResourceMemory: *resource.NewQuantity(cpus<<28, resource.BinarySI),
+		corev1.ResourceCPU:    *resource.NewQuantity(cpus, resource.DecimalSI),
+		corev1.ResourceMemory: *resource.NewQuantity(cpus<<28, resource.BinarySI),
 	}
 	return &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: name},

@@ -36,7 +36,8 @@ func Hints(ctx context.Context, l *lab.Lab, burst Burst, rounds int, progress fu
 			if err != nil {
 				return nil, fmt.Errorf("hint %s, round %d: %w", mode, round+1, err)
 			}
-			progress("hint %s, round %d: %d of %d run after %.1f s, %d over-promised", mode, round+1, outcome.Running, outcome.Pods, outcome.Seconds, outcome.OverPromised)
+			progress("hint %s, round %d: %d of %d run after %.1f s, %d over-promised",
+				mode, round+1, outcome.Running, outcome.Pods, outcome.Seconds, outcome.OverPromised)
 			results[i].Mode = mode
 			results[i].add(outcome)
 		}

@@ -20,7 +20,8 @@ const (
 	// LowerNode and LowerIP are pod annotations, facts written by virtualnode.
 	LowerNode = Domain + "lower-node"
 	LowerIP   = Domain + "lower-ip"
-	// HintNode is a pod annotation: the lower node that room is held on, written together with the bind in strict mode.
+	// HintNode is a pod annotation: the lower node that room is held on. Above it is written together with the bind in
+	// strict mode, below by virtualnode at the creation.
 	HintNode = Domain + "hint-node"
 	// Wake is a pod annotation; changing it makes kube-scheduler try that pod again, and no other.
 	Wake = Domain + "wake"

@@ -55,14 +55,25 @@ func (p *Pod) Fits(node *Node, free Resources) (keys.Reason, bool) {
 
 // insufficient names the first resource that is missing.
 func insufficient(short Resources) keys.Reason {
-	switch {
-	case short.MilliCPU > 0:
+	reason := keys.InsufficientExtendedResource
+	found := false
+	short.Each(func(name corev1.ResourceName, amount int64) {
+		if amount > 0 && !found {
+			reason, found = shortage(name), true
+		}
+	})
+	return reason
+}
+
+func shortage(name corev1.ResourceName) keys.Reason {
+	switch name {
+	case corev1.ResourceCPU:
 		return keys.InsufficientCPU
-	case short.Memory > 0:
+	case corev1.ResourceMemory:
 		return keys.InsufficientMemory
-	case short.EphemeralStorage > 0:
+	case corev1.ResourceEphemeralStorage:
 		return keys.InsufficientEphemeralStorage
-	case short.Pods > 0:
+	case corev1.ResourcePods:
 		return keys.InsufficientPods
 	default:
 		return keys.InsufficientExtendedResource

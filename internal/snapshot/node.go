@@ -54,7 +54,8 @@ func NewNode(node *corev1.Node, pods []*LowerPod) *Node {
 var removal = []string{"ToBeDeletedByClusterAutoscaler", "karpenter.sh/disrupted", "karpenter.sh/disruption"}
 
 func leaving(node *corev1.Node) bool {
-	return node.DeletionTimestamp != nil || slices.ContainsFunc(node.Spec.Taints, func(t corev1.Taint) bool { return slices.Contains(removal, t.Key) })
+	marked := func(t corev1.Taint) bool { return slices.Contains(removal, t.Key) }
+	return node.DeletionTimestamp != nil || slices.ContainsFunc(node.Spec.Taints, marked)
 }
 
 // TrimNode keeps what fit looks at.
@@ -71,7 +72,8 @@ func TrimNode(node *corev1.Node) *corev1.Node {
 func (n *Node) classify() [sha256.Size]byte {
 	shared := maps.Clone(n.Object.Labels)
 	delete(shared, corev1.LabelHostname)
-	text, err := json.Marshal([]any{n.Ready, n.Leaving, n.Object.Spec.Unschedulable, n.Object.Spec.Taints, shared, n.Object.Status.DeclaredFeatures})
+	spec, features := &n.Object.Spec, n.Object.Status.DeclaredFeatures
+	text, err := json.Marshal([]any{n.Ready, n.Leaving, spec.Unschedulable, spec.Taints, shared, features})
 	if err != nil { // Strings and booleans always marshal; a class of its own is right in any case.
 		text = []byte(n.Name())
 	}

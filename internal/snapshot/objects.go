@@ -37,11 +37,13 @@ func (l *LowerPod) object() *corev1.Pod {
 	requests.Pods = 0
 	container := corev1.Container{Name: "all", Resources: corev1.ResourceRequirements{Requests: requests.List()}}
 	for _, p := range l.ports {
-		container.Ports = append(container.Ports, corev1.ContainerPort{HostIP: p.ip, Protocol: p.protocol, HostPort: p.number, ContainerPort: p.number})
+		taken := corev1.ContainerPort{HostIP: p.ip, Protocol: p.protocol, HostPort: p.number, ContainerPort: p.number}
+		container.Ports = append(container.Ports, taken)
 	}
 	pod.Spec.Containers = []corev1.Container{container}
 	if len(l.apartTerms) > 0 {
-		pod.Spec.Affinity = &corev1.Affinity{PodAntiAffinity: &corev1.PodAntiAffinity{RequiredDuringSchedulingIgnoredDuringExecution: l.apartTerms}}
+		apart := &corev1.PodAntiAffinity{RequiredDuringSchedulingIgnoredDuringExecution: l.apartTerms}
+		pod.Spec.Affinity = &corev1.Affinity{PodAntiAffinity: apart}
 	}
 	return pod
 }

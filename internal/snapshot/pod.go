@@ -69,7 +69,7 @@ func NewPod(lower *corev1.Pod) *Pod {
 		features:    requiredFeatures(&lower.Spec),
 	}
 	p.terminating = false
-	affinityOK, apartOK, spreadOK := true, true, true
+	affinityOK, apartOK := true, true
 	if affinity := lower.Spec.Affinity; affinity != nil {
 		if affinity.PodAffinity != nil {
 			p.near, affinityOK = newTerms(lower.Namespace, affinity.PodAffinity.RequiredDuringSchedulingIgnoredDuringExecution)
@@ -78,6 +78,7 @@ func NewPod(lower *corev1.Pod) *Pod {
 			_, apartOK = newTerms(lower.Namespace, affinity.PodAntiAffinity.RequiredDuringSchedulingIgnoredDuringExecution)
 		}
 	}
+	var spreadOK bool
 	p.spread, spreadOK = newConstraints(lower)
 	p.malformed = !affinityOK || !apartOK || !spreadOK
 	return p
@@ -111,11 +112,11 @@ func asksForNames(spec *corev1.PodSpec) bool {
 	if _, ok := spec.NodeSelector[corev1.LabelHostname]; ok {
 		return true
 	}
-	if spec.Affinity == nil || spec.Affinity.NodeAffinity == nil || spec.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution == nil {
+	if spec.Affinity == nil || spec.Affinity.NodeAffinity == nil {
 		return false
 	}
-	terms := spec.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms
-	return slices.ContainsFunc(terms, func(t corev1.NodeSelectorTerm) bool {
+	required := spec.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution
+	return required != nil && slices.ContainsFunc(required.NodeSelectorTerms, func(t corev1.NodeSelectorTerm) bool {
 		return len(t.MatchFields) > 0 || slices.ContainsFunc(t.MatchExpressions, func(e corev1.NodeSelectorRequirement) bool {
 			return e.Key == corev1.LabelHostname
 		})

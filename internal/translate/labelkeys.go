@@ -44,7 +44,8 @@ func resolveTerm(term *corev1.PodAffinityTerm, labels map[string]string) {
 }
 
 // withLabelKeys adds what the keys demand and the selector does not yet. Keys that the pod has no label of demand nothing.
-func withLabelKeys(selector *metav1.LabelSelector, keys []string, operator metav1.LabelSelectorOperator, labels map[string]string) *metav1.LabelSelector {
+func withLabelKeys(selector *metav1.LabelSelector, keys []string, operator metav1.LabelSelectorOperator,
+	labels map[string]string) *metav1.LabelSelector {
 	for _, key := range keys {
 		value, labelled := labels[key]
 		if !labelled || selector == nil { // The API server takes no keys without a selector.
@@ -54,7 +55,8 @@ func withLabelKeys(selector *metav1.LabelSelector, keys []string, operator metav
 			return r.Key == key && r.Operator == operator && slices.Equal(r.Values, []string{value})
 		})
 		if !present {
-			selector.MatchExpressions = append(selector.MatchExpressions, metav1.LabelSelectorRequirement{Key: key, Operator: operator, Values: []string{value}})
+			demand := metav1.LabelSelectorRequirement{Key: key, Operator: operator, Values: []string{value}}
+			selector.MatchExpressions = append(selector.MatchExpressions, demand)
 		}
 	}
 	return selector
