@@ -196,14 +196,14 @@ func (a *agreement) step(i int) {
 	answer := a.ask(pod)
 	a.answers[answer.Reason]++
 	created, err := a.lower.CoreV1().Pods(pod.Namespace).Create(a.t.Context(), pod, metav1.CreateOptions{})
-	if answer.Reason == string(keys.Quota) {
-		if err == nil {
-			a.disagree(pod, answer, "the API server below took it")
+	if err != nil { // A quota or a limit range, which the extender may have had no need to ask.
+		if answer.Fits {
+			a.disagree(pod, answer, "the API server below refused it: "+err.Error())
 		}
 		return
 	}
-	if err != nil {
-		a.disagree(pod, answer, "the API server below refused it: "+err.Error())
+	if answer.Reason == string(keys.Quota) {
+		a.disagree(pod, answer, "the API server below took it")
 		return
 	}
 	var fate string

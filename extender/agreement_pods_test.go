@@ -37,7 +37,7 @@ func (a *agreement) pod(name string) *corev1.Pod {
 	if a.chance(0.3) {
 		spec.Tolerations = []corev1.Toleration{{Key: "k", Operator: corev1.TolerationOpExists}}
 	}
-	if a.chance(0.15) {
+	if a.chance(0.2) {
 		port := corev1.ContainerPort{ContainerPort: 80, HostPort: []int32{80, 81}[a.random.IntN(2)], Protocol: corev1.ProtocolTCP, HostIP: a.one("", "", "127.0.0.1")}
 		spec.Containers[0].Ports = []corev1.ContainerPort{port}
 	}
@@ -81,7 +81,7 @@ func (a *agreement) company(pod *corev1.Pod) {
 		}}
 	}
 	pod.Spec.Affinity = affinity
-	if a.chance(0.15) {
+	if a.chance(0.2) {
 		pod.Spec.TopologySpreadConstraints = []corev1.TopologySpreadConstraint{{
 			MaxSkew: 1 + int32(a.random.IntN(2)), TopologyKey: a.one(corev1.LabelHostname, "zone"), WhenUnsatisfiable: corev1.DoNotSchedule,
 			LabelSelector: &metav1.LabelSelector{MatchLabels: pod.Labels},
