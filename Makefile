@@ -61,7 +61,7 @@ bench: ## Print figures: the fragmentation simulation and the Go benchmarks
 lab: ## Start a lab in DIR that stays up until Ctrl-C
 	go run ./bench lab up --dir $(DIR)
 
-fuzz: ## Run every fuzz target for FUZZTIME
+fuzz: ## Run every fuzz target, and the comparison with kube-scheduler's plugins on new seeds, for FUZZTIME
 	@found=$$(grep -rlE --include='*_test.go' '^func Fuzz' . | xargs -r -n 1 dirname | sort -u); \
 	test -n "$$found" || echo 'SKIP fuzz: there is no fuzz target'; \
 	for package in $$found; do \
@@ -70,6 +70,7 @@ fuzz: ## Run every fuzz target for FUZZTIME
 			go test -vet=off -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$package || exit 1; \
 		done; \
 	done
+	go test -vet=off -count=1 -run '^TestFitIsTheSchedulersFit$$' -v ./internal/exact -args -fit-for $(FUZZTIME) -fit-seed $$(date +%s)
 
 smoke: demo ## Run the demo, a small simulation and a small load; all fail unless the outcome is right
 	go run ./bench frag --seed 1 --clusters 3 --nodes 60 --pods 1500
