@@ -153,17 +153,13 @@ func TestBothFormsOfNodes(t *testing.T) {
 // held, and the error says which container asks for what.
 func TestHostileAmounts(t *testing.T) {
 	t.Parallel()
-	for _, amount := range []string{"-1", "-1e30", "1e18", "1e30", "9223372036854775807", "1e15001m"} {
+	for _, amount := range []string{"-1", "-1e30", "1e18", "1e30", "9223372036854775807", "2Pi"} {
 		for _, name := range []corev1.ResourceName{"cpu", "memory", "example.com/gpu"} {
 			t.Run(amount+" of "+string(name), func(t *testing.T) {
 				t.Parallel()
-				quantity, err := resource.ParseQuantity(amount)
-				if err != nil {
-					t.Skip("nobody can write that")
-				}
 				e := newTestExtender(t)
 				pod := testPod("p", "1")
-				pod.Spec.Containers[0].Resources.Requests[name] = quantity
+				pod.Spec.Containers[0].Resources.Requests[name] = resource.MustParse(amount)
 				var result extenderv1.ExtenderFilterResult
 				body := encode(t, extenderv1.ExtenderArgs{Pod: pod, NodeNames: &[]string{"vn-a", "real"}})
 				if status := e.call(t, http.MethodPost, "/scheduler/filter", body, &result); status != http.StatusOK {
