@@ -30,18 +30,29 @@ type built struct {
 	coming   []snapshot.Coming
 }
 
-// decideAll takes the clusters that the columns let a pod into, the best first, and asks exactly where they cannot vouch
-// for it, until enough have said yes: the others are passed over, as their room is better kept. It reports whether any
-// verdict has changed. The caller holds e.mu.
+// decideAll asks exactly where the columns cannot vouch for a pod, and reports whether any verdict has changed. The caller
+// holds e.mu.
 func (e *Extender) decideAll(deadline time.Time, verdicts []verdict, uid types.UID) (changed bool) {
 	enough := enoughExact
 	if e.config.FilterAnswer == answerBest {
 		enough = 1
 	}
+	return decideEnough(verdicts, enough,
+		func(v *verdict) bool { return e.pool.Undecided(v.Cluster, v.pod) },
+		func(v *verdict) snapshot.Verdict {
+			started := time.Now()
+			defer func() { e.metrics.exact.WithLabelValues(v.Cluster).Observe(time.Since(started).Seconds()) }()
+			return e.decide(deadline, v.pod, uid, v.Verdict)
+		})
+}
+
+// decideEnough goes through the clusters that the columns let a pod into, the best first, until enough have said yes: the
+// others are passed over, as asking costs and their room is better kept.
+func decideEnough(verdicts []verdict, enough int, undecided func(*verdict) bool, decide func(*verdict) snapshot.Verdict) (changed bool) {
 	yes := 0
 	for i := range verdicts {
 		v := &verdicts[i]
-		if !v.Fits || !e.pool.Undecided(v.Cluster, v.pod) {
+		if !v.Fits || !undecided(v) {
 			continue
 		}
 		changed = true
@@ -49,9 +60,7 @@ func (e *Extender) decideAll(deadline time.Time, verdicts []verdict, uid types.U
 			v.Verdict = snapshot.Verdict{Cluster: v.Cluster, Reason: keys.Held}
 			continue
 		}
-		started := time.Now()
-		v.Verdict = e.decide(deadline, v.pod, uid, v.Verdict)
-		e.metrics.exact.WithLabelValues(v.Cluster).Observe(time.Since(started).Seconds())
+		v.Verdict = decide(v)
 		if v.Fits {
 			yes++
 		}

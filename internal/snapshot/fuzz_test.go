@@ -20,7 +20,7 @@ import (
 // that is on them, watches lag behind each other, amounts are negative or absurd, the clock jumps by hours, the process
 // starts anew. After every command all that must always be true is checked. What fails is printed as a script.
 func FuzzPool(f *testing.F) {
-	for seed := range uint64(20) {
+	for seed := range uint64(100) {
 		random, data := rand.New(rand.NewPCG(seed, 1)), make([]byte, longestPlay)
 		for i := range data {
 			data[i] = byte(random.Uint32())
@@ -67,7 +67,7 @@ type play struct {
 	t      *testing.T
 	tape   *tape
 	script []string
-	uppers [6]*upperTruth
+	uppers [4]*upperTruth
 	born   int      // upper pods so far
 	kept   []string // UIDs of reservations
 	fits   []string // "cluster node" of the last filter, for the pod fitsFor
@@ -96,6 +96,9 @@ func newPlay(t *testing.T, data []byte) *play {
 	p.world = &world{pool: NewPool(), now: time.Unix(1_000_000, 0), nodes: map[string]*corev1.Node{}, pods: map[string]*LowerPod{}}
 	for i := range p.uppers {
 		p.uppers[i] = p.newUpper()
+	}
+	for _, line := range []string{"node a/n1 cpu=4", "node a/n2 cpu=8 gpu=2 zone=x", "node b/n1 cpu=8 memory=4 zone=y", "publish a", "publish b"} {
+		p.do(line)
 	}
 	return p
 }
