@@ -106,10 +106,7 @@ func newPlay(t *testing.T, data []byte) *play {
 func (p *play) newUpper() *upperTruth {
 	p.born++
 	u := &upperTruth{uid: fmt.Sprint("p", p.born)}
-	u.args = p.requests()
-	if p.tape.yes(3) {
-		u.args += " owner=" + p.tape.of("set", "batch")
-	}
+	u.args = p.requests() + p.tape.of("", " owner=set", " owner=set", " owner=batch")
 	return u
 }
 
@@ -201,6 +198,11 @@ func (p *play) show() {
 	cluster := p.cluster()
 	first := p.pool.Snapshot(cluster) == nil
 	p.do("publish " + cluster)
+	for _, hold := range p.pool.Holds() {
+		if hold.Cluster == cluster && hold.Node != "" && p.pool.Snapshot(cluster).Node(hold.Node) == nil {
+			p.t.Fatalf("after\n%s\nthe %s hold of %s is on %s, which is not there", strings.Join(p.script, "\n"), hold.State, hold.UID, hold.Node)
+		}
+	}
 	for _, u := range p.uppers {
 		if first && u.heard.state != "gone" {
 			p.deliver(u, u.heard)
@@ -348,7 +350,7 @@ func (p *play) passTime() { p.do("wait " + p.tape.of("1s", "30s", "61s", "10m", 
 
 func (p *play) reserve() {
 	uid := fmt.Sprint("r", len(p.kept)+1)
-	line := "reserve " + uid + " owner=" + p.tape.of("set", "batch") + " cluster=" + p.cluster() + " ttl=" + p.tape.of("60s", "1h") + " " + p.requests()
+	line := "reserve " + uid + " owner=" + p.tape.of("set", "batch") + " cluster=" + p.cluster() + " ttl=" + p.tape.of("60s", "1h") + " cpu=" + p.tape.of("4", "2", "8")
 	if p.tape.yes(2) {
 		line += " node=" + p.node()
 	}
