@@ -67,7 +67,7 @@ fuzz: ## Run every fuzz target, and the comparison with kube-scheduler's plugins
 	for package in $$found; do \
 		for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' $$package/*_test.go); do \
 			echo "$$package $$target"; \
-			go test -vet=off -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$package || exit 1; \
+			go test -vet=off -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1s $$package || exit 1; \
 		done; \
 	done
 	go test -vet=off -count=1 -run '^TestFitIsTheSchedulersFit$$' -v ./internal/exact -args -fit-for $(FUZZTIME) -fit-seed $$(date +%s)

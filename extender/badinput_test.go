@@ -415,3 +415,31 @@ func TestTimesOfTheProcessAreMonotonic(t *testing.T) {
 		t.Errorf("the last contact is a time of the wall clock alone: %s", when)
 	}
 }
+
+// The clocks of the scheduler and of the extender may differ by an hour, or ours jump. An old refusal does not end the offer
+// that came after it, whenever the pod is seen again; one that is news does.
+func TestAnOldRefusalEndsNoOffer(t *testing.T) {
+	t.Parallel()
+	for name, ahead := range map[string]time.Duration{"ahead": time.Hour, "behind": -time.Hour} {
+		t.Run("the scheduler's clock is "+name, func(t *testing.T) {
+			t.Parallel()
+			e := newTestExtender(t)
+			pod := testPod("p", "1")
+			refusal := func(after time.Duration) []corev1.PodCondition {
+				when := metav1.Time{Time: time.Now().Add(ahead + after).Truncate(time.Second)}
+				return []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, LastTransitionTime: when}}
+			}
+			pod.Status.Conditions = refusal(0)
+			e.filterNames(t, pod, "vn-a")
+			e.upper.observe(pod, false) // The patch that has woken it, perhaps.
+			if e.pool.Hold(pod.UID) == nil {
+				t.Fatal("the offer has ended")
+			}
+			pod.Status.Conditions = refusal(2*time.Hour + time.Minute)
+			e.upper.observe(pod, false)
+			if e.pool.Hold(pod.UID) != nil {
+				t.Error("the pod was refused and the offer stands")
+			}
+		})
+	}
+}

@@ -94,15 +94,17 @@ func (e *Extender) judgeAndHold(now time.Time, pod *corev1.Pod, nodes []*corev1.
 // be on their way.
 func (e *Extender) offer(now time.Time, pod *corev1.Pod, best verdict) {
 	hold := e.pool.Offer(now, pod.UID, infoOf(pod), best.pod, best.Verdict)
+	hold.Refused = refusedAt(pod)
 	if best.node.Name == pod.Status.NominatedNodeName {
 		hold.State = snapshot.Chosen
 	}
 }
 
-// firm reports whether a pod's hold is not the scheduler's to move any more. The caller holds e.mu.
+// firm reports whether a pod's room is not the scheduler's to move any more: it is bound, or about to be. The caller holds
+// e.mu.
 func (e *Extender) firm(uid types.UID) bool {
 	hold := e.pool.Hold(uid)
-	return hold != nil && hold.State != snapshot.Offered && hold.State != snapshot.Chosen
+	return e.pool.Bound(uid) || hold != nil && hold.State != snapshot.Offered && hold.State != snapshot.Chosen
 }
 
 // place is where a pod's hold sits, "" without one. The caller holds e.mu.
@@ -244,7 +246,7 @@ func answer(args *extenderv1.ExtenderArgs, passed []string, refused map[string]k
 	}
 	result.Nodes = &corev1.NodeList{}
 	for _, node := range args.Nodes.Items {
-		if slices.Contains(passed, node.Name) {
+		if _, no := refused[node.Name]; !no {
 			result.Nodes.Items = append(result.Nodes.Items, node)
 		}
 	}

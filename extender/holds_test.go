@@ -103,6 +103,27 @@ func TestReservedRoomOutlivesABindThatFails(t *testing.T) {
 	}
 }
 
+func TestReservedRoomCountsOnceAfterABindThatFails(t *testing.T) {
+	t.Parallel()
+	b := newBindTest(t)
+	reserved, _ := b.reserveCPU(t, "4", "")
+	pod := owned("web-1", "1")
+	b.cached(t, pod)
+	b.stored(t, pod)
+	b.filterNames(t, pod, "vn-a")
+	b.fails = fmt.Errorf("no such right")
+	if got := b.bindTo(t, pod, "vn-a"); got == "" {
+		t.Error("no error")
+	}
+	if held := b.pool.Held("a", "a2"); held.MilliCPU != 1000 {
+		t.Errorf("held on a2: %v", held.Quantities())
+	}
+	b.call(t, http.MethodDelete, "/v1/holds/"+string(pod.UID), "", nil)
+	if hold := b.pool.Hold(reserved.UID); hold == nil {
+		t.Error("the offer has ended and the reservation is not back")
+	}
+}
+
 func TestReserveForAWholePod(t *testing.T) {
 	t.Parallel()
 	e := newTestExtender(t)

@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
 
 // Suffix is what the file of a cluster ends in; the rest of its name is the cluster's name.
@@ -194,18 +195,32 @@ func Config(name string, data []byte) (*rest.Config, error) {
 	if faults := validation.IsDNS1123Subdomain(name); len(faults) > 0 {
 		return nil, fmt.Errorf("cluster name %q: %s", name, strings.Join(faults, "; "))
 	}
-	config, err := clientcmd.RESTConfigFromKubeConfig(data)
+	kubeconfig, err := clientcmd.Load(data)
 	if err != nil {
 		return nil, fmt.Errorf("reading %s%s: %w", name, Suffix, err)
 	}
-	if config.ExecProvider != nil || config.AuthProvider != nil || config.BearerTokenFile != "" ||
-		config.CertFile != "" || config.KeyFile != "" || config.CAFile != "" {
+	if reachesOut(kubeconfig) { // Before anything is made of it, which would open those files.
 		return nil, fmt.Errorf("reading %s%s: it runs a command or names other files, which whoever wrote it could misuse: "+
 			"put token, certificates and CA into the kubeconfig itself", name, Suffix)
+	}
+	config, err := clientcmd.NewDefaultClientConfig(*kubeconfig, nil).ClientConfig()
+	if err != nil {
+		return nil, fmt.Errorf("reading %s%s: %w", name, Suffix, err)
 	}
 	config.QPS, config.Burst = 500, 1000
 	config.UserAgent = "tessera"
 	config.ContentType = runtime.ContentTypeProtobuf
 	config.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
 	return config, nil
+}
+
+// reachesOut reports whether the kubeconfig's current context runs a command or reads other files.
+func reachesOut(kubeconfig *clientcmdapi.Config) bool {
+	context := kubeconfig.Contexts[kubeconfig.CurrentContext]
+	if context == nil {
+		return false // There is nothing to use.
+	}
+	user, cluster := kubeconfig.AuthInfos[context.AuthInfo], kubeconfig.Clusters[context.Cluster]
+	return user != nil && (user.Exec != nil || user.AuthProvider != nil || user.TokenFile+user.ClientCertificate+user.ClientKey != "") ||
+		cluster != nil && cluster.CertificateAuthority != ""
 }

@@ -54,6 +54,13 @@ func TestHostileKubeconfigs(t *testing.T) {
 			}
 		})
 	}
+	for _, reaching := range []string{
+		user("tokenFile: /no/such/file"), user("client-certificate: /no/such/file, client-key: /no/such/file"), server("certificate-authority: /no/such/file"),
+	} {
+		if _, err := Config("a", []byte(reaching)); err == nil || !strings.Contains(err.Error(), "names other files") {
+			t.Errorf("it was not refused for what it says, but for what is there: %v", err)
+		}
+	}
 	if _, err := Config("a", []byte(whole)); err != nil {
 		t.Errorf("the whole one: %v", err)
 	}

@@ -112,12 +112,12 @@ func (p *play) newUpper() *upperTruth {
 
 // requests are what a pod asks for.
 func (p *play) requests() string {
-	args := "cpu=" + p.tape.of("1", "2", "4", "500m", "0", "8", "9000000000000")
+	args := "cpu=" + p.tape.of("1", "2", "4", "500m", "0", "8", "9000000000000", "1e18", "9223372036854775807")
 	if p.tape.yes(4) {
-		args += " memory=" + p.tape.of("1", "4", "9007199254740992")
+		args += " memory=" + p.tape.of("1", "4", "9223372036854775807", "1e30")
 	}
 	if p.tape.yes(4) {
-		args += " gpu=" + p.tape.of("1", "2", "9007199254740992")
+		args += " gpu=" + p.tape.of("1", "2", "9223372036854775807", "1e30")
 	}
 	if p.tape.yes(3) {
 		args += " app=" + p.tape.of("web", "db")
@@ -163,12 +163,12 @@ func (p *play) step() {
 }
 
 func (p *play) changeNode() {
-	line := "node " + p.cluster() + "/" + p.node() + " cpu=" + p.tape.of("4", "8", "2", "16", "0", "-4", "9000000000000")
+	line := "node " + p.cluster() + "/" + p.node() + " cpu=" + p.tape.of("4", "8", "2", "16", "0", "-4", "9000000000000", "1e18", "9223372036854775807", "-1e30")
 	if p.tape.yes(3) {
-		line += " memory=" + p.tape.of("4", "-4", "9007199254740992")
+		line += " memory=" + p.tape.of("4", "-4", "9223372036854775807", "1e30")
 	}
 	if p.tape.yes(3) {
-		line += " gpu=" + p.tape.of("2", "-1", "9007199254740992")
+		line += " gpu=" + p.tape.of("2", "-1", "9223372036854775807", "1e30")
 	}
 	line += p.tape.of("", "", "", " zone=x", " zone=y", " cordoned", " notready", " leaving")
 	p.do(line)
@@ -405,9 +405,6 @@ func (p *play) strictBind() {
 		return
 	}
 	before := p.pool.Hold(uid)
-	if before != nil && before.used != nil {
-		return
-	}
 	mine := p.pool.Offer(p.now, uid, Info{Name: u.uid, Owner: owner}, pod, verdict)
 	mine.State = Bound
 	if p.tape.yes(2) {
@@ -518,13 +515,12 @@ func (p *play) faultIn(name string) string {
 			apart++
 		}
 		own := c.snapshot.Own[uid]
-		firm := hold.State == Bound || hold.State == Mirrored // The event of a nomination may come after the bind has been seen below.
 		switch {
-		case firm && own.placed():
+		case own.placed():
 			return fmt.Sprintf("%s: %s is on node %q and has a %s hold: it counts twice", name, uid, own.Node, hold.State)
-		case firm && own != nil && guests[own.asks]:
+		case own != nil && guests[own.asks]:
 			return fmt.Sprintf("%s: %s waits and has a %s hold: it counts twice", name, uid, hold.State)
-		case hold.State == Bound && hold.Node != "" && !there:
+		case (hold.State == Bound || hold.State == Mirrored) && hold.Node != "" && !there:
 			return fmt.Sprintf("%s: the hold of %s is on %q, which is not there: it counts nowhere", name, uid, hold.Node)
 		}
 	}

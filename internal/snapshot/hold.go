@@ -46,6 +46,8 @@ type Hold struct {
 	State    State
 	Requests Resources
 	Since    time.Time
+	// Refused is when the pod had last been refused when the room was offered, by the clock of those who wrote that down.
+	Refused time.Time
 	// Until is when a reservation ends by the clock; zero on any other hold.
 	Until time.Time
 
@@ -87,8 +89,11 @@ func (p *Pool) Observe(now time.Time, u UpperPod) (elsewhere bool) {
 }
 
 // observeChosen takes the time limit off an offer. Only a pod that has no hold at all, as after a start, gets one: a
-// nomination may be older than the last answer, which then stands.
+// nomination may be older than the last answer, which then stands, or than the bind, which its lower pod shows.
 func (p *Pool) observeChosen(now time.Time, u UpperPod) {
+	if p.own(u.Chosen, u.UID) != nil {
+		return
+	}
 	if p.holds[u.UID] == nil {
 		p.move(now, u, u.Chosen)
 	}
@@ -104,8 +109,9 @@ func (p *Pool) observeWaiting(now time.Time, u UpperPod) {
 	case hold == nil:
 	case hold.State == Chosen: // The nomination was taken back: an offer again, with its limit.
 		hold.State, hold.Since = Offered, now
-	case hold.State == Offered && u.Refused.After(hold.Since):
-		// A condition has whole seconds: only one of a later second is surely newer than the offer.
+	case hold.State == Offered && u.Refused.After(hold.Since) && u.Refused.After(hold.Refused):
+		// A condition has whole seconds: only one of a later second is surely newer than the offer. Nor is the one that was
+		// there before it, whose clock may be ahead of ours.
 		p.Release(u.UID)
 	}
 }
@@ -164,8 +170,8 @@ func (l *LowerPod) placed() bool { return l != nil && (l.Node != "" || l.Finishe
 // lost reports whether the lower scheduler has found no node for the pod: its hold is worth nothing any more.
 func (l *LowerPod) lost() bool { return l != nil && l.Node == "" && !l.Finished && l.Unschedulable }
 
-// mirror notes that the lower pod exists. Its hint is where it will go, and its requests are what it will take, whatever
-// was held before.
+// mirror notes that the lower pod exists. Its hint is where it will go, if that node is there, and its requests are what it
+// will take, whatever was held before.
 func (c *cluster) mirror(hold *Hold, own *LowerPod) {
 	c.charge(hold, -1)
 	hold.State = Mirrored
@@ -173,7 +179,7 @@ func (c *cluster) mirror(hold *Hold, own *LowerPod) {
 		hold.pod = hold.pod.with(own.Requests.Minus(hold.pod.sent()))
 		hold.Requests = own.Requests
 	}
-	if own.Hint != "" {
+	if _, there := c.snapshot.index[own.Hint]; there {
 		hold.Node = own.Hint
 	}
 	c.charge(hold, 1)

@@ -315,6 +315,12 @@ func (p *Pool) Release(uid types.UID) {
 	p.giveBack(hold)
 }
 
+// Bound reports whether the upper pod names a virtual node, as far as was observed.
+func (p *Pool) Bound(uid types.UID) bool {
+	_, bound := p.bound[uid]
+	return bound
+}
+
 // Hold returns the hold of a pod, or nil.
 func (p *Pool) Hold(uid types.UID) *Hold { return p.holds[uid] }
 

@@ -36,6 +36,13 @@ func (p *Pool) Restore(hold *Hold) {
 	if p.clusters[hold.Cluster] == nil {
 		return
 	}
+	switch reservation := hold.used; {
+	case reservation == nil:
+	case p.holds[reservation.UID] == reservation: // It came back when the hold ended.
+		p.Release(reservation.UID)
+	default:
+		hold.used = nil
+	}
 	if hold.State == Reserved {
 		p.reserved[hold.UID] = hold
 	}

@@ -18,27 +18,49 @@ type Resources struct {
 	Scalars map[corev1.ResourceName]int64
 }
 
-// FromList reads a resource list. Negative amounts, which no API server accepts, count as they stand.
+// FromList reads a resource list. Negative amounts, which no API server accepts, count as they stand. An amount that is too
+// large counts as most: kube-scheduler's arithmetic makes nothing, or less, of 1e18 CPUs.
 func FromList(list corev1.ResourceList) Resources {
 	var r Resources
 	for name, quantity := range list {
 		switch name {
 		case corev1.ResourceCPU:
-			r.MilliCPU = quantity.MilliValue()
+			r.MilliCPU = bounded(quantity, mostMilli, quantity.MilliValue)
 		case corev1.ResourceMemory:
-			r.Memory = quantity.Value()
+			r.Memory = bounded(quantity, mostWhole, quantity.Value)
 		case corev1.ResourceEphemeralStorage:
-			r.EphemeralStorage = quantity.Value()
+			r.EphemeralStorage = bounded(quantity, mostWhole, quantity.Value)
 		case corev1.ResourcePods:
-			r.Pods = quantity.Value()
+			r.Pods = bounded(quantity, mostWhole, quantity.Value)
 		default:
 			if r.Scalars == nil {
 				r.Scalars = map[corev1.ResourceName]int64{}
 			}
-			r.Scalars[name] = quantity.Value()
+			r.Scalars[name] = bounded(quantity, mostWhole, quantity.Value)
 		}
 	}
 	return r
+}
+
+// most is the largest amount that counts: sums of a thousand of them do not overflow, so that what is taken can be given
+// back.
+const most = int64(1) << 53
+
+var (
+	mostMilli = *resource.NewMilliQuantity(most, resource.DecimalSI)
+	mostWhole = *resource.NewQuantity(most, resource.DecimalSI)
+)
+
+// bounded is the amount of a quantity within the limit, of which most is the amount.
+func bounded(quantity, limit resource.Quantity, amount func() int64) int64 {
+	if quantity.Cmp(limit) > 0 {
+		return most
+	}
+	limit.Neg()
+	if quantity.Cmp(limit) < 0 {
+		return -most
+	}
+	return amount()
 }
 
 // List is the inverse of FromList. Amounts of zero are left out, except CPU and memory.
