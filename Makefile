@@ -61,13 +61,20 @@ bench: ## Print figures: the fragmentation simulation and the Go benchmarks
 lab: ## Start a lab in DIR that stays up until Ctrl-C
 	go run ./bench lab up --dir $(DIR)
 
+# Go 1.26 may call the end of FUZZTIME a failure, "context deadline exceeded" without a failing input (golang/go#75804, mended
+# in 1.27): that one is passed over, and said.
 fuzz: ## Run every fuzz target, and the comparison with kube-scheduler's plugins on new seeds, for FUZZTIME
 	@found=$$(grep -rlE --include='*_test.go' '^func Fuzz' . | xargs -r -n 1 dirname | sort -u); \
 	test -n "$$found" || echo 'SKIP fuzz: there is no fuzz target'; \
+	out=$$(mktemp); trap 'rm -f "$$out"' EXIT; \
 	for package in $$found; do \
 		for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' $$package/*_test.go); do \
 			echo "$$package $$target"; \
-			go test -vet=off -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1s $$package || exit 1; \
+			go test -vet=off -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1s $$package >"$$out" 2>&1; status=$$?; \
+			tail -n 30 "$$out"; \
+			test $$status = 0 && continue; \
+			if grep -q 'Failing input written' "$$out" || ! grep -q '^ *context deadline exceeded$$' "$$out"; then exit 1; fi; \
+			echo "$$target found nothing; its end at FUZZTIME counted as a failure is golang/go#75804"; \
 		done; \
 	done
 	go test -vet=off -count=1 -run '^TestFitIsTheSchedulersFit$$' -v ./internal/exact -args -fit-for $(FUZZTIME) -fit-seed $$(date +%s)
