@@ -33,7 +33,7 @@ test-lab: bin/gotestsum ## Run the tests on real control planes (child processes
 ifeq ($(LAB_PACKAGES),)
 	@echo 'SKIP test-lab: no package has a *_lab_test.go file'
 else
-	bin/gotestsum --format standard-verbose -- -vet=off -p 1 -count=1 -timeout 20m $(LAB_PACKAGES)
+	bin/gotestsum --format standard-verbose -- -vet=off -p 1 -count=1 -timeout 40m $(LAB_PACKAGES)
 endif
 
 test-real: ## Run the tests on kubelet and containerd

@@ -26,9 +26,6 @@ func TestBurst(t *testing.T) {
 		{"mirror-1s-late", load.Round{Standstill: time.Second}},
 		{"mirror-10s-late", load.Round{Standstill: 10 * time.Second}},
 		{"extender-killed", load.Round{Disturb: killAt(l.Process(lab.PartExtender), random, 4, burst.Pods)}},
-		{"extender-killed-mirror-late", load.Round{
-			Disturb: killAt(l.Process(lab.PartExtender), random, 3, burst.Pods), Standstill: 2 * time.Second,
-		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			c.round.Namespace, c.round.Order, c.round.Patience = c.name, uint64(i), 20*time.Second
