@@ -25,7 +25,7 @@ import (
 // so that few are ever late.
 const (
 	hintTimeout  = time.Second
-	hintPatience = 30 * time.Second
+	hintPatience = 12 * time.Second
 	hintLongest  = 2 * time.Minute
 	hintAttempts = 5
 	hintAgain    = 200 * time.Millisecond
