@@ -14,7 +14,11 @@ import (
 // compile reduces the pod to what the lower cluster behind the node will make of it: translated, and with the defaults
 // of the namespace's LimitRanges.
 func (e *Extender) compile(pod *corev1.Pod, node *corev1.Node) (*snapshot.Pod, error) {
-	below, err := translate.LowerPod(pod, translate.Target{VirtualNode: node.Name, Labels: node.Labels, Identity: e.identity})
+	target, err := translate.TargetOf(node, e.identity)
+	if err != nil {
+		return nil, err
+	}
+	below, err := translate.LowerPod(pod, target)
 	if err != nil {
 		return nil, err
 	}

@@ -211,7 +211,7 @@ func refusedAt(pod *corev1.Pod) time.Time {
 	return time.Time{}
 }
 
-// trimUpperNode keeps names and labels.
+// trimUpperNode keeps names, labels and how pods are translated for the node.
 func trimUpperNode(object any) (any, error) {
 	node, ok := object.(*corev1.Node)
 	if !ok {
@@ -219,6 +219,9 @@ func trimUpperNode(object any) (any, error) {
 	}
 	trimmed := &corev1.Node{}
 	trimmed.Name, trimmed.Labels, trimmed.ResourceVersion, trimmed.UID = node.Name, node.Labels, node.ResourceVersion, node.UID
+	if rules, ok := node.Annotations[keys.Rules]; ok {
+		trimmed.Annotations = map[string]string{keys.Rules: rules}
+	}
 	return trimmed, nil
 }
 

@@ -30,6 +30,7 @@ type virtualNode struct {
 	name   string
 	broken string // why the kubeconfig cannot be used; "" if it can
 	server *server
+	config ClusterConfig // what holds for this cluster
 	log    *slog.Logger
 
 	snapshot atomic.Pointer[snapshot.Snapshot]
@@ -46,7 +47,7 @@ type virtualNode struct {
 
 // newVirtualNode wires a virtual node. config is nil where the kubeconfig cannot be used, broken says why.
 func newVirtualNode(s *server, name string, config *restclient.Config, broken string) (*virtualNode, error) {
-	v := &virtualNode{name: name, broken: broken, server: s, log: s.log.With("cluster", name)}
+	v := &virtualNode{name: name, broken: broken, server: s, config: s.config.cluster(name), log: s.log.With("cluster", name)}
 	v.version.Store("")
 	v.keeper = newKeeper(name, s.upper, v.log, s.metrics, v.facts)
 	if config == nil {
@@ -180,7 +181,7 @@ func (v *virtualNode) reachable() bool { return reachable(v.watch.Health(), time
 
 // facts are what the Node is made from at this moment.
 func (v *virtualNode) facts() facts {
-	f := facts{name: v.name, broken: v.broken, version: v.version.Load().(string)}
+	f := facts{name: v.name, rules: v.config.rules(), broken: v.broken, version: v.version.Load().(string)}
 	if v.watch == nil {
 		return f
 	}
@@ -196,7 +197,7 @@ func (v *virtualNode) facts() facts {
 
 // target is where pods of this virtual node go: unsealing depends on its labels, also on those a user gave it.
 func (v *virtualNode) target() translate.Target {
-	target := translate.Target{VirtualNode: v.name, Identity: v.server.identity}
+	target := translate.Target{VirtualNode: v.name, Identity: v.server.identity, Rules: v.config.rules()}
 	if object, ok, _ := v.self.GetStore().GetByKey(v.name); ok {
 		target.Labels = object.(*corev1.Node).Labels
 	} else {

@@ -6,7 +6,9 @@ import (
 	"maps"
 	"net/url"
 	"slices"
+	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/tessera-k8s/tessera/internal/serve"
@@ -27,26 +29,15 @@ type Config struct {
 	ExtenderCAFile string `json:"extenderCAFile,omitempty"`
 	// ExtenderTokenFile holds the bearer token shown to the extender; read again when it changes.
 	ExtenderTokenFile string `json:"extenderTokenFile,omitempty"`
-	// Hint says how the lower scheduler is told of the hold.
-	Hint HintMode `json:"hint,omitempty"`
+	// ClusterConfig is what holds for every lower cluster that PerCluster does not say otherwise of.
+	ClusterConfig `json:",inline"`
 	// PerCluster is what differs for one lower cluster, by its name. A name that no cluster has does no harm.
 	PerCluster map[string]ClusterConfig `json:"perCluster,omitempty"`
 	// PodWorkers is how many pods of one virtual node are worked on at the same time.
 	PodWorkers int `json:"podWorkers,omitempty"`
-}
-
-// ClusterConfig is what can be set for one lower cluster. Empty values leave what holds for all.
-type ClusterConfig struct {
-	// Hint replaces Config.Hint.
-	Hint HintMode `json:"hint,omitempty"`
-}
-
-// hintOf returns the configured mode of a cluster.
-func (c *Config) hintOf(cluster string) HintMode {
-	if own := c.PerCluster[cluster].Hint; own != "" {
-		return own
-	}
-	return c.Hint
+	// OrphanGrace is how long a lower pod stays whose upper pod has gone without this process having seen it go, counted
+	// from when the upper cluster was last seen whole.
+	OrphanGrace metav1.Duration `json:"orphanGrace"`
 }
 
 // configHelp documents every key; a test compares it with Config.
@@ -56,16 +47,19 @@ identity: ""                 name of the upper cluster on its objects below; emp
 extender: ""                 URL of the extender, asked for the lower node it holds room on; empty: no hints
 extenderCAFile: ""           CA of the extender's certificate, PEM; empty: the system's
 extenderTokenFile: ""        bearer token shown to the extender; read again when it changes
-hint: nominated              how the lower scheduler is told that node. nominated: status.nominatedNodeName, and
-                             preferred where patching the status of pods is forbidden; preferred: preferred node
-                             affinity; required: required node affinity; off: it is not told
-perCluster: {}               what differs for a lower cluster, {NAME: {hint: preferred}}; it takes
-  hint: ""                   in place of the hint above; empty: that one
 podWorkers: 20               pods of one virtual node worked on at the same time
-` + serve.ConfigHelp
+orphanGrace: 15m             how long a lower pod whose upper pod has gone unseen stays, counted from when the upper cluster was whole
+perCluster: {}               what differs for a lower cluster, {NAME: {hint: preferred}}: any of the keys that follow
+
+` + clusterHelp + "\n" + serve.ConfigHelp
 
 // DefaultConfig is what holds where the file is silent.
-func DefaultConfig() *Config { return &Config{Hint: HintNominated, PodWorkers: 20} }
+func DefaultConfig() *Config {
+	return &Config{
+		PodWorkers: 20, OrphanGrace: metav1.Duration{Duration: 15 * time.Minute},
+		ClusterConfig: defaultClusterConfig(),
+	}
+}
 
 // Validate implements serve.Validator.
 func (c *Config) Validate() error {
@@ -73,11 +67,15 @@ func (c *Config) Validate() error {
 	if c.Clusters == "" {
 		errs = append(errs, errors.New("clusters: no folder given: name the folder that holds NAME.kubeconfig files"))
 	}
-	if !c.Hint.known() {
-		errs = append(errs, fmt.Errorf("hint: %q is none of %s", c.Hint, hintModes))
+	errs = append(errs, c.validate(""))
+	if c.OrphanGrace.Duration < 0 {
+		errs = append(errs, fmt.Errorf("orphanGrace: %s is negative", c.OrphanGrace.Duration))
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.PerCluster)) {
-		errs = append(errs, c.PerCluster[name].validate(name))
+		if faults := validation.IsDNS1123Subdomain(name); len(faults) > 0 {
+			errs = append(errs, fmt.Errorf("perCluster: %q is no name of a cluster: %s", name, faults[0]))
+		}
+		errs = append(errs, c.PerCluster[name].validate("perCluster: "+name+": "))
 	}
 	if c.PodWorkers < 1 || c.PodWorkers > 1000 {
 		errs = append(errs, fmt.Errorf("podWorkers: %d is not between 1 and 1000", c.PodWorkers))
@@ -86,17 +84,6 @@ func (c *Config) Validate() error {
 		if u, err := url.Parse(c.Extender); err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
 			errs = append(errs, fmt.Errorf("extender: %q is not a URL such as https://tessera-extender.tessera-system.svc:10260", c.Extender))
 		}
-	}
-	return errors.Join(errs...)
-}
-
-func (c ClusterConfig) validate(name string) error {
-	var errs []error
-	if faults := validation.IsDNS1123Subdomain(name); len(faults) > 0 {
-		errs = append(errs, fmt.Errorf("perCluster: %q is no name of a cluster: %s", name, faults[0]))
-	}
-	if c.Hint != "" && !c.Hint.known() {
-		errs = append(errs, fmt.Errorf("perCluster: %s: hint: %q is none of %s", name, c.Hint, hintModes))
 	}
 	return errors.Join(errs...)
 }

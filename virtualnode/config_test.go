@@ -29,7 +29,19 @@ func TestBadConfig(t *testing.T) {
 		"name of a cluster": {good + "perCluster: {West: {hint: off}}\n", `perCluster: "West" is no name of a cluster`},
 		"workers":           {good + "podWorkers: 0\n", "podWorkers: 0 is not between"},
 		"extender":          {good + "extender: tessera-extender:443\n", "extender: \"tessera-extender:443\" is not a URL"},
-		"word for workers":  {good + "podWorkers: many\n", "podWorkers"},
+		"all keys": {good + "perCluster: {a: {network: flat, namespacePrefix: t-, openNamespaces: ['*'], priorityBelow: map, priorityClasses: {a: b}, " +
+			"allow: [hostPath], nodes: pool in (a), reserve: {cpu: 10%, memory: 4Gi}, onLost: {after: 10m}, leaseStopsAfter: 1m, unasked: accept}}\n", ""},
+		"network":          {good + "network: round\n", `network: "round" is none of isolated, flat`},
+		"prefix":           {good + "perCluster: {a: {namespacePrefix: A_}}\n", `perCluster: a: namespacePrefix: "A_" cannot begin`},
+		"power":            {good + "allow: [root]\n", `allow: "root" is none of hostNamespaces, hostPath, privileged`},
+		"nodes":            {good + "nodes: a==b==c\n", `nodes: "a==b==c" is no label selector`},
+		"reserve":          {good + "reserve: {cpu: 110%}\n", `reserve: cpu: "110%" is no share`},
+		"amount":           {good + "reserve: {cpu: lots}\n", `reserve: cpu: "lots" is neither a quantity`},
+		"lost":             {good + "onLost: never\n", `onLost: "never" is none of standard, keep, {after: 10m}`},
+		"lost, after":      {good + "onLost: {after: 1ms}\n", `onLost: {"after":"1ms"} is none of`},
+		"lease":            {good + "leaseStopsAfter: 10ms\n", `leaseStopsAfter: 10ms is less than 1s`},
+		"grace":            {good + "orphanGrace: -1s\n", `orphanGrace: -1s is negative`},
+		"word for workers": {good + "podWorkers: many\n", "podWorkers"},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -58,7 +70,7 @@ func TestHintOfACluster(t *testing.T) {
 		t.Fatal(err)
 	}
 	for cluster, want := range map[string]HintMode{"a": HintRequired, "b": HintOff, "c": HintNominated, "d": HintNominated} {
-		if got := config.hintOf(cluster); got != want {
+		if got := config.cluster(cluster).Hint; got != want {
 			t.Errorf("the hint of %s is %s, want %s", cluster, got, want)
 		}
 	}
@@ -70,7 +82,7 @@ func TestHelpDocumentsEveryKey(t *testing.T) {
 	for _, config := range []any{Config{}, ClusterConfig{}, serve.Config{}} {
 		for _, field := range reflect.VisibleFields(reflect.TypeOf(config)) {
 			key, _, _ := strings.Cut(field.Tag.Get("json"), ",")
-			if key != "" && !strings.Contains(help, "  "+key+":") {
+			if key != "" && !strings.Contains(help, "\n  "+key+":") && !strings.Contains(help, "\n"+key+":") {
 				t.Errorf("--help does not document %s", key)
 			}
 		}

@@ -23,8 +23,6 @@ const (
 	HintOff HintMode = "off"
 )
 
-const hintModes = "nominated, preferred, required, off"
-
 // UnmarshalJSON takes any scalar, so that Validate can name the key of a bad one. YAML reads the word off without
 // quotes as false; it means HintOff all the same.
 func (m *HintMode) UnmarshalJSON(data []byte) error {
@@ -37,14 +35,6 @@ func (m *HintMode) UnmarshalJSON(data []byte) error {
 	}
 	*m = HintMode(text)
 	return nil
-}
-
-func (m HintMode) known() bool {
-	switch m {
-	case HintNominated, HintPreferred, HintRequired, HintOff:
-		return true
-	}
-	return false
 }
 
 // nominateAgain is how long a cluster that let no status be patched is spared further attempts.
@@ -61,7 +51,7 @@ type modes struct {
 
 // of returns the mode in force for a cluster.
 func (m *modes) of(cluster string, now time.Time) HintMode {
-	mode := m.config.hintOf(cluster)
+	mode := m.config.cluster(cluster).Hint
 	if mode != HintNominated {
 		return mode
 	}

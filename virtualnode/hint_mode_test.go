@@ -7,7 +7,7 @@ import (
 
 func TestModeOfAClusterThatRefusesStatuses(t *testing.T) {
 	t.Parallel()
-	config := &Config{Hint: HintNominated, PerCluster: map[string]ClusterConfig{
+	config := &Config{ClusterConfig: ClusterConfig{Hint: HintNominated}, PerCluster: map[string]ClusterConfig{
 		"strict": {Hint: HintRequired}, "quiet": {Hint: HintOff}, "same": {},
 	}}
 	m := modes{config: config, retry: map[string]time.Time{}}

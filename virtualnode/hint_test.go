@@ -36,7 +36,7 @@ func extender(t *testing.T, status int, body string, delay time.Duration) *hints
 		fmt.Fprint(w, body)
 	}))
 	t.Cleanup(server.Close)
-	h, err := newHints(&Config{Extender: server.URL, Hint: HintNominated})
+	h, err := newHints(&Config{Extender: server.URL, ClusterConfig: ClusterConfig{Hint: HintNominated}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/tessera-k8s/tessera/internal/keys"
 	"github.com/tessera-k8s/tessera/internal/lower"
 	"github.com/tessera-k8s/tessera/internal/snapshot"
+	"github.com/tessera-k8s/tessera/internal/translate"
 )
 
 // unreachableAfter is how long a lower cluster may be silent before its node is NotReady: two probes that fail.
@@ -32,6 +33,8 @@ type facts struct {
 	health lower.Health
 	// snapshot is the newest picture of the lower cluster; nil before the first.
 	snapshot *snapshot.Snapshot
+	// rules are shown to the extender.
+	rules translate.Rules
 	// own is what the upper scheduler charges the virtual node for.
 	own snapshot.Resources
 	// version is the lower API server's; "" before it is known.
@@ -54,6 +57,9 @@ func (f *facts) node(now time.Time) *corev1.Node {
 			Conditions: []corev1.NodeCondition{f.ready(now)},
 			NodeInfo:   corev1.NodeSystemInfo{KubeletVersion: f.version, Architecture: arch, OperatingSystem: os},
 		},
+	}
+	if err := f.rules.Write(node); err != nil {
+		panic(err) // Strings and maps of strings.
 	}
 	if f.version == "" && f.before != nil {
 		node.Status.NodeInfo.KubeletVersion = f.before.Status.NodeInfo.KubeletVersion

@@ -35,6 +35,12 @@ const (
 	LowerCreated = Domain + "LowerCreated"
 	// Keep is a pod annotation: "true" keeps rebalance from moving the pod.
 	Keep = Domain + "keep"
+	// Rules is an annotation of a virtual node: how it translates pods (translate.Rules), as JSON.
+	Rules = Domain + "rules"
+	// NetworkOverlap is a condition of a virtual node: addresses of its pods may also belong to others.
+	NetworkOverlap = Domain + "NetworkOverlap"
+	// OrphanBrake is a condition of a virtual node: so many of its lower pods have no upper pod that none is collected.
+	OrphanBrake = Domain + "OrphanBrake"
 	// AvoidConfigMap is the ConfigMap in the install namespace that lists clusters to avoid.
 	AvoidConfigMap = "tessera-avoid"
 	// Namespace is the default install namespace.
@@ -53,6 +59,8 @@ const (
 	UpperName      = Domain + "upper-name"
 	// UpperSum is an annotation: a checksum of what was last brought down of those fields that may change later.
 	UpperSum = Domain + "upper-sum"
+	// OpenTo is a label of a namespace that is not ours: the identity of the upper cluster whose pods may go there, or "any".
+	OpenTo = Domain + "open-to"
 	// HintGate is the scheduling gate behind which a lower pod waits for its hint.
 	HintGate = Domain + "hint"
 )
@@ -84,4 +92,6 @@ const (
 	NameConflict                 Reason = "NameConflict"
 	Gang                         Reason = "Gang"
 	WaitsForNewNode              Reason = "WaitsForNewNode"
+	// NotAllowed: the pod asks for a power over its node that the virtual node's rules do not let through.
+	NotAllowed Reason = "NotAllowed"
 )

@@ -19,6 +19,8 @@ type Target struct {
 	Labels      map[string]string
 	// Identity names the upper cluster on everything it owns below.
 	Identity string
+	// Rules are what this virtual node does beyond what holds for all.
+	Rules Rules
 }
 
 // LowerPod returns the pod as it is created in the lower cluster. The extender judges this pod, and virtualnode

@@ -1,0 +1,221 @@
+package virtualnode
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/tessera-k8s/tessera/internal/translate"
+)
+
+// ClusterConfig is what can be set for all lower clusters and for one. Empty values leave what holds for all.
+type ClusterConfig struct {
+	// Hint says how the lower scheduler is told of the hold.
+	Hint HintMode `json:"hint,omitempty"`
+	// Network says whether addresses of lower pods are shown above.
+	Network Network `json:"network,omitempty"`
+	// NamespacePrefix goes before the names of namespaces below.
+	NamespacePrefix string `json:"namespacePrefix,omitempty"`
+	// OpenNamespaces are lower namespaces not made by us that pods may go to nevertheless; "*" is all.
+	OpenNamespaces []string `json:"openNamespaces,omitempty"`
+	// NamespaceLabels are the keys of labels that a namespace we make takes over from the upper one.
+	NamespaceLabels []string `json:"namespaceLabels,omitempty"`
+	// PodSecurity is the least level that namespaces we make enforce: "", baseline or restricted.
+	PodSecurity string `json:"podSecurity,omitempty"`
+	// SchedulerName is the lower scheduler that places the pods.
+	SchedulerName string `json:"schedulerName,omitempty"`
+	// PriorityBelow says what becomes of the priority class.
+	PriorityBelow translate.Priority `json:"priorityBelow,omitempty"`
+	// PriorityClasses gives the lower class of an upper one.
+	PriorityClasses map[string]string `json:"priorityClasses,omitempty"`
+	// Allow lists the powers over lower nodes that pods may have.
+	Allow []translate.Power `json:"allow,omitempty"`
+	// Nodes is a label selector over the lower nodes that take part.
+	Nodes string `json:"nodes,omitempty"`
+	// Reserve is the room left to the lower cluster's own growth, by resource: a quantity or a share.
+	Reserve map[corev1.ResourceName]string `json:"reserve,omitempty"`
+	// OnLost says what becomes of the pods of a cluster that is out of reach.
+	OnLost *OnLost `json:"onLost,omitempty"`
+	// LeaseStopsAfter is how long a lower cluster may be out of reach before its Node's lease is not renewed any more.
+	LeaseStopsAfter *metav1.Duration `json:"leaseStopsAfter,omitempty"`
+	// Unasked says what becomes of pods that are bound without having come through admission.
+	Unasked Unasked `json:"unasked,omitempty"`
+}
+
+// Network says what a pod's address below means above.
+type Network string
+
+// The networks.
+const (
+	NetworkIsolated Network = "isolated" // nothing: it is not shown as the pod's address
+	NetworkFlat     Network = "flat"     // the same: pods of all clusters reach each other by it
+)
+
+// Unasked says what becomes of pods that are bound to a virtual node without having come through admission.
+type Unasked string
+
+// The ways.
+const (
+	UnaskedRefuse Unasked = "refuse" // they fail
+	UnaskedAccept Unasked = "accept" // they are created below like all others
+)
+
+// OnLost says what becomes of the pods of a cluster that is out of reach: Keep lets them be, for ever; After replaces
+// them when it has been out of reach for so long; neither leaves it to the pods' own tolerations, as on any node.
+type OnLost struct {
+	Keep  bool
+	After time.Duration
+}
+
+// MarshalJSON writes what UnmarshalJSON reads.
+func (o OnLost) MarshalJSON() ([]byte, error) {
+	switch {
+	case o.Keep:
+		return []byte(`"keep"`), nil
+	case o.After > 0:
+		return json.Marshal(map[string]string{"after": o.After.String()})
+	default:
+		return []byte(`"standard"`), nil
+	}
+}
+
+// UnmarshalJSON reads standard, keep or {after: 10m}.
+func (o *OnLost) UnmarshalJSON(data []byte) error {
+	var after struct {
+		After metav1.Duration `json:"after"`
+	}
+	switch string(data) {
+	case `"standard"`, `""`:
+		*o = OnLost{}
+	case `"keep"`:
+		*o = OnLost{Keep: true}
+	default:
+		if err := json.Unmarshal(data, &after); err != nil || after.After.Duration < time.Second {
+			return fmt.Errorf("onLost: %s is none of standard, keep, {after: 10m} (a second or more)", data)
+		}
+		*o = OnLost{After: after.After.Duration}
+	}
+	return nil
+}
+
+// clusterHelp documents every key of ClusterConfig; a test compares the two.
+const clusterHelp = `For all lower clusters, and under perCluster for one of them:
+hint: nominated              how the lower scheduler is told that node. nominated: status.nominatedNodeName, and
+                             preferred where patching the status of pods is forbidden; preferred: preferred node
+                             affinity; required: required node affinity; off: it is not told
+network: isolated            isolated: addresses of lower pods stay in the annotation tessera.sh/lower-ip; flat: they are the
+                             pods' addresses above too, for networks in which all pods reach each other
+namespacePrefix: ""          put before the names of namespaces below; empty: the same names
+openNamespaces: []           lower namespaces not made by Tessera that pods may go to ("*": all), beside those with the label
+                             tessera.sh/open-to
+namespaceLabels: []          keys of labels that namespaces made below take over from the upper ones
+podSecurity: ""              least Pod Security level of namespaces made below: baseline or restricted; empty: the upper one's
+schedulerName: ""            scheduler below; empty: the lower cluster's default
+priorityBelow: none          none: pods have no class below and preempt nobody; same: the class of that name; map: see the next
+priorityClasses: {}          lower class by upper class, for priorityBelow: map
+allow: []                    powers over lower nodes that pods may have: hostNamespaces, hostPath, privileged
+nodes: ""                    label selector over the lower nodes that take part; empty: all
+reserve: {}                  room left to the lower cluster's own growth: {cpu: "4", memory: 10%}
+onLost: standard             pods of a cluster out of reach: standard: as their tolerations say; keep: they stay; {after: 10m}
+leaseStopsAfter: 40s         how long a cluster may be out of reach before the lease of its node ends
+unasked: refuse              pods bound to a virtual node past admission: refuse (they fail) or accept
+`
+
+func defaultClusterConfig() ClusterConfig {
+	return ClusterConfig{
+		Hint: HintNominated, Network: NetworkIsolated, PriorityBelow: translate.PriorityNone, OnLost: &OnLost{},
+		LeaseStopsAfter: &metav1.Duration{Duration: 40 * time.Second}, Unasked: UnaskedRefuse,
+	}
+}
+
+// cluster returns what holds for one lower cluster.
+func (c *Config) cluster(name string) ClusterConfig {
+	own, all := c.PerCluster[name], c.ClusterConfig
+	return ClusterConfig{
+		Hint:            cmp.Or(own.Hint, all.Hint),
+		Network:         cmp.Or(own.Network, all.Network),
+		NamespacePrefix: cmp.Or(own.NamespacePrefix, all.NamespacePrefix),
+		OpenNamespaces:  either(own.OpenNamespaces, all.OpenNamespaces),
+		NamespaceLabels: either(own.NamespaceLabels, all.NamespaceLabels),
+		PodSecurity:     cmp.Or(own.PodSecurity, all.PodSecurity),
+		SchedulerName:   cmp.Or(own.SchedulerName, all.SchedulerName),
+		PriorityBelow:   cmp.Or(own.PriorityBelow, all.PriorityBelow),
+		PriorityClasses: eitherMap(own.PriorityClasses, all.PriorityClasses),
+		Allow:           either(own.Allow, all.Allow),
+		Nodes:           cmp.Or(own.Nodes, all.Nodes),
+		Reserve:         eitherMap(own.Reserve, all.Reserve),
+		OnLost:          cmp.Or(own.OnLost, all.OnLost),
+		LeaseStopsAfter: cmp.Or(own.LeaseStopsAfter, all.LeaseStopsAfter),
+		Unasked:         cmp.Or(own.Unasked, all.Unasked),
+	}
+}
+
+func either[T any](own, all []T) []T {
+	if own != nil {
+		return own
+	}
+	return all
+}
+
+func eitherMap[K comparable, V any](own, all map[K]V) map[K]V {
+	if own != nil {
+		return own
+	}
+	return all
+}
+
+// rules are the part of it that the extender has to know, too.
+func (c ClusterConfig) rules() translate.Rules {
+	rules := translate.Rules{
+		NamespacePrefix: c.NamespacePrefix, OpenNamespaces: c.OpenNamespaces, SchedulerName: c.SchedulerName,
+		Nodes: c.Nodes, Reserve: c.Reserve, Allow: c.Allow,
+	}
+	if c.PriorityBelow != translate.PriorityNone {
+		rules.Priority, rules.PriorityClasses = c.PriorityBelow, c.PriorityClasses
+	}
+	return rules
+}
+
+// validate checks the values; at is put before the keys. Empty ones are left to what holds for all.
+func (c ClusterConfig) validate(at string) error {
+	var errs []error
+	fault := func(format string, args ...any) { errs = append(errs, fmt.Errorf(at+format, args...)) }
+	oneOf := func(key, value string, known ...string) {
+		if value != "" && !slices.Contains(known, value) {
+			fault("%s: %q is none of %s", key, value, strings.Join(known, ", "))
+		}
+	}
+	oneOf("hint", string(c.Hint), string(HintNominated), string(HintPreferred), string(HintRequired), string(HintOff))
+	oneOf("network", string(c.Network), string(NetworkIsolated), string(NetworkFlat))
+	oneOf("podSecurity", c.PodSecurity, "baseline", "restricted")
+	oneOf("priorityBelow", string(c.PriorityBelow),
+		string(translate.PriorityNone), string(translate.PrioritySame), string(translate.PriorityMap))
+	oneOf("unasked", string(c.Unasked), string(UnaskedRefuse), string(UnaskedAccept))
+	for _, power := range c.Allow {
+		oneOf("allow", string(power), string(translate.HostNamespaces), string(translate.HostPath), string(translate.Privileged))
+	}
+	if faults := validation.IsDNS1123Label(c.NamespacePrefix + "x"); len(faults) > 0 || len(c.NamespacePrefix) > 30 {
+		fault("namespacePrefix: %q cannot begin the name of a namespace (30 characters at most, such as team-a-)", c.NamespacePrefix)
+	}
+	if _, err := metav1.ParseToLabelSelector(c.Nodes); err != nil {
+		fault("nodes: %q is no label selector such as pool=shared: %w", c.Nodes, err)
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Reserve)) {
+		if _, err := translate.ParseReserve(c.Reserve[name]); err != nil {
+			fault("reserve: %s: %w", name, err)
+		}
+	}
+	if c.LeaseStopsAfter != nil && c.LeaseStopsAfter.Duration < time.Second {
+		fault("leaseStopsAfter: %s is less than 1s", c.LeaseStopsAfter.Duration)
+	}
+	return errors.Join(errs...)
+}
