@@ -20,6 +20,8 @@ import (
 	"github.com/tessera-k8s/tessera/internal/lower"
 	"github.com/tessera-k8s/tessera/internal/snapshot"
 	"github.com/tessera-k8s/tessera/internal/translate"
+	"github.com/tessera-k8s/tessera/virtualnode/node"
+	"github.com/tessera-k8s/tessera/virtualnode/pods"
 )
 
 // healthInterval is how often the health of a lower cluster is looked at.
@@ -35,11 +37,11 @@ type virtualNode struct {
 
 	snapshot atomic.Pointer[snapshot.Snapshot]
 	version  atomic.Value // string: the lower API server's version
-	keeper   *keeper
+	keeper   *node.Keeper
 
 	// nil where broken:
 	watch *lower.Watch
-	pods  *reconciler
+	pods  *pods.Reconciler
 	self  cache.SharedIndexInformer // the Node itself, for its labels
 	above cache.SharedIndexInformer // upper pods bound to it
 	below cache.SharedIndexInformer // lower pods that came through it
@@ -49,7 +51,7 @@ type virtualNode struct {
 func newVirtualNode(s *server, name string, config *restclient.Config, broken string) (*virtualNode, error) {
 	v := &virtualNode{name: name, broken: broken, server: s, config: s.config.cluster(name), log: s.log.With("cluster", name)}
 	v.version.Store("")
-	v.keeper = newKeeper(name, s.upper, v.log, s.metrics, v.facts)
+	v.keeper = node.NewKeeper(name, s.upper, v.log, s.metrics.nodeWrites.WithLabelValues(name), v.facts)
 	if config == nil {
 		return v, nil
 	}
@@ -60,17 +62,16 @@ func newVirtualNode(s *server, name string, config *restclient.Config, broken st
 	v.watch = watch
 	v.self = coreinformers.NewFilteredNodeInformer(s.upper, 0, nil, selectField("metadata.name", name))
 	v.above = coreinformers.NewFilteredPodInformer(s.upper, "", 0, cache.Indexers{}, selectField("spec.nodeName", name))
-	v.below = coreinformers.NewFilteredPodInformer(watch.Client(), "", 0, cache.Indexers{byUpper: indexByUpper},
+	v.below = coreinformers.NewFilteredPodInformer(watch.Client(), "", 0, cache.Indexers{pods.ByUpper: pods.IndexByUpper},
 		func(o *metav1.ListOptions) {
 			o.LabelSelector = labels.Set{keys.Upper: s.identity, keys.VirtualNode: name}.String()
 		})
-	v.pods = &reconciler{
-		name: name, target: v.target, reachable: v.reachable,
-		upper: s.upper.CoreV1(), lower: watch.Client().CoreV1(),
-		above: v.above.GetIndexer(), below: v.below.GetIndexer(),
-		hints: s.hints, events: s.events, metrics: s.metrics, log: v.log,
-		queue: newQueue(), memory: map[string]*memory{},
-	}
+	v.pods = pods.New(pods.Setup{
+		Name: name, Target: v.target, Reachable: v.reachable,
+		Upper: s.upper.CoreV1(), Lower: watch.Client().CoreV1(),
+		Above: v.above.GetIndexer(), Below: v.below.GetIndexer(),
+		Hints: s.hints, Events: s.events, Metrics: s.metrics.pods, Log: v.log,
+	})
 	return v, v.wire()
 }
 
@@ -86,7 +87,7 @@ func (v *virtualNode) wire() error {
 				object = tombstone.Obj
 			}
 			if pod, ok := object.(*corev1.Pod); ok {
-				v.pods.queue.Add(key(pod))
+				v.pods.Look(key(pod))
 				also()
 			}
 		}
@@ -101,10 +102,10 @@ func (v *virtualNode) wire() error {
 		}
 		return nil
 	}
-	if err := handle(v.above, keyOf, v.keeper.touch); err != nil {
+	if err := handle(v.above, pods.KeyOf, v.keeper.Touch); err != nil {
 		return err
 	}
-	return handle(v.below, upperKey, func() {})
+	return handle(v.below, pods.UpperKey, func() {})
 }
 
 // trim drops what nobody here reads.
@@ -118,7 +119,7 @@ func trim(object any) (any, error) {
 // run serves the virtual node until ctx ends.
 func (v *virtualNode) run(ctx context.Context) {
 	var group sync.WaitGroup
-	group.Go(func() { v.keeper.run(ctx) })
+	group.Go(func() { v.keeper.Run(ctx) })
 	if v.watch != nil {
 		group.Go(func() { v.watch.Run(ctx) })
 		group.Go(func() { v.self.RunWithContext(ctx) })
@@ -128,7 +129,7 @@ func (v *virtualNode) run(ctx context.Context) {
 		group.Go(func() {
 			if cache.WaitForCacheSync(ctx.Done(), v.above.HasSynced, v.below.HasSynced) {
 				v.log.Info("Pods are synced", "above", len(v.above.GetStore().ListKeys()), "below", len(v.below.GetStore().ListKeys()))
-				v.pods.run(ctx, v.server.config.PodWorkers)
+				v.pods.Run(ctx, v.server.config.PodWorkers)
 			}
 		})
 	}
@@ -138,7 +139,7 @@ func (v *virtualNode) run(ctx context.Context) {
 // publish takes a new snapshot of the lower cluster.
 func (v *virtualNode) publish(s *snapshot.Snapshot) {
 	v.snapshot.Store(s)
-	v.keeper.touch()
+	v.keeper.Touch()
 }
 
 // watchHealth notes when the lower cluster falls silent and when it is back.
@@ -151,13 +152,13 @@ func (v *virtualNode) watchHealth(ctx context.Context) {
 		if now := v.reachable(); now != back {
 			if back = now; back {
 				v.readVersion()
-				v.pods.wakeAll()
+				v.pods.WakeAll()
 			}
 		}
-		facts := facts{name: v.name, health: v.watch.Health(), snapshot: v.snapshot.Load()}
-		if ready := facts.ready(time.Now()); ready.Status != before.Status || ready.Reason != before.Reason {
+		facts := node.Facts{Name: v.name, Health: v.watch.Health(), Snapshot: v.snapshot.Load()}
+		if ready := facts.Ready(time.Now()); ready.Status != before.Status || ready.Reason != before.Reason {
 			before = ready
-			v.keeper.touch()
+			v.keeper.Touch()
 		}
 		select {
 		case <-ctx.Done():
@@ -174,24 +175,24 @@ func (v *virtualNode) readVersion() {
 		return
 	}
 	v.version.Store(version.GitVersion)
-	v.keeper.touch()
+	v.keeper.Touch()
 }
 
-func (v *virtualNode) reachable() bool { return reachable(v.watch.Health(), time.Now()) }
+func (v *virtualNode) reachable() bool { return node.Reachable(v.watch.Health(), time.Now()) }
 
 // facts are what the Node is made from at this moment.
-func (v *virtualNode) facts() facts {
-	f := facts{name: v.name, rules: v.config.rules(), broken: v.broken, version: v.version.Load().(string)}
+func (v *virtualNode) facts() node.Facts {
+	f := node.Facts{Name: v.name, Rules: v.config.rules(), Broken: v.broken, Version: v.version.Load().(string)}
 	if v.watch == nil {
 		return f
 	}
-	f.health, f.snapshot = v.watch.Health(), v.snapshot.Load()
+	f.Health, f.Snapshot = v.watch.Health(), v.snapshot.Load()
 	objects := v.above.GetStore().List()
-	pods := make([]*corev1.Pod, 0, len(objects))
+	above := make([]*corev1.Pod, 0, len(objects))
 	for _, object := range objects {
-		pods = append(pods, object.(*corev1.Pod))
+		above = append(above, object.(*corev1.Pod))
 	}
-	f.own = charged(pods)
+	f.Own = node.Charged(above)
 	return f
 }
 

@@ -15,12 +15,13 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/tessera-k8s/tessera/internal/translate"
+	"github.com/tessera-k8s/tessera/virtualnode/pods"
 )
 
 // ClusterConfig is what can be set for all lower clusters and for one. Empty values leave what holds for all.
 type ClusterConfig struct {
 	// Hint says how the lower scheduler is told of the hold.
-	Hint HintMode `json:"hint,omitempty"`
+	Hint pods.HintMode `json:"hint,omitempty"`
 	// Network says whether addresses of lower pods are shown above.
 	Network Network `json:"network,omitempty"`
 	// NamespacePrefix goes before the names of namespaces below.
@@ -132,7 +133,7 @@ unasked: refuse              pods bound to a virtual node past admission: refuse
 
 func defaultClusterConfig() ClusterConfig {
 	return ClusterConfig{
-		Hint: HintNominated, Network: NetworkIsolated, PriorityBelow: translate.PriorityNone, OnLost: &OnLost{},
+		Hint: pods.HintNominated, Network: NetworkIsolated, PriorityBelow: translate.PriorityNone, OnLost: &OnLost{},
 		LeaseStopsAfter: &metav1.Duration{Duration: 40 * time.Second}, Unasked: UnaskedRefuse,
 	}
 }
@@ -194,7 +195,7 @@ func (c ClusterConfig) validate(at string) error {
 			fault("%s: %q is none of %s", key, value, strings.Join(known, ", "))
 		}
 	}
-	oneOf("hint", string(c.Hint), string(HintNominated), string(HintPreferred), string(HintRequired), string(HintOff))
+	oneOf("hint", string(c.Hint), string(pods.HintNominated), string(pods.HintPreferred), string(pods.HintRequired), string(pods.HintOff))
 	oneOf("network", string(c.Network), string(NetworkIsolated), string(NetworkFlat))
 	oneOf("podSecurity", c.PodSecurity, "baseline", "restricted")
 	oneOf("priorityBelow", string(c.PriorityBelow),

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/tessera-k8s/tessera/internal/serve"
+	"github.com/tessera-k8s/tessera/virtualnode/pods"
 )
 
 func TestBadConfig(t *testing.T) {
@@ -69,7 +70,7 @@ func TestHintOfACluster(t *testing.T) {
 	if err := serve.Load(path, config); err != nil {
 		t.Fatal(err)
 	}
-	for cluster, want := range map[string]HintMode{"a": HintRequired, "b": HintOff, "c": HintNominated, "d": HintNominated} {
+	for cluster, want := range map[string]pods.HintMode{"a": pods.HintRequired, "b": pods.HintOff, "c": pods.HintNominated, "d": pods.HintNominated} {
 		if got := config.cluster(cluster).Hint; got != want {
 			t.Errorf("the hint of %s is %s, want %s", cluster, got, want)
 		}

@@ -1,65 +1,28 @@
 package virtualnode
 
 import (
-	"time"
-
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/tessera-k8s/tessera/virtualnode/pods"
 )
 
 // metrics are the figures under /metrics.
 type metrics struct {
 	registry   *prometheus.Registry
-	creates    *prometheus.CounterVec
-	duration   prometheus.Histogram
-	hints      *prometheus.CounterVec
-	statuses   *prometheus.CounterVec
+	pods       *pods.Metrics
 	nodeWrites *prometheus.CounterVec
 }
 
 func newMetrics() *metrics {
+	registry := prometheus.NewRegistry()
 	m := &metrics{
-		registry: prometheus.NewRegistry(),
-		creates: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "tessera_virtualnode_create_total", Help: "Attempts to create a pod below: created, failed (tried again) or why it was refused.",
-		}, []string{"cluster", "result"}),
-		duration: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "tessera_virtualnode_create_duration_seconds", Help: "Time from the first look at a bound pod until it exists below.",
-			Buckets: prometheus.ExponentialBuckets(0.002, 2, 14),
-		}),
-		hints: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "tessera_virtualnode_hints_total",
-			Help: "Hints for pods, by the mode of telling them: given, none (no room is held), " +
-				"failed (the extender did not answer) or refused (the lower cluster did not take it that way).",
-		}, []string{"cluster", "mode", "result"}),
-		statuses: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "tessera_virtualnode_status_total", Help: "Writes of a pod's status to the upper cluster: written or failed.",
-		}, []string{"cluster", "result"}),
+		registry: registry, pods: pods.NewMetrics(registry),
 		nodeWrites: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "tessera_virtualnode_node_changes_total", Help: "Changes of the virtual node's status handed on for writing.",
 		}, []string{"cluster"}),
 	}
-	m.registry.MustRegister(m.creates, m.duration, m.hints, m.statuses, m.nodeWrites,
+	registry.MustRegister(m.nodeWrites,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
-}
-
-// created counts an attempt to create a pod below; took matters for those that came through.
-func (m *metrics) created(cluster, result string, took time.Duration) {
-	m.creates.WithLabelValues(cluster, result).Inc()
-	if result == "created" {
-		m.duration.Observe(took.Seconds())
-	}
-}
-
-func (m *metrics) hint(cluster string, mode HintMode, result string) {
-	m.hints.WithLabelValues(cluster, string(mode), result).Inc()
-}
-
-func (m *metrics) status(cluster string, err error) {
-	result := "written"
-	if err != nil {
-		result = "failed"
-	}
-	m.statuses.WithLabelValues(cluster, result).Inc()
 }

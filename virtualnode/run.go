@@ -21,6 +21,7 @@ import (
 
 	"github.com/tessera-k8s/tessera/internal/lower"
 	"github.com/tessera-k8s/tessera/internal/serve"
+	"github.com/tessera-k8s/tessera/virtualnode/pods"
 )
 
 // server is the process: what all its virtual nodes share.
@@ -29,7 +30,7 @@ type server struct {
 	log      *slog.Logger
 	upper    kubernetes.Interface
 	identity string
-	hints    *hints
+	hints    *pods.Hints
 	events   record.EventRecorder
 	metrics  *metrics
 
@@ -45,7 +46,10 @@ func Run(ctx context.Context, config *Config) error {
 	if err != nil {
 		return err
 	}
-	hints, err := newHints(config)
+	hints, err := pods.NewHints(pods.Extender{
+		URL: config.Extender, CAFile: config.ExtenderCAFile, TokenFile: config.ExtenderTokenFile,
+		Mode: func(cluster string) pods.HintMode { return config.cluster(cluster).Hint },
+	})
 	if err != nil {
 		return err
 	}

@@ -1,4 +1,4 @@
-package virtualnode
+package node
 
 import (
 	"context"
@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	vknode "github.com/virtual-kubelet/virtual-kubelet/node"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -29,32 +30,33 @@ const (
 	nodeWriteTimeout  = 10 * time.Second
 )
 
-// keeper registers one virtual node, renews its lease and writes its status whenever that changes.
-type keeper struct {
+// Keeper registers one virtual node, renews its lease and writes its status whenever that changes.
+type Keeper struct {
 	name    string
 	client  kubernetes.Interface
 	log     *slog.Logger
-	metrics *metrics
+	changes prometheus.Counter
 	// observe returns the facts of the moment. before is filled in by the keeper.
-	observe func() facts
+	observe func() Facts
 	// dirty has an element when something changed since the status was last made.
 	dirty chan struct{}
 }
 
-func newKeeper(name string, client kubernetes.Interface, log *slog.Logger, metrics *metrics, observe func() facts) *keeper {
-	return &keeper{name: name, client: client, log: log, metrics: metrics, observe: observe, dirty: make(chan struct{}, 1)}
+// NewKeeper returns a keeper that does nothing before Run. changes counts the changes it writes; observe returns the facts of the moment.
+func NewKeeper(name string, client kubernetes.Interface, log *slog.Logger, changes prometheus.Counter, observe func() Facts) *Keeper {
+	return &Keeper{name: name, client: client, log: log, changes: changes, observe: observe, dirty: make(chan struct{}, 1)}
 }
 
-// touch asks for the status to be made anew.
-func (k *keeper) touch() {
+// Touch asks for the status to be made anew.
+func (k *Keeper) Touch() {
 	select {
 	case k.dirty <- struct{}{}:
 	default: // It is asked for already.
 	}
 }
 
-// run keeps the node until ctx ends. The Node object stays: its lease runs out, which is what has happened.
-func (k *keeper) run(ctx context.Context) {
+// Run keeps the node until ctx ends. The Node object stays: its lease runs out, which is what has happened.
+func (k *Keeper) Run(ctx context.Context) {
 	for ctx.Err() == nil {
 		if err := k.keep(ctx); err != nil && ctx.Err() == nil {
 			k.log.Error("Virtual node cannot be kept, trying again", "err", err)
@@ -67,7 +69,7 @@ func (k *keeper) run(ctx context.Context) {
 }
 
 // keep registers the node and serves it until ctx ends or the registration fails.
-func (k *keeper) keep(ctx context.Context) error {
+func (k *Keeper) keep(ctx context.Context) error {
 	before, err := k.claim(ctx)
 	if err != nil {
 		return err
@@ -102,7 +104,7 @@ func (k *keeper) keep(ctx context.Context) error {
 }
 
 // claim returns the Node of our name, nil if there is none. A Node that is not ours is an error: it is never taken over.
-func (k *keeper) claim(ctx context.Context) (*corev1.Node, error) {
+func (k *Keeper) claim(ctx context.Context) (*corev1.Node, error) {
 	node, err := ownNodes{k.client.CoreV1().Nodes()}.Get(ctx, k.name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return nil, nil
@@ -125,13 +127,13 @@ func (k *keeper) claim(ctx context.Context) (*corev1.Node, error) {
 
 // settle returns the first facts. Where the Node stands as Ready it waits a moment for the lower cluster to be listed:
 // a restart of this process is no reason to say otherwise, which would make the pods of the node NotReady.
-func (k *keeper) settle(ctx context.Context, before *corev1.Node) facts {
+func (k *Keeper) settle(ctx context.Context, before *corev1.Node) Facts {
 	patience := time.After(settlePatience)
 	for {
 		facts := k.observe()
 		facts.before = before
 		stood := facts.readyBefore()
-		if stood == nil || stood.Status != corev1.ConditionTrue || facts.broken != "" || facts.ready(time.Now()).Status == corev1.ConditionTrue {
+		if stood == nil || stood.Status != corev1.ConditionTrue || facts.Broken != "" || facts.Ready(time.Now()).Status == corev1.ConditionTrue {
 			return facts
 		}
 		select {
@@ -145,7 +147,7 @@ func (k *keeper) settle(ctx context.Context, before *corev1.Node) facts {
 }
 
 // mend makes the Node anew if somebody has deleted it while its cluster is still served.
-func (k *keeper) mend(ctx context.Context, nodes corev1client.NodeInterface, cause error) error {
+func (k *Keeper) mend(ctx context.Context, nodes corev1client.NodeInterface, cause error) error {
 	if !apierrors.IsNotFound(cause) {
 		return cause
 	}
@@ -156,8 +158,8 @@ func (k *keeper) mend(ctx context.Context, nodes corev1client.NodeInterface, cau
 }
 
 // publish hands every change of the node on, at most one per publishInterval; the last one always.
-func (k *keeper) publish(ctx context.Context, feed *feed, last *corev1.Node) {
-	k.touch() // For what happened while the node was being registered.
+func (k *Keeper) publish(ctx context.Context, feed *feed, last *corev1.Node) {
+	k.Touch() // For what happened while the node was being registered.
 	for {
 		select {
 		case <-ctx.Done():
@@ -167,7 +169,7 @@ func (k *keeper) publish(ctx context.Context, feed *feed, last *corev1.Node) {
 		facts := k.observe()
 		facts.before = last
 		if node := facts.node(time.Now()); !equality.Semantic.DeepEqual(node, last) {
-			k.metrics.nodeWrites.WithLabelValues(k.name).Inc()
+			k.changes.Inc()
 			k.tell(last, node)
 			if !feed.send(ctx, node.DeepCopy()) {
 				return
@@ -183,7 +185,7 @@ func (k *keeper) publish(ctx context.Context, feed *feed, last *corev1.Node) {
 }
 
 // tell logs what becomes of the node's readiness.
-func (k *keeper) tell(last, node *corev1.Node) {
+func (k *Keeper) tell(last, node *corev1.Node) {
 	before, now := last.Status.Conditions[0], node.Status.Conditions[0]
 	if before.Status != now.Status || before.Reason != now.Reason {
 		k.log.Info("Virtual node changes", "ready", now.Status, "reason", now.Reason, "message", now.Message)

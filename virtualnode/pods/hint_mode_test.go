@@ -1,16 +1,18 @@
-package virtualnode
+package pods
 
 import (
+	"cmp"
 	"testing"
 	"time"
 )
 
 func TestModeOfAClusterThatRefusesStatuses(t *testing.T) {
 	t.Parallel()
-	config := &Config{ClusterConfig: ClusterConfig{Hint: HintNominated}, PerCluster: map[string]ClusterConfig{
-		"strict": {Hint: HintRequired}, "quiet": {Hint: HintOff}, "same": {},
-	}}
-	m := modes{config: config, retry: map[string]time.Time{}}
+	configured := map[string]HintMode{"strict": HintRequired, "quiet": HintOff}
+	m := modes{
+		configured: func(cluster string) HintMode { return cmp.Or(configured[cluster], HintNominated) },
+		retry:      map[string]time.Time{},
+	}
 	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	expect := func(when string, now time.Time, want map[string]HintMode) {
 		t.Helper()

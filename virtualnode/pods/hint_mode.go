@@ -1,4 +1,4 @@
-package virtualnode
+package pods
 
 import (
 	"encoding/json"
@@ -43,7 +43,7 @@ const nominateAgain = 10 * time.Minute
 // modes says how the pods of each cluster are hinted: as configured, but preferred in place of nominated for a
 // while where patching the status of pods was refused.
 type modes struct {
-	config *Config
+	configured func(cluster string) HintMode
 
 	mu    sync.Mutex
 	retry map[string]time.Time // clusters that refused, and when nominated is tried there again
@@ -51,7 +51,7 @@ type modes struct {
 
 // of returns the mode in force for a cluster.
 func (m *modes) of(cluster string, now time.Time) HintMode {
-	mode := m.config.cluster(cluster).Hint
+	mode := m.configured(cluster)
 	if mode != HintNominated {
 		return mode
 	}

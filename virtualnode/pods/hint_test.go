@@ -1,4 +1,4 @@
-package virtualnode
+package pods
 
 import (
 	"context"
@@ -25,7 +25,7 @@ import (
 )
 
 // extender answers like the extender's GET /v1/holds/UID.
-func extender(t *testing.T, status int, body string, delay time.Duration) *hints {
+func extender(t *testing.T, status int, body string, delay time.Duration) *Hints {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		select {
@@ -36,7 +36,7 @@ func extender(t *testing.T, status int, body string, delay time.Duration) *hints
 		fmt.Fprint(w, body)
 	}))
 	t.Cleanup(server.Close)
-	h, err := newHints(&Config{Extender: server.URL, ClusterConfig: ClusterConfig{Hint: HintNominated}})
+	h, err := NewHints(Extender{URL: server.URL, Mode: func(string) HintMode { return HintNominated }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +64,7 @@ func TestHint(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := newBed(t, []runtime.Object{upperPod("1")}, nil)
-			b.hints = extender(t, c.status, c.body, c.delay)
+			b.Hints = extender(t, c.status, c.body, c.delay)
 			b.sees(t)
 			if c.asked {
 				b.waits(t)
@@ -111,8 +111,8 @@ func (b *bed) waits(t *testing.T) {
 func TestDeadExtender(t *testing.T) {
 	t.Parallel()
 	b := newBed(t, []runtime.Object{upperPod("1")}, nil)
-	b.hints = extender(t, 500, "", 0)
-	b.hints.dead.Store(true)
+	b.Hints = extender(t, 500, "", 0)
+	b.Hints.dead.Store(true)
 	b.sees(t)
 	if err := b.step(t); err != nil {
 		t.Fatal(err)
@@ -126,7 +126,7 @@ func TestDeadExtender(t *testing.T) {
 func TestHintOfTheBind(t *testing.T) {
 	t.Parallel()
 	b := newBed(t, nil, nil)
-	b.hints = extender(t, 503, "", 0)
+	b.Hints = extender(t, 503, "", 0)
 	node, again := b.ask(t.Context(), upperPod("1", func(p *corev1.Pod) { p.Annotations = map[string]string{keys.HintNode: "n9"} }), &memory{})
 	if node != "n9" || again > 0 {
 		t.Errorf("hint %q, to be asked for again after %v", node, again)
@@ -136,7 +136,7 @@ func TestHintOfTheBind(t *testing.T) {
 // A crash between creation and the end of the hint leaves a gated pod; the next process finishes it.
 func TestInterruptedHint(t *testing.T) {
 	t.Parallel()
-	for name, h := range map[string]*hints{
+	for name, h := range map[string]*Hints{
 		"hold still there": extender(t, 200, `{"cluster":"v","node":"n7"}`, 0),
 		"hold gone":        extender(t, 404, `{}`, 0),
 		"hints off now":    nil,
@@ -147,7 +147,7 @@ func TestInterruptedHint(t *testing.T) {
 				p.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: "theirs"}, {Name: keys.HintGate}}
 			})
 			b := newBed(t, []runtime.Object{upperPod("1")}, []runtime.Object{waiting})
-			b.hints = h
+			b.Hints = h
 			b.sees(t)
 			if err := b.step(t); err != nil {
 				t.Fatal(err)
@@ -185,8 +185,8 @@ func hinted(t *testing.T, mode HintMode, names ...string) *bed {
 		}))
 	}
 	b := newBed(t, above, nil)
-	b.hints = extender(t, 200, hold, 0)
-	b.hints.modes.config.PerCluster = map[string]ClusterConfig{"v": {Hint: mode}}
+	b.Hints = extender(t, 200, hold, 0)
+	b.Hints.modes.configured = func(string) HintMode { return mode }
 	b.lower.PrependReactor("create", "pods", func(action clienttesting.Action) (bool, runtime.Object, error) {
 		pod := action.(clienttesting.CreateAction).GetObject().(*corev1.Pod)
 		pod.UID = types.UID("below-" + pod.Name) // An API server gives one, and giveHint remembers pods by it.
@@ -259,7 +259,7 @@ func TestHintModes(t *testing.T) {
 			if mode == HintOff {
 				given = 0
 			}
-			if got := testutil.ToFloat64(b.metrics.hints.WithLabelValues("v", string(mode), "given")); got != given {
+			if got := testutil.ToFloat64(b.Metrics.hints.WithLabelValues("v", string(mode), "given")); got != given {
 				t.Errorf("%v hints are counted as given, want %v", got, given)
 			}
 
@@ -269,7 +269,7 @@ func TestHintModes(t *testing.T) {
 			}
 			upper := b.podAbove("ns/p").DeepCopy()
 			upper.Labels["app"] = "changed"
-			_ = b.above.Update(upper)
+			_ = b.Above.Update(upper)
 			pod, writes = b.goesBelow(t, "p")
 			if diff := cmp.Diff([]string{"patch pods"}, writes); diff != "" || pod.Labels["app"] != "changed" {
 				t.Errorf("a change above: labels %v, writes %s", pod.Labels, diff)
@@ -293,7 +293,7 @@ func TestGatedPodsOfAnEarlierMode(t *testing.T) {
 				t.Fatal("the interruption was not noticed")
 			}
 			b.lower.ReactionChain = b.lower.ReactionChain[1:]
-			b.hints.modes.config.PerCluster["v"] = ClusterConfig{Hint: mode}
+			b.Hints.modes.configured = func(string) HintMode { return mode }
 			b.sees(t)
 			pod, _ := b.goesBelow(t, "p")
 			shows(t, pod, mode)
@@ -322,7 +322,7 @@ func TestForbiddenStatusFallsBackToPreferred(t *testing.T) {
 	t.Parallel()
 	b := hinted(t, HintNominated, "first", "second", "third", "fourth", "fifth")
 	logged := &warnings{}
-	b.log = slog.New(logged)
+	b.Log = slog.New(logged)
 	forbidden := true
 	b.lower.PrependReactor("patch", "pods", func(action clienttesting.Action) (bool, runtime.Object, error) {
 		if forbidden && action.GetSubresource() == "status" {
@@ -330,7 +330,7 @@ func TestForbiddenStatusFallsBackToPreferred(t *testing.T) {
 		}
 		return false, nil, nil
 	})
-	tenMinutesPass := func() { b.hints.modes.retry["v"] = time.Now().Add(-time.Second) }
+	tenMinutesPass := func() { b.Hints.modes.retry["v"] = time.Now().Add(-time.Second) }
 	all := []string{"create pods", "patch pods/status", "patch pods"}
 	for _, c := range []struct {
 		name   string
@@ -357,7 +357,7 @@ func TestForbiddenStatusFallsBackToPreferred(t *testing.T) {
 	for labels, want := range map[[2]string]float64{
 		{"nominated", "refused"}: 2, {"nominated", "given"}: 1, {"preferred", "given"}: 4,
 	} {
-		if got := testutil.ToFloat64(b.metrics.hints.WithLabelValues("v", labels[0], labels[1])); got != want {
+		if got := testutil.ToFloat64(b.Metrics.hints.WithLabelValues("v", labels[0], labels[1])); got != want {
 			t.Errorf("%v is counted %v times, want %v", labels, got, want)
 		}
 	}
@@ -401,7 +401,7 @@ func TestOffAsksTheExtenderNothing(t *testing.T) {
 	asked := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { t.Errorf("asked for %s", r.URL) }))
 	t.Cleanup(asked.Close)
 	b := hinted(t, HintOff, "p")
-	b.hints.url = asked.URL
+	b.Hints.url = asked.URL
 	pod, _ := b.goesBelow(t, "p")
 	shows(t, pod, HintOff)
 }
@@ -414,8 +414,8 @@ func TestGatedPodThatChangedMeanwhileIsReadAgain(t *testing.T) {
 		p.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: keys.HintGate}}
 	})
 	b := newBed(t, []runtime.Object{upperPod("1")}, []runtime.Object{waiting})
-	b.hints = extender(t, 200, hold, 0)
-	b.hints.modes.config.Hint = HintPreferred
+	b.Hints = extender(t, 200, hold, 0)
+	b.Hints.modes.configured = func(string) HintMode { return HintPreferred }
 	b.sees(t)
 	changed := true
 	b.lower.PrependReactor("patch", "pods", func(action clienttesting.Action) (bool, runtime.Object, error) {

@@ -1,4 +1,4 @@
-package virtualnode
+package node
 
 import (
 	"fmt"
@@ -25,20 +25,20 @@ const (
 	reasonNoNodes     = "NoUsableNodes"
 )
 
-// facts are all that a virtual node is made from.
-type facts struct {
-	name string
-	// broken says why the kubeconfig cannot be used; "" if it can.
-	broken string
-	health lower.Health
-	// snapshot is the newest picture of the lower cluster; nil before the first.
-	snapshot *snapshot.Snapshot
-	// rules are shown to the extender.
-	rules translate.Rules
-	// own is what the upper scheduler charges the virtual node for.
-	own snapshot.Resources
-	// version is the lower API server's; "" before it is known.
-	version string
+// Facts are all that a virtual node is made from.
+type Facts struct {
+	Name string
+	// Broken says why the kubeconfig cannot be used; "" if it can.
+	Broken string
+	Health lower.Health
+	// Snapshot is the newest picture of the lower cluster; nil before the first.
+	Snapshot *snapshot.Snapshot
+	// Rules are shown to the extender.
+	Rules translate.Rules
+	// Own is what the upper scheduler charges the virtual node for.
+	Own snapshot.Resources
+	// Version is the lower API server's; "" before it is known.
+	Version string
 	// before is the Node as it was last written; nil if there was none.
 	before *corev1.Node
 }
@@ -48,26 +48,26 @@ type facts struct {
 // Neither kubernetes.io/hostname nor topology.kubernetes.io/* are among its labels: topology spread of ordinary pods
 // counts every node that carries them, tainted or not, and would stop. There are no daemonEndpoints yet, so kubectl
 // logs says so instead of waiting for a port that nobody listens on.
-func (f *facts) node(now time.Time) *corev1.Node {
+func (f *Facts) node(now time.Time) *corev1.Node {
 	arch, os := f.platform()
 	node := &corev1.Node{
-		ObjectMeta: metav1.ObjectMeta{Name: f.name, Labels: f.labels(arch, os)},
+		ObjectMeta: metav1.ObjectMeta{Name: f.Name, Labels: f.labels(arch, os)},
 		Spec:       corev1.NodeSpec{Taints: []corev1.Taint{virtualTaint}},
 		Status: corev1.NodeStatus{
-			Conditions: []corev1.NodeCondition{f.ready(now)},
-			NodeInfo:   corev1.NodeSystemInfo{KubeletVersion: f.version, Architecture: arch, OperatingSystem: os},
+			Conditions: []corev1.NodeCondition{f.Ready(now)},
+			NodeInfo:   corev1.NodeSystemInfo{KubeletVersion: f.Version, Architecture: arch, OperatingSystem: os},
 		},
 	}
-	if err := f.rules.Write(node); err != nil {
+	if err := f.Rules.Write(node); err != nil {
 		panic(err) // Strings and maps of strings.
 	}
-	if f.version == "" && f.before != nil {
+	if f.Version == "" && f.before != nil {
 		node.Status.NodeInfo.KubeletVersion = f.before.Status.NodeInfo.KubeletVersion
 	}
 	switch {
-	case f.snapshot != nil:
-		node.Status.Capacity = f.snapshot.Capacity().List()
-		node.Status.Allocatable = f.snapshot.Advertised(f.own).List()
+	case f.Snapshot != nil:
+		node.Status.Capacity = f.Snapshot.Capacity().List()
+		node.Status.Allocatable = f.Snapshot.Advertised(f.Own).List()
 	case f.before != nil: // After a start: what was said last is nearer to the truth than nothing.
 		node.Status.Capacity, node.Status.Allocatable = f.before.Status.Capacity, f.before.Status.Allocatable
 		node.Status.NodeInfo = f.before.Status.NodeInfo
@@ -78,9 +78,9 @@ func (f *facts) node(now time.Time) *corev1.Node {
 
 var virtualTaint = corev1.Taint{Key: keys.VirtualTaint, Effect: corev1.TaintEffectNoSchedule}
 
-func (f *facts) labels(arch, os string) map[string]string {
+func (f *Facts) labels(arch, os string) map[string]string {
 	labels := map[string]string{
-		keys.Cluster:         f.name,
+		keys.Cluster:         f.Name,
 		"kubernetes.io/role": "agent",
 		"type":               "virtual-kubelet",
 	}
@@ -104,16 +104,16 @@ func only(labels map[string]string, names ...string) map[string]string {
 
 // platform is the architecture and the operating system that all lower nodes have in common; "" where they differ
 // or do not say.
-func (f *facts) platform() (arch, os string) {
-	if f.snapshot == nil {
+func (f *Facts) platform() (arch, os string) {
+	if f.Snapshot == nil {
 		return "", ""
 	}
 	return f.shared(corev1.LabelArchStable), f.shared(corev1.LabelOSStable)
 }
 
-func (f *facts) shared(label string) string {
+func (f *Facts) shared(label string) string {
 	value := ""
-	for i, node := range f.snapshot.Nodes {
+	for i, node := range f.Snapshot.Nodes {
 		if i > 0 && node.Object.Labels[label] != value {
 			return ""
 		}
@@ -122,28 +122,28 @@ func (f *facts) shared(label string) string {
 	return value
 }
 
-// reachable reports whether the lower cluster has answered lately.
-func reachable(health lower.Health, now time.Time) bool {
+// Reachable reports whether the lower cluster has answered lately.
+func Reachable(health lower.Health, now time.Time) bool {
 	return !health.Contact.IsZero() && now.Sub(health.Contact) <= unreachableAfter
 }
 
-// ready is the condition Ready. Its texts name no changing numbers, so that it changes only when the matter does.
-func (f *facts) ready(now time.Time) corev1.NodeCondition {
+// Ready is the condition Ready. Its texts name no changing numbers, so that it changes only when the matter does.
+func (f *Facts) Ready(now time.Time) corev1.NodeCondition {
 	c := corev1.NodeCondition{Type: corev1.NodeReady, Status: corev1.ConditionFalse, LastTransitionTime: metav1.NewTime(now)}
 	switch {
-	case f.broken != "":
-		c.Reason, c.Message = reasonUnreachable, "The kubeconfig of this cluster cannot be used: "+f.broken
-	case !reachable(f.health, now) && (f.health.Err != nil || !f.health.Contact.IsZero()):
+	case f.Broken != "":
+		c.Reason, c.Message = reasonUnreachable, "The kubeconfig of this cluster cannot be used: "+f.Broken
+	case !Reachable(f.Health, now) && (f.Health.Err != nil || !f.Health.Contact.IsZero()):
 		c.Reason = reasonUnreachable
 		c.Message = "The API server of the lower cluster does not answer; pods keep running there, nothing new can be created"
-		if f.health.Err != nil {
-			c.Message += ": " + f.health.Err.Error()
+		if f.Health.Err != nil {
+			c.Message += ": " + f.Health.Err.Error()
 		}
-	case !f.health.Synced || f.snapshot == nil:
+	case !f.Health.Synced || f.Snapshot == nil:
 		c.Reason, c.Message = reasonNotSynced, "Nodes and pods of the lower cluster are being listed"
 	case !f.usable():
 		c.Reason = reasonNoNodes
-		c.Message = fmt.Sprintf("None of the %d nodes of the lower cluster is ready and schedulable", len(f.snapshot.Nodes))
+		c.Message = fmt.Sprintf("None of the %d nodes of the lower cluster is ready and schedulable", len(f.Snapshot.Nodes))
 	default:
 		c.Status, c.Reason, c.Message = corev1.ConditionTrue, reasonReady, "The lower cluster answers and has usable nodes"
 	}
@@ -153,8 +153,8 @@ func (f *facts) ready(now time.Time) corev1.NodeCondition {
 	return c
 }
 
-func (f *facts) usable() bool {
-	for _, node := range f.snapshot.Nodes {
+func (f *Facts) usable() bool {
+	for _, node := range f.Snapshot.Nodes {
 		if node.Usable() {
 			return true
 		}
@@ -162,7 +162,7 @@ func (f *facts) usable() bool {
 	return false
 }
 
-func (f *facts) readyBefore() *corev1.NodeCondition {
+func (f *Facts) readyBefore() *corev1.NodeCondition {
 	if f.before == nil {
 		return nil
 	}
@@ -174,9 +174,9 @@ func (f *facts) readyBefore() *corev1.NodeCondition {
 	return nil
 }
 
-// charged sums up what the upper scheduler charges a node for: the requests of the unfinished pods bound to it. The
+// Charged sums up what the upper scheduler charges a node for: the requests of the unfinished pods bound to it. The
 // resource that marks Tessera's pods is taken out: no node may list it.
-func charged(pods []*corev1.Pod) snapshot.Resources {
+func Charged(pods []*corev1.Pod) snapshot.Resources {
 	var sum snapshot.Resources
 	for _, pod := range pods {
 		if !snapshot.Finished(pod) {

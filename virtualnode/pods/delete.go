@@ -1,4 +1,4 @@
-package virtualnode
+package pods
 
 import (
 	"context"
@@ -14,7 +14,7 @@ import (
 )
 
 // end deletes the lower pod with the grace of the upper one and reports how it ends.
-func (r *reconciler) end(ctx context.Context, upper, lower *corev1.Pod) error {
+func (r *Reconciler) end(ctx context.Context, upper, lower *corev1.Pod) error {
 	grace := upper.DeletionGracePeriodSeconds
 	if lower.DeletionTimestamp == nil || shorter(grace, lower.DeletionGracePeriodSeconds) {
 		if err := r.deleteBelow(ctx, lower, grace); err != nil {
@@ -27,8 +27,8 @@ func (r *reconciler) end(ctx context.Context, upper, lower *corev1.Pod) error {
 func shorter(a, b *int64) bool { return a != nil && b != nil && *a < *b }
 
 // deleteBelow deletes a lower pod of ours, that very one. nil grace is the pod's own.
-func (r *reconciler) deleteBelow(ctx context.Context, lower *corev1.Pod, grace *int64) error {
-	err := r.lower.Pods(lower.Namespace).Delete(ctx, lower.Name, metav1.DeleteOptions{
+func (r *Reconciler) deleteBelow(ctx context.Context, lower *corev1.Pod, grace *int64) error {
+	err := r.Lower.Pods(lower.Namespace).Delete(ctx, lower.Name, metav1.DeleteOptions{
 		GracePeriodSeconds: grace, Preconditions: metav1.NewUIDPreconditions(string(lower.UID)),
 	})
 	if err := gone(err); err != nil {
@@ -39,22 +39,22 @@ func (r *reconciler) deleteBelow(ctx context.Context, lower *corev1.Pod, grace *
 
 // collect deletes a lower pod whose upper pod has gone. The cache of upper pods may lag behind the API server, as
 // after a start: it is asked itself before anything is killed.
-func (r *reconciler) collect(ctx context.Context, lower *corev1.Pod) (again time.Duration, err error) {
+func (r *Reconciler) collect(ctx context.Context, lower *corev1.Pod) (again time.Duration, err error) {
 	namespace, name := lower.Annotations[keys.UpperNamespace], lower.Annotations[keys.UpperName]
-	upper, err := r.upper.Pods(namespace).Get(ctx, name, metav1.GetOptions{})
+	upper, err := r.Upper.Pods(namespace).Get(ctx, name, metav1.GetOptions{})
 	if err != nil && !apierrors.IsNotFound(err) {
 		return 0, fmt.Errorf("reading the upper pod: %w", err)
 	}
-	if err == nil && upper.UID == upperUID(lower) && upper.Spec.NodeName == r.name {
+	if err == nil && upper.UID == upperUID(lower) && upper.Spec.NodeName == r.Name {
 		return recheck, nil
 	}
-	r.log.Info("Lower pod has no upper pod any more, deleting it", "pod", upperKey(lower), "uid", upperUID(lower))
+	r.Log.Info("Lower pod has no upper pod any more, deleting it", "pod", UpperKey(lower), "uid", upperUID(lower))
 	return 0, r.deleteBelow(ctx, lower, nil)
 }
 
 // remove takes the upper pod away once nothing is left of it below, and not before: its room below counts as taken
 // for as long as the upper object exists.
-func (r *reconciler) remove(ctx context.Context, upper *corev1.Pod) error {
+func (r *Reconciler) remove(ctx context.Context, upper *corev1.Pod) error {
 	lower, err := r.find(ctx, upper)
 	if err != nil {
 		return err
@@ -68,7 +68,7 @@ func (r *reconciler) remove(ctx context.Context, upper *corev1.Pod) error {
 			return err
 		}
 	}
-	err = r.upper.Pods(upper.Namespace).Delete(ctx, upper.Name, metav1.DeleteOptions{
+	err = r.Upper.Pods(upper.Namespace).Delete(ctx, upper.Name, metav1.DeleteOptions{
 		GracePeriodSeconds: new(int64), Preconditions: metav1.NewUIDPreconditions(string(upper.UID)),
 	})
 	if err := gone(err); err != nil {
@@ -78,22 +78,22 @@ func (r *reconciler) remove(ctx context.Context, upper *corev1.Pod) error {
 }
 
 // find asks the lower API server for the pod that stands for upper; nil if there is none.
-func (r *reconciler) find(ctx context.Context, upper *corev1.Pod) (*corev1.Pod, error) {
-	lower, err := r.lower.Pods(upper.Namespace).Get(ctx, upper.Name, metav1.GetOptions{})
+func (r *Reconciler) find(ctx context.Context, upper *corev1.Pod) (*corev1.Pod, error) {
+	lower, err := r.Lower.Pods(upper.Namespace).Get(ctx, upper.Name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading pod below: %w", err)
 	}
-	if lower.Labels[keys.Upper] != r.target().Identity || upperUID(lower) != upper.UID {
+	if lower.Labels[keys.Upper] != r.Target().Identity || upperUID(lower) != upper.UID {
 		return nil, nil
 	}
 	return lower, nil
 }
 
 // replace says above that the lower pod has gone although nobody above wanted that.
-func (r *reconciler) replace(ctx context.Context, upper *corev1.Pod, memory *memory) (again time.Duration, err error) {
+func (r *Reconciler) replace(ctx context.Context, upper *corev1.Pod, memory *memory) (again time.Duration, err error) {
 	if time.Since(memory.sentAt) < recheck {
 		return recheck, nil // The cache has not seen the creation yet.
 	}
@@ -107,14 +107,14 @@ func (r *reconciler) replace(ctx context.Context, upper *corev1.Pod, memory *mem
 	if wanted, err := r.wanted(ctx, upper); err != nil || !wanted {
 		return recheck, err
 	}
-	r.log.Warn("Lower pod has gone, its upper pod fails", "pod", keyOf(upper), "uid", upper.UID)
-	return 0, r.fail(ctx, upper, reasonGone, "The pod was deleted in the lower cluster "+r.name)
+	r.Log.Warn("Lower pod has gone, its upper pod fails", "pod", KeyOf(upper), "uid", upper.UID)
+	return 0, r.fail(ctx, upper, reasonGone, "The pod was deleted in the lower cluster "+r.Name)
 }
 
 // wanted asks the upper API server whether the pod is still to run. The news from above may be behind that from
 // below, and a pod that is wanted no more does not fail.
-func (r *reconciler) wanted(ctx context.Context, upper *corev1.Pod) (bool, error) {
-	now, err := r.upper.Pods(upper.Namespace).Get(ctx, upper.Name, metav1.GetOptions{})
+func (r *Reconciler) wanted(ctx context.Context, upper *corev1.Pod) (bool, error) {
+	now, err := r.Upper.Pods(upper.Namespace).Get(ctx, upper.Name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return false, nil
 	}

@@ -1,4 +1,4 @@
-package virtualnode
+package pods
 
 import (
 	"context"
@@ -29,8 +29,8 @@ var errTaken = errors.New("an older pod of that name is still below")
 var errForeign = errors.New("a pod of that name below belongs to someone else")
 
 // create makes the lower pod: with its hint, or behind the gate if the hint can only be given to a pod that exists.
-func (r *reconciler) create(ctx context.Context, upper *corev1.Pod, memory *memory) (again time.Duration, err error) {
-	lower, err := translate.LowerPod(upper, r.target())
+func (r *Reconciler) create(ctx context.Context, upper *corev1.Pod, memory *memory) (again time.Duration, err error) {
+	lower, err := translate.LowerPod(upper, r.Target())
 	if err != nil {
 		return 0, r.notCreated(ctx, upper, fmt.Errorf("%w: %w", errSealed, err))
 	}
@@ -49,9 +49,9 @@ func (r *reconciler) create(ctx context.Context, upper *corev1.Pod, memory *memo
 	if err != nil {
 		return 0, r.notCreated(ctx, upper, err)
 	}
-	r.metrics.created(r.name, "created", time.Since(memory.since))
+	r.Metrics.created(r.Name, "created", time.Since(memory.since))
 	memory.sent, memory.sentAt = upper, time.Now()
-	r.log.Debug("Pod is below", "pod", keyOf(upper), "uid", upper.UID, "hint", node, "mode", mode)
+	r.Log.Debug("Pod is below", "pod", KeyOf(upper), "uid", upper.UID, "hint", node, "mode", mode)
 	if gated(created) {
 		return 0, r.giveHint(ctx, upper, created, node, memory)
 	}
@@ -60,8 +60,8 @@ func (r *reconciler) create(ctx context.Context, upper *corev1.Pod, memory *memo
 }
 
 // place creates the lower pod, its namespace too if that is missing, or finds the one that exists already.
-func (r *reconciler) place(ctx context.Context, upper, lower *corev1.Pod) (*corev1.Pod, error) {
-	pods := r.lower.Pods(lower.Namespace)
+func (r *Reconciler) place(ctx context.Context, upper, lower *corev1.Pod) (*corev1.Pod, error) {
+	pods := r.Lower.Pods(lower.Namespace)
 	created, err := pods.Create(ctx, lower, metav1.CreateOptions{})
 	if apierrors.IsNotFound(err) {
 		if err := r.makeNamespace(ctx, lower.Namespace); err != nil {
@@ -76,7 +76,7 @@ func (r *reconciler) place(ctx context.Context, upper, lower *corev1.Pod) (*core
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("reading the pod that has the name: %w", err)
-	case existing.Labels[keys.Upper] != r.target().Identity:
+	case existing.Labels[keys.Upper] != r.Target().Identity:
 		return nil, errForeign
 	case upperUID(existing) != upper.UID:
 		return nil, errTaken
@@ -86,11 +86,11 @@ func (r *reconciler) place(ctx context.Context, upper, lower *corev1.Pod) (*core
 }
 
 // makeNamespace creates a lower namespace with our mark. One that exists is used as it is.
-func (r *reconciler) makeNamespace(ctx context.Context, name string) error {
+func (r *Reconciler) makeNamespace(ctx context.Context, name string) error {
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
-		Name: name, Labels: map[string]string{keys.Upper: r.target().Identity},
+		Name: name, Labels: map[string]string{keys.Upper: r.Target().Identity},
 	}}
-	_, err := r.lower.Namespaces().Create(ctx, namespace, metav1.CreateOptions{})
+	_, err := r.Lower.Namespaces().Create(ctx, namespace, metav1.CreateOptions{})
 	if err != nil && !apierrors.IsAlreadyExists(err) {
 		return fmt.Errorf("creating namespace %s below: %w", name, err)
 	}
@@ -99,10 +99,10 @@ func (r *reconciler) makeNamespace(ctx context.Context, name string) error {
 
 // notCreated tells the owner of the pod what keeps it from being created, unless it is likely to pass by itself.
 // The error comes back to be tried again.
-func (r *reconciler) notCreated(ctx context.Context, upper *corev1.Pod, cause error) error {
+func (r *Reconciler) notCreated(ctx context.Context, upper *corev1.Pod, cause error) error {
 	reason := refusal(cause)
-	r.metrics.created(r.name, outcome(reason), 0)
-	if reason == "" || (reason != string(keys.NameConflict) && r.queue.NumRequeues(keyOf(upper)) < patience) {
+	r.Metrics.created(r.Name, outcome(reason), 0)
+	if reason == "" || (reason != string(keys.NameConflict) && r.queue.NumRequeues(KeyOf(upper)) < patience) {
 		return fmt.Errorf("creating pod below: %w", cause)
 	}
 	if err := r.blame(ctx, upper, reason, cause.Error()); err != nil {
@@ -141,5 +141,6 @@ func outcome(reason string) string {
 	return reason
 }
 
-// keyOf is the queue's key of an upper pod.
-func keyOf(upper *corev1.Pod) string { return upper.Namespace + "/" + upper.Name }
+// KeyOf is the queue's key of an upper pod.
+// KeyOf is the key of an upper pod.
+func KeyOf(upper *corev1.Pod) string { return upper.Namespace + "/" + upper.Name }

@@ -1,4 +1,4 @@
-package virtualnode
+package node
 
 import (
 	"context"
@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes/fake"
@@ -17,21 +18,23 @@ import (
 	"github.com/tessera-k8s/tessera/internal/snapshot"
 )
 
-func testKeeper(client *fake.Clientset, observe func() facts) *keeper {
-	return newKeeper("v", client, slog.New(slog.DiscardHandler), newMetrics(), observe)
+func testKeeper(client *fake.Clientset, observe func() Facts) *Keeper {
+	return NewKeeper("v", client, slog.New(slog.DiscardHandler), prometheus.NewCounter(prometheus.CounterOpts{Name: "changes_total"}), observe)
 }
 
 // A Node of that name that is not ours is neither taken over nor written to.
 func TestForeignNodeIsRefused(t *testing.T) {
 	t.Parallel()
 	client := fake.NewClientset(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "v", Labels: map[string]string{keys.Cluster: "other"}}})
-	k := testKeeper(client, func() facts { return facts{name: "v"} })
+	k := testKeeper(client, func() Facts { return Facts{Name: "v"} })
 	err := k.keep(t.Context())
 	if err == nil || !strings.Contains(err.Error(), "node v exists and is not a virtual node") {
 		t.Errorf("got %v", err)
 	}
-	if got := calls(client); got != nil {
-		t.Errorf("written: %v", got)
+	for _, action := range client.Actions() {
+		if action.GetVerb() != "get" {
+			t.Errorf("written: %v", action)
+		}
 	}
 }
 
@@ -48,10 +51,10 @@ func TestTaintIsPutBack(t *testing.T) {
 func TestWritesAreCoalesced(t *testing.T) {
 	t.Parallel()
 	var pods atomic.Int64
-	observe := func() facts {
+	observe := func() Facts {
 		at := time.Now()
-		return facts{name: "v", health: lower.Health{Synced: true, Contact: at}, snapshot: picture(snapshot.NewNode(lowerNode("a"), nil)),
-			own: snapshot.Resources{MilliCPU: pods.Load()}}
+		return Facts{Name: "v", Health: lower.Health{Synced: true, Contact: at}, Snapshot: picture(snapshot.NewNode(lowerNode("a"), nil)),
+			Own: snapshot.Resources{MilliCPU: pods.Load()}}
 	}
 	k := testKeeper(fake.NewClientset(), observe)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -63,7 +66,7 @@ func TestWritesAreCoalesced(t *testing.T) {
 	go k.publish(ctx, feed, first.node(time.Now()))
 	for range 1000 {
 		pods.Add(1)
-		k.touch()
+		k.Touch()
 	}
 	writes := 0
 	deadline := time.After(10 * time.Second)
@@ -79,7 +82,7 @@ func TestWritesAreCoalesced(t *testing.T) {
 	if writes > 5 {
 		t.Errorf("%d writes for one burst", writes)
 	}
-	k.touch()
+	k.Touch()
 	select {
 	case <-sent:
 		t.Error("nothing changed, and yet it was written")

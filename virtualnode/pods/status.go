@@ -1,4 +1,4 @@
-package virtualnode
+package pods
 
 import (
 	"cmp"
@@ -19,8 +19,8 @@ import (
 
 // report carries the status of the lower pod up. While the lower cluster is out of reach nothing is reported: what
 // the cache holds is old, and the upper cluster has drawn its own conclusions (Ready=False) meanwhile.
-func (r *reconciler) report(ctx context.Context, upper, lower *corev1.Pod) error {
-	if gated(lower) || !r.reachable() {
+func (r *Reconciler) report(ctx context.Context, upper, lower *corev1.Pod) error {
+	if gated(lower) || !r.Reachable() {
 		return nil
 	}
 	return r.writeStatus(ctx, upper, told(upper, lower))
@@ -52,7 +52,7 @@ func stopped(upper, lower *corev1.Pod) bool {
 
 // writeStatus writes what differs of status and annotations, in one call. Only differences are sent, so what others
 // change at the same time (labels, conditions of theirs) is not turned back.
-func (r *reconciler) writeStatus(ctx context.Context, upper, wanted *corev1.Pod) error {
+func (r *Reconciler) writeStatus(ctx context.Context, upper, wanted *corev1.Pod) error {
 	if equality.Semantic.DeepEqual(sorted(upper.Status), sorted(wanted.Status)) && maps.Equal(upper.Annotations, wanted.Annotations) {
 		return nil
 	}
@@ -63,11 +63,11 @@ func (r *reconciler) writeStatus(ctx context.Context, upper, wanted *corev1.Pod)
 	if err != nil {
 		return fmt.Errorf("writing status: %w", err)
 	}
-	_, err = r.upper.Pods(upper.Namespace).Patch(ctx, upper.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
+	_, err = r.Upper.Pods(upper.Namespace).Patch(ctx, upper.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
 	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
 		return nil // Gone or replaced by another of that name: an event brings us back.
 	}
-	r.metrics.status(r.name, err)
+	r.Metrics.status(r.Name, err)
 	if err != nil {
 		return fmt.Errorf("writing status: %w", err)
 	}
@@ -83,16 +83,16 @@ func sorted(status corev1.PodStatus) corev1.PodStatus {
 
 // refuse fails a pod that is bound to the virtual node and did not come through admission: nobody has asked whether
 // it fits below, and whoever bound it did not mean a lower cluster.
-func (r *reconciler) refuse(ctx context.Context, upper *corev1.Pod) error {
-	r.metrics.created(r.name, reasonNotAdmitted, 0)
+func (r *Reconciler) refuse(ctx context.Context, upper *corev1.Pod) error {
+	r.Metrics.created(r.Name, reasonNotAdmitted, 0)
 	message := fmt.Sprintf("Pods run on virtual nodes only if %s came through admission: label the namespace or the pod %s=true",
 		keys.PodResource, keys.Enabled)
-	r.events.Event(upper, corev1.EventTypeWarning, reasonNotAdmitted, message)
+	r.Events.Event(upper, corev1.EventTypeWarning, reasonNotAdmitted, message)
 	return r.fail(ctx, upper, reasonNotAdmitted, message)
 }
 
 // fail ends an upper pod, so that its controller makes another.
-func (r *reconciler) fail(ctx context.Context, upper *corev1.Pod, reason, message string) error {
+func (r *Reconciler) fail(ctx context.Context, upper *corev1.Pod, reason, message string) error {
 	return r.writeStatus(ctx, upper, failed(upper, reason, message, metav1.Now()))
 }
 
@@ -123,12 +123,12 @@ func failed(upper *corev1.Pod, reason, message string, now metav1.Time) *corev1.
 }
 
 // blame tells the owner of a pod what the lower cluster has against it: once, as a condition and as an event.
-func (r *reconciler) blame(ctx context.Context, upper *corev1.Pod, reason, message string) error {
+func (r *Reconciler) blame(ctx context.Context, upper *corev1.Pod, reason, message string) error {
 	known := condition(upper, keys.LowerCreated)
 	if known != nil && known.Reason == reason && known.Message == message {
 		return nil
 	}
-	r.events.Event(upper, corev1.EventTypeWarning, reason, message)
+	r.Events.Event(upper, corev1.EventTypeWarning, reason, message)
 	pod := *upper
 	pod.Status.Conditions = slices.DeleteFunc(slices.Clone(upper.Status.Conditions),
 		func(c corev1.PodCondition) bool { return c.Type == keys.LowerCreated })

@@ -1,4 +1,4 @@
-package virtualnode
+package node
 
 import (
 	"errors"
@@ -55,13 +55,11 @@ func TestAllocatableNeverRefuses(t *testing.T) {
 		nodes = append(nodes,
 			snapshot.NewNode(lowerNode(fmt.Sprint("full-", i), cordoned), []*snapshot.LowerPod{{Requests: own}}),
 			snapshot.NewNode(lowerNode(fmt.Sprint("empty-", i)), nil))
-		above = append(above, upperPod("1", func(p *corev1.Pod) {
-			p.Spec.Containers[0].Resources.Requests[corev1.ResourceCPU] = resource.MustParse("16")
-		}))
+		above = append(above, upperPod("16", ""))
 	}
-	f := facts{name: "v", health: healthy(), snapshot: picture(nodes...), own: charged(above)}
+	f := Facts{Name: "v", Health: healthy(), Snapshot: picture(nodes...), Own: Charged(above)}
 	node := f.node(now)
-	free := node.Status.Allocatable.Cpu().MilliValue() - charged(above).MilliCPU
+	free := node.Status.Allocatable.Cpu().MilliValue() - Charged(above).MilliCPU
 	if free < 80000 {
 		t.Errorf("the upper scheduler sees %d milli CPU free, at least 80000 are", free)
 	}
@@ -73,10 +71,21 @@ func TestAllocatableNeverRefuses(t *testing.T) {
 	}
 }
 
+func upperPod(cpu string, phase corev1.PodPhase) *corev1.Pod {
+	return &corev1.Pod{
+		Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{
+			corev1.ResourceCPU: resource.MustParse(cpu), keys.PodResource: resource.MustParse("0"),
+		}}}}},
+		Status: corev1.PodStatus{Phase: phase},
+	}
+}
+
 func TestChargedCountsAsTheSchedulerDoes(t *testing.T) {
 	t.Parallel()
-	got := charged([]*corev1.Pod{
-		upperPod("1"), upperPod("2", deleting(30)), upperPod("3", phase(corev1.PodSucceeded)), upperPod("4", phase(corev1.PodFailed)),
+	ending := upperPod("1", corev1.PodRunning)
+	ending.DeletionTimestamp = &metav1.Time{Time: time.Unix(1000, 0)}
+	got := Charged([]*corev1.Pod{
+		upperPod("1", corev1.PodPending), ending, upperPod("1", corev1.PodSucceeded), upperPod("1", corev1.PodFailed),
 	})
 	if diff := cmp.Diff(snapshot.Resources{MilliCPU: 2000, Pods: 2, Scalars: map[corev1.ResourceName]int64{}}, got); diff != "" {
 		t.Error(diff)
@@ -86,8 +95,8 @@ func TestChargedCountsAsTheSchedulerDoes(t *testing.T) {
 func TestNodeLabels(t *testing.T) {
 	t.Parallel()
 	arm := func(node *corev1.Node) { node.Labels[corev1.LabelArchStable] = "arm64" }
-	uniform := facts{name: "v", health: healthy(), snapshot: picture(snapshot.NewNode(lowerNode("a"), nil), snapshot.NewNode(lowerNode("b"), nil))}
-	mixed := facts{name: "v", health: healthy(), snapshot: picture(snapshot.NewNode(lowerNode("a"), nil), snapshot.NewNode(lowerNode("b", arm), nil))}
+	uniform := Facts{Name: "v", Health: healthy(), Snapshot: picture(snapshot.NewNode(lowerNode("a"), nil), snapshot.NewNode(lowerNode("b"), nil))}
+	mixed := Facts{Name: "v", Health: healthy(), Snapshot: picture(snapshot.NewNode(lowerNode("a"), nil), snapshot.NewNode(lowerNode("b", arm), nil))}
 	want := map[string]string{
 		keys.Cluster: "v", "kubernetes.io/role": "agent", "type": "virtual-kubelet",
 		corev1.LabelOSStable: "linux", corev1.LabelArchStable: "amd64",
@@ -115,24 +124,24 @@ func TestReady(t *testing.T) {
 	usable := picture(snapshot.NewNode(lowerNode("a"), nil))
 	silent := lower.Health{Synced: true, Contact: now.Add(-unreachableAfter - time.Second), Err: errors.New("connection refused")}
 	cases := map[string]struct {
-		facts  facts
+		Facts  Facts
 		reason string
 		status corev1.ConditionStatus
 		says   string
 	}{
-		"working":           {facts{health: healthy(), snapshot: usable}, reasonReady, corev1.ConditionTrue, ""},
-		"one failed probe":  {facts{health: lower.Health{Synced: true, Contact: now.Add(-4 * time.Second), Err: errors.New("x")}, snapshot: usable}, reasonReady, corev1.ConditionTrue, ""},
-		"silent":            {facts{health: silent, snapshot: usable}, reasonUnreachable, corev1.ConditionFalse, "connection refused"},
-		"never reached":     {facts{health: lower.Health{Err: errors.New("no such host")}}, reasonUnreachable, corev1.ConditionFalse, "no such host"},
-		"broken kubeconfig": {facts{broken: "no server"}, reasonUnreachable, corev1.ConditionFalse, "kubeconfig of this cluster cannot be used: no server"},
-		"just started":      {facts{}, reasonNotSynced, corev1.ConditionFalse, "being listed"},
-		"listing":           {facts{health: lower.Health{Contact: now}}, reasonNotSynced, corev1.ConditionFalse, ""},
-		"all cordoned":      {facts{health: healthy(), snapshot: picture(snapshot.NewNode(lowerNode("a", cordoned), nil))}, reasonNoNodes, corev1.ConditionFalse, "None of the 1 nodes"},
+		"working":           {Facts{Health: healthy(), Snapshot: usable}, reasonReady, corev1.ConditionTrue, ""},
+		"one failed probe":  {Facts{Health: lower.Health{Synced: true, Contact: now.Add(-4 * time.Second), Err: errors.New("x")}, Snapshot: usable}, reasonReady, corev1.ConditionTrue, ""},
+		"silent":            {Facts{Health: silent, Snapshot: usable}, reasonUnreachable, corev1.ConditionFalse, "connection refused"},
+		"never reached":     {Facts{Health: lower.Health{Err: errors.New("no such host")}}, reasonUnreachable, corev1.ConditionFalse, "no such host"},
+		"broken kubeconfig": {Facts{Broken: "no server"}, reasonUnreachable, corev1.ConditionFalse, "kubeconfig of this cluster cannot be used: no server"},
+		"just started":      {Facts{}, reasonNotSynced, corev1.ConditionFalse, "being listed"},
+		"listing":           {Facts{Health: lower.Health{Contact: now}}, reasonNotSynced, corev1.ConditionFalse, ""},
+		"all cordoned":      {Facts{Health: healthy(), Snapshot: picture(snapshot.NewNode(lowerNode("a", cordoned), nil))}, reasonNoNodes, corev1.ConditionFalse, "None of the 1 nodes"},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got := c.facts.ready(now)
+			got := c.Facts.Ready(now)
 			if got.Reason != c.reason || got.Status != c.status || !strings.Contains(got.Message, c.says) {
 				t.Errorf("got %s %s %q, want %s %s %q", got.Status, got.Reason, got.Message, c.status, c.reason, c.says)
 			}
@@ -143,15 +152,15 @@ func TestReady(t *testing.T) {
 // The time of the last transition moves with the status alone, or every write would be a change.
 func TestReadyTransition(t *testing.T) {
 	t.Parallel()
-	f := facts{name: "v", health: healthy(), snapshot: picture(snapshot.NewNode(lowerNode("a"), nil))}
+	f := Facts{Name: "v", Health: healthy(), Snapshot: picture(snapshot.NewNode(lowerNode("a"), nil))}
 	f.before = f.node(now)
 	later := now.Add(time.Minute)
-	f.health.Contact = later
+	f.Health.Contact = later
 	if diff := cmp.Diff(f.before, f.node(later)); diff != "" {
 		t.Errorf("nothing changed, and yet: %s", diff)
 	}
-	f.broken = "gone"
-	if got := f.ready(later).LastTransitionTime; !got.Time.Equal(later) {
+	f.Broken = "gone"
+	if got := f.Ready(later).LastTransitionTime; !got.Time.Equal(later) {
 		t.Errorf("transition at %s, want %s", got, later)
 	}
 }
@@ -159,8 +168,8 @@ func TestReadyTransition(t *testing.T) {
 // After a start nothing is known yet: what was written last stays until something is.
 func TestNodeBeforeTheFirstSnapshot(t *testing.T) {
 	t.Parallel()
-	before := facts{name: "v", health: healthy(), snapshot: picture(snapshot.NewNode(lowerNode("a"), nil)), version: "v1.36.3"}
-	f := facts{name: "v", before: before.node(now)}
+	before := Facts{Name: "v", Health: healthy(), Snapshot: picture(snapshot.NewNode(lowerNode("a"), nil)), Version: "v1.36.3"}
+	f := Facts{Name: "v", before: before.node(now)}
 	got := f.node(now)
 	if diff := cmp.Diff(f.before.Status.Allocatable, got.Status.Allocatable); diff != "" {
 		t.Error(diff)

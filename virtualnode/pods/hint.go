@@ -1,4 +1,4 @@
-package virtualnode
+package pods
 
 import (
 	"context"
@@ -31,37 +31,44 @@ const (
 	hintAgain    = 200 * time.Millisecond
 )
 
-// hints asks the extender on which lower node it holds room for a pod. A nil *hints knows of none.
-type hints struct {
+// Hints asks the extender on which lower node it holds room for a pod. A nil *Hints knows of none.
+type Hints struct {
 	url    string
 	client *http.Client
 	dead   atomic.Bool // the last pod waited in vain
 	modes  modes
 }
 
-// newHints returns nil where the configuration names no extender.
-func newHints(config *Config) (*hints, error) {
-	if config.Extender == "" {
+// Extender says how the extender is reached and what it is asked for.
+type Extender struct {
+	URL, CAFile, TokenFile string
+	// Mode returns the configured mode of a cluster.
+	Mode func(cluster string) HintMode
+}
+
+// NewHints returns nil where there is no URL.
+func NewHints(extender Extender) (*Hints, error) {
+	if extender.URL == "" {
 		return nil, nil
 	}
 	client, err := rest.HTTPClientFor(&rest.Config{
-		Host:            config.Extender,
-		BearerTokenFile: config.ExtenderTokenFile,
-		TLSClientConfig: rest.TLSClientConfig{CAFile: config.ExtenderCAFile},
+		Host:            extender.URL,
+		BearerTokenFile: extender.TokenFile,
+		TLSClientConfig: rest.TLSClientConfig{CAFile: extender.CAFile},
 		Timeout:         hintTimeout,
 		UserAgent:       "tessera-virtualnode",
 	})
 	if err != nil {
 		return nil, fmt.Errorf("building client of the extender: %w", err)
 	}
-	return &hints{
-		url: strings.TrimSuffix(config.Extender, "/"), client: client,
-		modes: modes{config: config, retry: map[string]time.Time{}},
+	return &Hints{
+		url: strings.TrimSuffix(extender.URL, "/"), client: client,
+		modes: modes{configured: extender.Mode, retry: map[string]time.Time{}},
 	}, nil
 }
 
 // question asks once for the lower node in cluster that room is held on for the pod; "" where there is no such hold.
-func (h *hints) question(ctx context.Context, cluster string, uid types.UID) (string, error) {
+func (h *Hints) question(ctx context.Context, cluster string, uid types.UID) (string, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, h.url+"/v1/holds/"+string(uid), nil)
 	if err != nil {
 		return "", fmt.Errorf("asking for the hold: %w", err)
@@ -112,20 +119,20 @@ func (a asking) enough(now time.Time) bool {
 var errUnsure = errors.New("asking for the hold: the extender is not ready")
 
 // ask returns the hint for a pod, "" if it goes without. again > 0: there is no answer yet, to be asked for after that time.
-func (r *reconciler) ask(ctx context.Context, upper *corev1.Pod, memory *memory) (node string, again time.Duration) {
-	if r.hints == nil {
+func (r *Reconciler) ask(ctx context.Context, upper *corev1.Pod, memory *memory) (node string, again time.Duration) {
+	if r.Hints == nil {
 		return "", 0
 	}
-	mode := r.hints.modes.of(r.name, time.Now())
+	mode := r.Hints.modes.of(r.Name, time.Now())
 	if mode == HintOff {
 		return "", 0
 	}
-	node, err := r.hints.question(ctx, r.name, upper.UID)
+	node, err := r.Hints.question(ctx, r.Name, upper.UID)
 	if err == nil {
-		r.hints.dead.Store(false)
+		r.Hints.dead.Store(false)
 		memory.asking = asking{}
 		if node == "" {
-			r.metrics.hint(r.name, mode, "none")
+			r.Metrics.hint(r.Name, mode, "none")
 		}
 		return node, 0
 	}
@@ -139,14 +146,14 @@ func (r *reconciler) ask(ctx context.Context, upper *corev1.Pod, memory *memory)
 	memory.asking.times++
 	if errors.Is(err, errUnsure) {
 		memory.asking.heard = now
-		r.hints.dead.Store(false)
+		r.Hints.dead.Store(false)
 	}
-	if !r.hints.dead.Load() && !memory.asking.enough(now) {
+	if !r.Hints.dead.Load() && !memory.asking.enough(now) {
 		return "", hintAgain
 	}
-	r.hints.dead.Store(true)
+	r.Hints.dead.Store(true)
 	memory.asking = asking{}
-	r.metrics.hint(r.name, mode, "failed")
-	r.log.Warn("No hint, the pod goes below without", "pod", keyOf(upper), "err", err)
+	r.Metrics.hint(r.Name, mode, "failed")
+	r.Log.Warn("No hint, the pod goes below without", "pod", KeyOf(upper), "err", err)
 	return "", 0
 }

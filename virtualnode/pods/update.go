@@ -1,4 +1,4 @@
-package virtualnode
+package pods
 
 import (
 	"context"
@@ -45,11 +45,11 @@ func stamp(lower *corev1.Pod) {
 }
 
 // bringDown carries changes of the upper pod to the lower one.
-func (r *reconciler) bringDown(ctx context.Context, upper, lower *corev1.Pod, memory *memory) error {
+func (r *Reconciler) bringDown(ctx context.Context, upper, lower *corev1.Pod, memory *memory) error {
 	if memory.sent == upper {
 		return nil
 	}
-	wanted, err := translate.LowerPod(upper, r.target())
+	wanted, err := translate.LowerPod(upper, r.Target())
 	if err != nil {
 		return fmt.Errorf("bringing changes down: %w", err)
 	}
@@ -59,7 +59,7 @@ func (r *reconciler) bringDown(ctx context.Context, upper, lower *corev1.Pod, me
 		if err != nil {
 			return err
 		}
-		_, err = r.lower.Pods(lower.Namespace).Patch(ctx, lower.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{})
+		_, err = r.Lower.Pods(lower.Namespace).Patch(ctx, lower.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{})
 		if err := gone(err); err != nil {
 			return fmt.Errorf("bringing changes down: %w", err)
 		}

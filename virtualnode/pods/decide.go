@@ -1,4 +1,4 @@
-package virtualnode
+package pods
 
 import (
 	"slices"

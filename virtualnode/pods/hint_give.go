@@ -1,4 +1,4 @@
-package virtualnode
+package pods
 
 import (
 	"context"
@@ -15,18 +15,18 @@ import (
 )
 
 // mode is how a pod is told the node that ask named; HintOff where it named none.
-func (r *reconciler) mode(node string) HintMode {
+func (r *Reconciler) mode(node string) HintMode {
 	if node == "" {
 		return HintOff
 	}
-	return r.hints.modes.of(r.name, time.Now())
+	return r.Hints.modes.of(r.Name, time.Now())
 }
 
 // giveHint tells a gated pod's node to the lower scheduler and lets the pod go. Where the status may not be patched
 // the hint goes into the affinity, which may still be changed for as long as the pod is gated.
 //
 // An interruption leaves a gated pod, which tend takes up again.
-func (r *reconciler) giveHint(ctx context.Context, upper, lower *corev1.Pod, node string, memory *memory) error {
+func (r *Reconciler) giveHint(ctx context.Context, upper, lower *corev1.Pod, node string, memory *memory) error {
 	mode := r.mode(node)
 	if mode == HintNominated {
 		nominated, err := r.nominate(ctx, lower, node)
@@ -41,8 +41,8 @@ func (r *reconciler) giveHint(ctx context.Context, upper, lower *corev1.Pod, nod
 	}
 	err := r.ungate(ctx, lower, mode, node)
 	if refused(err) && mode != HintOff {
-		r.log.Warn("The lower cluster takes no hint, the pod goes without", "pod", keyOf(upper), "mode", mode, "err", err)
-		r.metrics.hint(r.name, mode, "refused")
+		r.Log.Warn("The lower cluster takes no hint, the pod goes without", "pod", KeyOf(upper), "mode", mode, "err", err)
+		r.Metrics.hint(r.Name, mode, "refused")
 		mode = HintOff
 		err = r.ungate(ctx, lower, mode, "")
 	}
@@ -55,26 +55,26 @@ func (r *reconciler) giveHint(ctx context.Context, upper, lower *corev1.Pod, nod
 }
 
 // given counts a hint that the lower scheduler has been told.
-func (r *reconciler) given(mode HintMode) {
+func (r *Reconciler) given(mode HintMode) {
 	if mode != HintOff {
-		r.metrics.hint(r.name, mode, "given")
+		r.Metrics.hint(r.Name, mode, "given")
 	}
 }
 
 // nominate writes the node into the pod's status and returns the pod as it is then. The scheduler tries that node
 // first and takes it if the pod fits, whatever its preferences say; else it goes on as usual.
-func (r *reconciler) nominate(ctx context.Context, lower *corev1.Pod, node string) (*corev1.Pod, error) {
+func (r *Reconciler) nominate(ctx context.Context, lower *corev1.Pod, node string) (*corev1.Pod, error) {
 	patch := fmt.Appendf(nil, `{"metadata":{"uid":%q},"status":{"nominatedNodeName":%q}}`, lower.UID, node)
-	nominated, err := r.lower.Pods(lower.Namespace).
+	nominated, err := r.Lower.Pods(lower.Namespace).
 		Patch(ctx, lower.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
 	switch {
-	case err == nil && r.hints.modes.taken(r.name):
-		r.log.Info("The lower cluster lets the status of pods be patched again, hints are nominated")
+	case err == nil && r.Hints.modes.taken(r.Name):
+		r.Log.Info("The lower cluster lets the status of pods be patched again, hints are nominated")
 	case refused(err):
-		r.metrics.hint(r.name, HintNominated, "refused")
+		r.Metrics.hint(r.Name, HintNominated, "refused")
 		// What is invalid may be invalid in this one pod; what is forbidden is so in all of them.
-		if apierrors.IsForbidden(err) && r.hints.modes.refused(r.name, time.Now()) {
-			r.log.Warn("The lower cluster lets no status of pods be patched, hints are preferred affinity instead",
+		if apierrors.IsForbidden(err) && r.Hints.modes.refused(r.Name, time.Now()) {
+			r.Log.Warn("The lower cluster lets no status of pods be patched, hints are preferred affinity instead",
 				"again", nominateAgain, "err", err)
 		}
 	}
@@ -85,7 +85,7 @@ func (r *reconciler) nominate(ctx context.Context, lower *corev1.Pod, node strin
 func refused(err error) bool { return apierrors.IsForbidden(err) || apierrors.IsInvalid(err) }
 
 // ungate takes our gate off, leaves those of others, and puts the hint into the affinity if that is the mode.
-func (r *reconciler) ungate(ctx context.Context, lower *corev1.Pod, mode HintMode, node string) error {
+func (r *Reconciler) ungate(ctx context.Context, lower *corev1.Pod, mode HintMode, node string) error {
 	after := lower.DeepCopy()
 	after.Spec.SchedulingGates = slices.DeleteFunc(after.Spec.SchedulingGates,
 		func(g corev1.PodSchedulingGate) bool { return g.Name == keys.HintGate })
@@ -97,7 +97,7 @@ func (r *reconciler) ungate(ctx context.Context, lower *corev1.Pod, mode HintMod
 	if err != nil {
 		return err
 	}
-	_, err = r.lower.Pods(lower.Namespace).Patch(ctx, lower.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{})
+	_, err = r.Lower.Pods(lower.Namespace).Patch(ctx, lower.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{})
 	return err
 }
 

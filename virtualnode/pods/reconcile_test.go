@@ -1,4 +1,4 @@
-package virtualnode
+package pods
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -26,7 +27,7 @@ import (
 // bed is a reconciler between two API servers that are maps. Its caches are filled by hand, so that a test can let
 // them lag.
 type bed struct {
-	*reconciler
+	*Reconciler
 	upper, lower *fake.Clientset
 	events       *record.FakeRecorder
 }
@@ -34,16 +35,15 @@ type bed struct {
 func newBed(t *testing.T, above, below []runtime.Object) *bed {
 	t.Helper()
 	b := &bed{upper: fake.NewClientset(above...), lower: fake.NewClientset(below...), events: record.NewFakeRecorder(10)}
-	b.reconciler = &reconciler{
-		name:   "v",
-		target: func() translate.Target { return translate.Target{VirtualNode: "v", Identity: "identity"} },
-		upper:  b.upper.CoreV1(), lower: b.lower.CoreV1(),
-		above:     cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{}),
-		below:     cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{byUpper: indexByUpper}),
-		reachable: func() bool { return true },
-		events:    b.events, metrics: newMetrics(), log: slog.New(slog.DiscardHandler),
-		queue: newQueue(), memory: map[string]*memory{},
-	}
+	b.Reconciler = New(Setup{
+		Name:   "v",
+		Target: func() translate.Target { return translate.Target{VirtualNode: "v", Identity: "identity"} },
+		Upper:  b.upper.CoreV1(), Lower: b.lower.CoreV1(),
+		Above:     cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{}),
+		Below:     cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{ByUpper: IndexByUpper}),
+		Reachable: func() bool { return true },
+		Events:    b.events, Metrics: NewMetrics(prometheus.NewRegistry()), Log: slog.New(slog.DiscardHandler),
+	})
 	b.lower.PrependReactor("create", "pods", func(action clienttesting.Action) (bool, runtime.Object, error) {
 		action.(clienttesting.CreateAction).GetObject().(*corev1.Pod).Status.Phase = corev1.PodPending // As an API server does.
 		return false, nil, nil
@@ -55,7 +55,7 @@ func newBed(t *testing.T, above, below []runtime.Object) *bed {
 // sees puts what both API servers hold now into the caches.
 func (b *bed) sees(t *testing.T) {
 	t.Helper()
-	for client, store := range map[*fake.Clientset]cache.Indexer{b.upper: b.above, b.lower: b.below} {
+	for client, store := range map[*fake.Clientset]cache.Indexer{b.upper: b.Above, b.lower: b.Below} {
 		pods, err := client.CoreV1().Pods("").List(t.Context(), metav1.ListOptions{})
 		if err != nil {
 			t.Fatal(err)
@@ -143,11 +143,11 @@ func TestLifeOfAPod(t *testing.T) {
 	expect("brought down", nil, nil)
 
 	deleting(30)(upper)
-	if err := b.above.Update(upper); err != nil {
+	if err := b.Above.Update(upper); err != nil {
 		t.Fatal(err)
 	}
 	expect("being deleted above", nil, []string{"delete pods"})
-	if err := b.below.Replace(nil, ""); err != nil {
+	if err := b.Below.Replace(nil, ""); err != nil {
 		t.Fatal(err)
 	}
 	expect("gone below", []string{"delete pods"}, nil)
@@ -224,7 +224,7 @@ func TestNamesTakenBelow(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := newBed(t, []runtime.Object{upperPod("1")}, []runtime.Object{c.existing})
-			_ = b.above.Add(upperPod("1")) // The cache of lower pods is empty: it lags, or the pod is not ours.
+			_ = b.Above.Add(upperPod("1")) // The cache of lower pods is empty: it lags, or the pod is not ours.
 			if err := b.step(t); (err == nil) != c.ok {
 				t.Errorf("create: %v", err)
 			}
@@ -272,10 +272,10 @@ func TestAbsenceIsConfirmed(t *testing.T) {
 			t.Parallel()
 			b := newBed(t, c.above, c.below)
 			if c.seenAbove != nil {
-				_ = b.above.Add(c.seenAbove)
+				_ = b.Above.Add(c.seenAbove)
 			}
 			if c.seenBelow != nil {
-				_ = b.below.Add(c.seenBelow)
+				_ = b.Below.Add(c.seenBelow)
 			}
 			if err := b.step(t); err != nil {
 				t.Fatal(err)
@@ -303,11 +303,11 @@ func TestUnreachableLowerCluster(t *testing.T) {
 			b.lower.PrependReactor("*", "*", func(clienttesting.Action) (bool, runtime.Object, error) {
 				return true, nil, errors.New("connection refused")
 			})
-			b.reachable = func() bool { return false }
-			_ = b.above.Add(running)
+			b.Reachable = func() bool { return false }
+			_ = b.Above.Add(running)
 			if seenBelow != nil {
 				stamp(seenBelow)
-				_ = b.below.Add(seenBelow)
+				_ = b.Below.Add(seenBelow)
 			}
 			_ = b.step(t)
 			if got := calls(b.upper); got != nil {

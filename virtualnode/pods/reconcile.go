@@ -1,4 +1,4 @@
-package virtualnode
+package pods
 
 import (
 	"context"
@@ -27,42 +27,58 @@ const (
 	resyncInterval = time.Minute
 )
 
-// byUpper indexes lower pods by the namespace/name of the upper pod they stand for.
-const byUpper = "upper"
+// ByUpper indexes lower pods by the namespace/name of the upper pod they stand for.
+const ByUpper = "upper"
 
-func indexByUpper(object any) ([]string, error) {
+// IndexByUpper is the function of the index ByUpper.
+func IndexByUpper(object any) ([]string, error) {
 	pod, ok := object.(*corev1.Pod)
 	if !ok {
 		return nil, nil
 	}
-	return []string{upperKey(pod)}, nil
+	return []string{UpperKey(pod)}, nil
 }
 
-func upperKey(lower *corev1.Pod) string {
+// UpperKey is the key of the upper pod that a lower pod stands for.
+func UpperKey(lower *corev1.Pod) string {
 	return lower.Annotations[keys.UpperNamespace] + "/" + lower.Annotations[keys.UpperName]
 }
 
-// reconciler brings the pods of one virtual node in line, above and below.
+// Reconciler brings the pods of one virtual node in line, above and below.
 //
 // Its queue holds keys of upper pods. One worker at a time has a key, looks at both caches and takes one step; what
 // fails is tried again for ever, with growing pauses. So no event can be lost for good, and none needs an answer.
-type reconciler struct {
-	name   string
-	target func() translate.Target // as the virtual node is labelled now
-	upper  corev1client.CoreV1Interface
-	lower  corev1client.CoreV1Interface
-	above  cache.Indexer // the upper pods bound to the virtual node
-	below  cache.Indexer // the lower pods that came through it, with the index byUpper
-	// reachable: the lower cluster answers, so what its cache says is news.
-	reachable func() bool
-	hints     *hints
-	events    record.EventRecorder
-	metrics   *metrics
-	log       *slog.Logger
-	queue     workqueue.TypedRateLimitingInterface[string]
+type Reconciler struct {
+	Setup
+	queue workqueue.TypedRateLimitingInterface[string]
 
 	mu     sync.Mutex
 	memory map[string]*memory
+}
+
+// Setup is what a reconciler works between and with.
+type Setup struct {
+	// Name is that of the virtual node.
+	Name string
+	// Target is the virtual node as it is labelled now.
+	Target func() translate.Target
+	// Reachable reports whether the lower cluster answers, so that what its cache says is news.
+	Reachable    func() bool
+	Upper, Lower corev1client.CoreV1Interface
+	// Above are the upper pods bound to the virtual node, Below the lower pods that came through it, with the index ByUpper.
+	Above, Below cache.Indexer
+	// Hints may be nil: nobody is asked then.
+	Hints   *Hints
+	Events  record.EventRecorder
+	Metrics *Metrics
+	Log     *slog.Logger
+}
+
+// New returns a reconciler that does nothing before Run.
+func New(setup Setup) *Reconciler {
+	queue := workqueue.NewTypedRateLimitingQueue(
+		workqueue.NewTypedItemExponentialFailureRateLimiter[string](firstRetry, slowestRetry))
+	return &Reconciler{Setup: setup, queue: queue, memory: map[string]*memory{}}
 }
 
 // memory is what is known of a pod beyond the two caches. Losing it does no harm: it saves calls and tells a cache
@@ -78,13 +94,8 @@ type memory struct {
 	asking  asking
 }
 
-func newQueue() workqueue.TypedRateLimitingInterface[string] {
-	return workqueue.NewTypedRateLimitingQueue(
-		workqueue.NewTypedItemExponentialFailureRateLimiter[string](firstRetry, slowestRetry))
-}
-
-// run works until ctx ends. Both caches are in sync when it is called.
-func (r *reconciler) run(ctx context.Context, workers int) {
+// Run works until ctx ends. Both caches are in sync when it is called.
+func (r *Reconciler) Run(ctx context.Context, workers int) {
 	var group sync.WaitGroup
 	for range workers {
 		group.Go(func() {
@@ -99,7 +110,7 @@ func (r *reconciler) run(ctx context.Context, workers int) {
 }
 
 // resync looks at every pod now and then, in case an assumption about events is wrong somewhere.
-func (r *reconciler) resync(ctx context.Context) {
+func (r *Reconciler) resync(ctx context.Context) {
 	ticker := time.NewTicker(resyncInterval)
 	defer ticker.Stop()
 	for {
@@ -107,20 +118,23 @@ func (r *reconciler) resync(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
-			r.wakeAll()
+			r.WakeAll()
 		}
 	}
 }
 
-// wakeAll looks at every pod now, also at those that wait for their next attempt.
-func (r *reconciler) wakeAll() {
-	for _, key := range append(r.above.ListKeys(), r.below.ListIndexFuncValues(byUpper)...) {
+// Look has the pod of a key, the namespace/name of its upper object, looked at.
+func (r *Reconciler) Look(key string) { r.queue.Add(key) }
+
+// WakeAll looks at every pod now, also at those that wait for their next attempt.
+func (r *Reconciler) WakeAll() {
+	for _, key := range append(r.Above.ListKeys(), r.Below.ListIndexFuncValues(ByUpper)...) {
 		r.queue.Forget(key)
 		r.queue.Add(key)
 	}
 }
 
-func (r *reconciler) next(ctx context.Context) bool {
+func (r *Reconciler) next(ctx context.Context) bool {
 	key, quit := r.queue.Get()
 	if quit {
 		return false
@@ -132,7 +146,7 @@ func (r *reconciler) next(ctx context.Context) bool {
 	switch {
 	case ctx.Err() != nil:
 	case err != nil:
-		r.log.Warn("Pod is not in line, trying again", "pod", key, "attempt", r.queue.NumRequeues(key)+1, "err", err)
+		r.Log.Warn("Pod is not in line, trying again", "pod", key, "attempt", r.queue.NumRequeues(key)+1, "err", err)
 		r.queue.AddRateLimited(key)
 	default:
 		r.queue.Forget(key)
@@ -144,7 +158,7 @@ func (r *reconciler) next(ctx context.Context) bool {
 }
 
 // reconcile takes the next step for one pod. again > 0 asks for another look after that time although nothing failed.
-func (r *reconciler) reconcile(ctx context.Context, key string) (again time.Duration, err error) {
+func (r *Reconciler) reconcile(ctx context.Context, key string) (again time.Duration, err error) {
 	upper := r.podAbove(key)
 	lower := r.podBelow(key, upper)
 	memory := r.remember(key, upper)
@@ -178,7 +192,7 @@ func (r *reconciler) reconcile(ctx context.Context, key string) (again time.Dura
 }
 
 // tend looks after a pod that is on both sides.
-func (r *reconciler) tend(ctx context.Context, upper, lower *corev1.Pod, memory *memory) (again time.Duration, err error) {
+func (r *Reconciler) tend(ctx context.Context, upper, lower *corev1.Pod, memory *memory) (again time.Duration, err error) {
 	if gated(lower) && memory.ungated != lower.UID {
 		// This process or the one before it was interrupted on the way.
 		node, again := r.ask(ctx, upper, memory)
@@ -191,8 +205,8 @@ func (r *reconciler) tend(ctx context.Context, upper, lower *corev1.Pod, memory 
 	return 0, errors.Join(r.report(ctx, upper, lower), r.bringDown(ctx, upper, lower, memory))
 }
 
-func (r *reconciler) podAbove(key string) *corev1.Pod {
-	object, ok, _ := r.above.GetByKey(key)
+func (r *Reconciler) podAbove(key string) *corev1.Pod {
+	object, ok, _ := r.Above.GetByKey(key)
 	if !ok {
 		return nil
 	}
@@ -200,8 +214,8 @@ func (r *reconciler) podAbove(key string) *corev1.Pod {
 }
 
 // podBelow returns the lower pod of a key: the one of the upper pod where there are several.
-func (r *reconciler) podBelow(key string, upper *corev1.Pod) *corev1.Pod {
-	objects, _ := r.below.ByIndex(byUpper, key) // The index exists.
+func (r *Reconciler) podBelow(key string, upper *corev1.Pod) *corev1.Pod {
+	objects, _ := r.Below.ByIndex(ByUpper, key) // The index exists.
 	var found *corev1.Pod
 	for _, object := range objects {
 		pod := object.(*corev1.Pod)
@@ -212,7 +226,7 @@ func (r *reconciler) podBelow(key string, upper *corev1.Pod) *corev1.Pod {
 	return found
 }
 
-func (r *reconciler) remember(key string, upper *corev1.Pod) *memory {
+func (r *Reconciler) remember(key string, upper *corev1.Pod) *memory {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	m := r.memory[key]
@@ -223,7 +237,7 @@ func (r *reconciler) remember(key string, upper *corev1.Pod) *memory {
 	return m
 }
 
-func (r *reconciler) forget(key string) {
+func (r *Reconciler) forget(key string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.memory, key)
