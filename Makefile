@@ -12,7 +12,7 @@ LAB_PACKAGES = $(sort $(dir $(shell find . -name '*_lab_test.go' -not -path './t
 RACE = $$(test "$$(go env CGO_ENABLED)" = 1 && command -v $$(go env CC | cut -d' ' -f1) >/dev/null 2>&1 && echo -race)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-lab test-real lint fix build bench lab fuzz smoke tools planes clean
+.PHONY: help demo test test-unit test-lab test-real lint fix build bench chaos lab fuzz smoke tools planes clean
 
 help: ## Show this list
 	@echo 'Tessera: many Kubernetes clusters as one pool. Targets:'
@@ -57,6 +57,9 @@ bench: ## Print figures: the fragmentation simulation and the Go benchmarks
 	go run ./bench frag --seed $(SEED) $(if $(JSON),--json $(JSON))
 	@found=$$(grep -rl --include='*_test.go' '^func Benchmark' . | xargs -r -n 1 dirname | sort -u); \
 	if test -n "$$found"; then go test -run '^$$' -bench . -benchmem $$found; else echo 'SKIP Go benchmarks: there is none'; fi
+
+chaos: bin/gotestsum ## Run the lab tests in their long form: every round, real times (an hour)
+	TESSERA_CHAOS=1 bin/gotestsum --format standard-verbose -- -vet=off -p 1 -count=1 -timeout 120m $(LAB_PACKAGES)
 
 lab: ## Start a lab in DIR that stays up until Ctrl-C
 	go run ./bench lab up --dir $(DIR)
