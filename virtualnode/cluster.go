@@ -108,14 +108,6 @@ func (v *virtualNode) wire() error {
 	return handle(v.below, pods.UpperKey, func() {})
 }
 
-// trim drops what nobody here reads.
-func trim(object any) (any, error) {
-	if pod, ok := object.(*corev1.Pod); ok {
-		pod.ManagedFields = nil
-	}
-	return object, nil
-}
-
 // run serves the virtual node until ctx ends.
 func (v *virtualNode) run(ctx context.Context) {
 	var group sync.WaitGroup
@@ -127,7 +119,7 @@ func (v *virtualNode) run(ctx context.Context) {
 		group.Go(func() { v.below.RunWithContext(ctx) })
 		group.Go(func() { v.watchHealth(ctx) })
 		group.Go(func() {
-			if cache.WaitForCacheSync(ctx.Done(), v.above.HasSynced, v.below.HasSynced) {
+			if cache.WaitForCacheSync(ctx.Done(), v.above.HasSynced, v.below.HasSynced, v.server.above.synced) {
 				v.log.Info("Pods are synced", "above", len(v.above.GetStore().ListKeys()), "below", len(v.below.GetStore().ListKeys()))
 				v.pods.Run(ctx, v.server.config.PodWorkers)
 			}
@@ -209,5 +201,5 @@ func (v *virtualNode) target() translate.Target {
 
 // synced reports whether the upper cluster has been listed.
 func (v *virtualNode) synced() bool {
-	return v.watch == nil || (v.above.HasSynced() && v.self.HasSynced())
+	return v.watch == nil || (v.above.HasSynced() && v.self.HasSynced() && v.server.above.synced())
 }

@@ -29,6 +29,7 @@ type server struct {
 	config   *Config
 	log      *slog.Logger
 	upper    kubernetes.Interface
+	above    *upperObjects // what all virtual nodes look at
 	identity string
 	hints    *pods.Hints
 	events   record.EventRecorder
@@ -61,11 +62,15 @@ func Run(ctx context.Context, config *Config) error {
 	if err != nil {
 		return err
 	}
+	above, err := newUpperObjects(upper)
+	if err != nil {
+		return err
+	}
 	broadcaster := record.NewBroadcaster(record.WithContext(ctx))
 	defer broadcaster.Shutdown()
 	broadcaster.StartRecordingToSink(&corev1client.EventSinkImpl{Interface: upper.CoreV1().Events("")})
 	s := &server{
-		config: config, log: log, upper: upper, identity: identity, hints: hints, metrics: newMetrics(),
+		config: config, log: log, upper: upper, above: above, identity: identity, hints: hints, metrics: newMetrics(),
 		events: broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "tessera-virtualnode"}),
 		nodes:  map[string]*virtualNode{}, broken: map[string]func(){},
 	}
@@ -75,6 +80,7 @@ func Run(ctx context.Context, config *Config) error {
 	}
 	return serve.Run(ctx,
 		func(ctx context.Context) error { return config.Serve(ctx, log, s.routes(guard)) },
+		above.run,
 		folder.Run,
 	)
 }
