@@ -67,7 +67,7 @@ func newVirtualNode(s *server, name string, config *restclient.Config, broken st
 			o.LabelSelector = labels.Set{keys.Upper: s.identity, keys.VirtualNode: name}.String()
 		})
 	v.pods = pods.New(pods.Setup{
-		Name: name, Target: v.target, Reachable: v.reachable,
+		Name: name, Target: v.target, Reachable: v.reachable, ShowAddresses: v.config.Network == NetworkFlat,
 		Upper: s.upper.CoreV1(), Lower: watch.Client().CoreV1(),
 		Above: v.above.GetIndexer(), Below: v.below.GetIndexer(),
 		Hints: s.hints, Events: s.events, Metrics: s.metrics.pods, Log: v.log,

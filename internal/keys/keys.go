@@ -57,6 +57,17 @@ const (
 	UpperUID       = Domain + "upper-uid"
 	UpperNamespace = Domain + "upper-namespace"
 	UpperName      = Domain + "upper-name"
+	// UpperGeneration is an annotation: the generation of the upper pod that the lower one was last made equal to.
+	UpperGeneration = Domain + "upper-generation"
+	// UpperLabels, UpperAnnotations and UpperServiceAccount are annotations, only where the pod reads them by the downward
+	// API: the upper pod's, as a kubelet above would write them.
+	UpperLabels         = Domain + "upper-labels"
+	UpperAnnotations    = Domain + "upper-annotations"
+	UpperServiceAccount = Domain + "upper-service-account"
+	// UpperLabel and UpperAnnotation begin annotations for the same purpose: one label or annotation of the upper pod
+	// that does not come down as it is. Its key follows, with _ for /.
+	UpperLabel      = Domain + "upper-label."
+	UpperAnnotation = Domain + "upper-annotation."
 	// UpperSum is an annotation: a checksum of what was last brought down of those fields that may change later.
 	UpperSum = Domain + "upper-sum"
 	// OpenTo is a label of a namespace that is not ours: the identity of the upper cluster whose pods may go there, or "any".

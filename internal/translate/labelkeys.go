@@ -15,26 +15,32 @@ func resolveLabelKeys(spec *corev1.PodSpec, labels map[string]string) {
 		c.LabelSelector = withLabelKeys(c.LabelSelector, c.MatchLabelKeys, metav1.LabelSelectorOpIn, labels)
 		c.MatchLabelKeys = nil
 	}
-	if affinity := spec.Affinity; affinity != nil && affinity.PodAffinity != nil {
-		resolveTerms(affinity.PodAffinity.RequiredDuringSchedulingIgnoredDuringExecution, labels)
-		resolveWeighted(affinity.PodAffinity.PreferredDuringSchedulingIgnoredDuringExecution, labels)
-	}
-	if affinity := spec.Affinity; affinity != nil && affinity.PodAntiAffinity != nil {
-		resolveTerms(affinity.PodAntiAffinity.RequiredDuringSchedulingIgnoredDuringExecution, labels)
-		resolveWeighted(affinity.PodAntiAffinity.PreferredDuringSchedulingIgnoredDuringExecution, labels)
+	for _, term := range podAffinityTerms(spec.Affinity) {
+		resolveTerm(term, labels)
 	}
 }
 
-func resolveTerms(terms []corev1.PodAffinityTerm, labels map[string]string) {
-	for i := range terms {
-		resolveTerm(&terms[i], labels)
+// podAffinityTerms returns the terms of a pod's affinity and anti-affinity to other pods, required and preferred.
+func podAffinityTerms(affinity *corev1.Affinity) []*corev1.PodAffinityTerm {
+	if affinity == nil {
+		return nil
 	}
-}
-
-func resolveWeighted(terms []corev1.WeightedPodAffinityTerm, labels map[string]string) {
-	for i := range terms {
-		resolveTerm(&terms[i].PodAffinityTerm, labels)
+	var terms []*corev1.PodAffinityTerm
+	take := func(required []corev1.PodAffinityTerm, preferred []corev1.WeightedPodAffinityTerm) {
+		for i := range required {
+			terms = append(terms, &required[i])
+		}
+		for i := range preferred {
+			terms = append(terms, &preferred[i].PodAffinityTerm)
+		}
 	}
+	if with := affinity.PodAffinity; with != nil {
+		take(with.RequiredDuringSchedulingIgnoredDuringExecution, with.PreferredDuringSchedulingIgnoredDuringExecution)
+	}
+	if away := affinity.PodAntiAffinity; away != nil {
+		take(away.RequiredDuringSchedulingIgnoredDuringExecution, away.PreferredDuringSchedulingIgnoredDuringExecution)
+	}
+	return terms
 }
 
 func resolveTerm(term *corev1.PodAffinityTerm, labels map[string]string) {

@@ -3,6 +3,7 @@ package translate
 import (
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -26,44 +27,59 @@ type Target struct {
 // LowerPod returns the pod as it is created in the lower cluster. The extender judges this pod, and virtualnode
 // creates it, so what is dropped here is never filtered on and what is filtered on is kept.
 //
-// Dropped: identity fields of the upper object, owners and finalizers (nobody below could honour them), the
-// upper node and scheduler, priority (the lower cluster's own workloads go first), the quantity-0 marker, the
-// upper service account and its token. Its error names a sealed annotation that cannot be read.
+// What becomes of each field, and why, is in testdata/fields.txt. Its error is a *NotAllowed where the rules of the
+// virtual node do not let the pod through; others name a sealed annotation or rules that cannot be read.
 func LowerPod(pod *corev1.Pod, target Target) (*corev1.Pod, error) {
+	if err := target.allows(&pod.Spec); err != nil {
+		return nil, err
+	}
 	whole, err := Unseal(pod)
 	if err != nil {
 		return nil, err
 	}
-	lower := &corev1.Pod{ObjectMeta: lowerMeta(pod, target), Spec: *pod.Spec.DeepCopy()}
 	constraints := whole.below(target.Labels)
+	required, err := target.Rules.onNodes(constraints.Required)
+	if err != nil {
+		return nil, err
+	}
+	lower := &corev1.Pod{ObjectMeta: lowerMeta(pod, target), Spec: *pod.Spec.DeepCopy()}
 	lower.Spec.NodeSelector = constraints.NodeSelector
-	setRequired(lower, constraints.Required)
+	setRequired(lower, required)
 
 	spec := &lower.Spec
-	spec.NodeName, spec.SchedulerName = "", ""
-	spec.PriorityClassName, spec.Priority, spec.PreemptionPolicy = "", nil, nil
-	spec.SchedulingGates, spec.EphemeralContainers = nil, nil
+	spec.NodeName, spec.SchedulerName = "", target.Rules.SchedulerName
+	spec.PriorityClassName = target.Rules.priorityClass(pod.Spec.PriorityClassName)
+	spec.Priority, spec.PreemptionPolicy, spec.Overhead = nil, nil, nil
+	spec.SchedulingGates, spec.SchedulingGroup, spec.EphemeralContainers = nil, nil, nil
 	resolveLabelKeys(spec, lower.Labels)
+	target.Rules.translateNamespaces(spec.Affinity)
 	dropServiceAccount(spec)
 	dropMarker(spec.InitContainers)
 	dropMarker(spec.Containers)
+	keepUpperFields(pod, lower)
 	return lower, nil
 }
 
 // lowerMeta keeps the user's labels and annotations and adds the marks of ownership.
 func lowerMeta(pod *corev1.Pod, target Target) metav1.ObjectMeta {
-	meta := metav1.ObjectMeta{Name: pod.Name, Namespace: pod.Namespace, Labels: map[string]string{}, Annotations: map[string]string{}}
+	meta := metav1.ObjectMeta{
+		Name: pod.Name, Namespace: target.Rules.LowerNamespace(pod.Namespace),
+		Labels: map[string]string{}, Annotations: map[string]string{},
+	}
 	maps.Copy(meta.Labels, pod.Labels)
 	maps.Copy(meta.Annotations, pod.Annotations)
 	ours := func(key, _ string) bool { return above(key) }
 	maps.DeleteFunc(meta.Labels, ours)
 	maps.DeleteFunc(meta.Annotations, ours)
-	delete(meta.Annotations, corev1.LastAppliedConfigAnnotation)
+	delete(meta.Annotations, corev1.LastAppliedConfigAnnotation) // It speaks of the upper object.
 	meta.Labels[keys.Upper] = target.Identity
 	meta.Labels[keys.VirtualNode] = target.VirtualNode
 	meta.Annotations[keys.UpperUID] = string(pod.UID)
 	meta.Annotations[keys.UpperNamespace] = pod.Namespace
 	meta.Annotations[keys.UpperName] = pod.Name
+	if pod.Generation > 0 {
+		meta.Annotations[keys.UpperGeneration] = strconv.FormatInt(pod.Generation, 10)
+	}
 	return meta
 }
 

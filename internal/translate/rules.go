@@ -27,7 +27,8 @@ type Rules struct {
 	Reserve map[corev1.ResourceName]string `json:"reserve,omitempty"`
 	// Priority says what becomes of the pod's priority class.
 	Priority Priority `json:"priority,omitempty"`
-	// PriorityClasses gives the lower class of an upper one, for PriorityMap.
+	// PriorityClasses gives the lower class of an upper one, for PriorityMap. The entry of "" is for pods without a class and
+	// for classes without an entry.
 	PriorityClasses map[string]string `json:"priorityClasses,omitempty"`
 	// Allow lists the features of pods with power over their lower node that are let through.
 	Allow []Power `json:"allow,omitempty"`
@@ -38,9 +39,9 @@ type Priority string
 
 // The ways.
 const (
-	PriorityNone Priority = "none" // also "": no class, and the pod preempts nobody below
+	PriorityNone Priority = "none" // also "": no class, so that of pods below that name none
 	PrioritySame Priority = "same" // the class of the same name
-	PriorityMap  Priority = "map"  // the class that Rules.PriorityClasses names; none without an entry
+	PriorityMap  Priority = "map"  // the class that Rules.PriorityClasses names
 )
 
 // Power is a feature that gives a pod power over the node it runs on.

@@ -62,6 +62,8 @@ type Setup struct {
 	Name string
 	// Target is the virtual node as it is labelled now.
 	Target func() translate.Target
+	// ShowAddresses reports the addresses of lower pods as those of the upper ones.
+	ShowAddresses bool
 	// Reachable reports whether the lower cluster answers, so that what its cache says is news.
 	Reachable    func() bool
 	Upper, Lower corev1client.CoreV1Interface

@@ -23,13 +23,13 @@ func (r *Reconciler) report(ctx context.Context, upper, lower *corev1.Pod) error
 	if gated(lower) || !r.Reachable() {
 		return nil
 	}
-	return r.writeStatus(ctx, upper, told(upper, lower))
+	return r.writeStatus(ctx, upper, told(upper, lower, r.ShowAddresses))
 }
 
 // told is the upper pod with the status and the facts that the lower one tells.
-func told(upper, lower *corev1.Pod) *corev1.Pod {
+func told(upper, lower *corev1.Pod, showAddresses bool) *corev1.Pod {
 	pod := *upper
-	pod.Status = translate.UpperStatus(&upper.Status, lower)
+	pod.Status = translate.UpperStatus(upper, lower, showAddresses)
 	if stopped(upper, lower) {
 		pod.Status.Phase, pod.Status.Reason = corev1.PodFailed, reasonGone
 		pod.Status.Message = "The pod was deleted in its lower cluster"

@@ -17,7 +17,7 @@ func TestTold(t *testing.T) {
 	upper := upperPod("1", withCondition(corev1.PodScheduled, corev1.ConditionTrue))
 	lower := lowerPod("1", phase(corev1.PodRunning), withCondition(corev1.PodScheduled, corev1.ConditionTrue), withCondition(corev1.PodReady, corev1.ConditionTrue))
 	lower.Spec.NodeName, lower.Status.PodIP, lower.Status.QOSClass = "n1", "10.0.0.1", corev1.PodQOSGuaranteed
-	got := told(upper, lower)
+	got := told(upper, lower, false)
 	want := corev1.PodStatus{Phase: corev1.PodRunning, QOSClass: corev1.PodQOSBurstable, Conditions: []corev1.PodCondition{
 		{Type: keys.LowerScheduled, Status: corev1.ConditionTrue}, {Type: corev1.PodReady, Status: corev1.ConditionTrue},
 		{Type: corev1.PodScheduled, Status: corev1.ConditionTrue},
@@ -110,7 +110,7 @@ func TestStoppedBelow(t *testing.T) {
 		"service that we are deleting": {upperPod("1", policy(corev1.RestartPolicyAlways), deleting(1)), ended, corev1.PodSucceeded},
 		"ended before it was deleted":  {upperPod("1", policy(corev1.RestartPolicyNever)), lowerPod("1", phase(corev1.PodSucceeded)), corev1.PodSucceeded},
 	} {
-		if got := told(c.upper, c.lower).Status.Phase; got != c.want {
+		if got := told(c.upper, c.lower, false).Status.Phase; got != c.want {
 			t.Errorf("%s: %s, want %s", name, got, c.want)
 		}
 	}

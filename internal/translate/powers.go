@@ -1,0 +1,73 @@
+package translate
+
+import (
+	"fmt"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// NotAllowed is the error for a pod that asks for a power which the virtual node does not let through.
+type NotAllowed struct {
+	VirtualNode string
+	Power       Power
+	// Field is what asks for it, such as spec.volumes[data].hostPath.
+	Field string
+}
+
+// Error names the field and the key of the configuration that would let it through.
+func (e *NotAllowed) Error() string {
+	return fmt.Sprintf("%s is not allowed on virtual node %s: take it out, or let virtualnode's configuration say allow: [%s] for that cluster",
+		e.Field, e.VirtualNode, e.Power)
+}
+
+// allows returns a *NotAllowed for the first power that the pod asks for and the rules do not let through.
+func (t Target) allows(spec *corev1.PodSpec) error {
+	for _, asked := range demands(spec) {
+		if !slices.Contains(t.Rules.Allow, asked.Power) {
+			asked.VirtualNode = t.VirtualNode
+			return &asked
+		}
+	}
+	return nil
+}
+
+// demands lists the powers that a pod asks for.
+func demands(spec *corev1.PodSpec) []NotAllowed {
+	var asked []NotAllowed
+	ask := func(yes bool, power Power, field string, args ...any) {
+		if yes {
+			asked = append(asked, NotAllowed{Power: power, Field: fmt.Sprintf(field, args...)})
+		}
+	}
+	ask(spec.HostNetwork, HostNamespaces, "spec.hostNetwork")
+	ask(spec.HostPID, HostNamespaces, "spec.hostPID")
+	ask(spec.HostIPC, HostNamespaces, "spec.hostIPC")
+	for i := range spec.Volumes {
+		ask(spec.Volumes[i].HostPath != nil, HostPath, "spec.volumes[%s].hostPath", spec.Volumes[i].Name)
+	}
+	if pod := spec.SecurityContext; pod != nil {
+		ask(hostProcess(pod.WindowsOptions), Privileged, "spec.securityContext.windowsOptions.hostProcess")
+	}
+	container := func(list, name string, c *corev1.SecurityContext) {
+		if c != nil {
+			ask(c.Privileged != nil && *c.Privileged, Privileged, "spec.%s[%s].securityContext.privileged", list, name)
+			ask(hostProcess(c.WindowsOptions), Privileged, "spec.%s[%s].securityContext.windowsOptions.hostProcess", list, name)
+		}
+	}
+	for i := range spec.InitContainers {
+		container("initContainers", spec.InitContainers[i].Name, spec.InitContainers[i].SecurityContext)
+	}
+	for i := range spec.Containers {
+		container("containers", spec.Containers[i].Name, spec.Containers[i].SecurityContext)
+	}
+	for i := range spec.EphemeralContainers {
+		container("ephemeralContainers", spec.EphemeralContainers[i].Name, spec.EphemeralContainers[i].SecurityContext)
+	}
+	return asked
+}
+
+// hostProcess is what being privileged is called on Windows.
+func hostProcess(options *corev1.WindowsSecurityContextOptions) bool {
+	return options != nil && options.HostProcess != nil && *options.HostProcess
+}
