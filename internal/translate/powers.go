@@ -17,7 +17,7 @@ type NotAllowed struct {
 
 // Error names the field and the key of the configuration that would let it through.
 func (e *NotAllowed) Error() string {
-	return fmt.Sprintf("%s is not allowed on virtual node %s: take it out, or let virtualnode's configuration say allow: [%s] for that cluster",
+	return fmt.Sprintf("%s is not allowed on virtual node %s: take it out, or have allow: [%s] in virtualnode's configuration",
 		e.Field, e.VirtualNode, e.Power)
 }
 

@@ -167,7 +167,7 @@ func TestUpperStatusKeepsWhatIsTheUppersOwn(t *testing.T) {
 		Phase: corev1.PodPending, PodIP: "10.0.0.1", HostIP: "10.1.0.1",
 		Conditions: []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: "Unschedulable"}},
 	}}
-	got := UpperStatus(&corev1.PodStatus{Conditions: []corev1.PodCondition{scheduled}}, lower)
+	got := UpperStatus(&corev1.Pod{Status: corev1.PodStatus{Conditions: []corev1.PodCondition{scheduled}}}, lower, false)
 	expected := corev1.PodStatus{Phase: corev1.PodPending, Conditions: []corev1.PodCondition{
 		{Type: keys.LowerScheduled, Status: corev1.ConditionFalse, Reason: "Unschedulable"}, scheduled,
 	}}
