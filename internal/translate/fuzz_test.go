@@ -2,6 +2,7 @@ package translate
 
 import (
 	"encoding/json"
+	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -9,14 +10,17 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/kubernetes/pkg/fieldpath"
 
 	"github.com/tessera-k8s/tessera/internal/keys"
 )
 
-// FuzzSealAndLower takes a pod, perhaps with a sealed annotation that anybody may have written, and a virtual node.
+// FuzzSealAndLower takes a pod, perhaps with a sealed annotation that anybody may have written, and a virtual node with its
+// rules.
 //
 // What holds: Unseal gives back what Seal put aside; a sealed pod becomes the same lower pod as the one before; nothing in
-// a lower pod speaks of the upper cluster but the marks of ownership; the pod that went in is not changed.
+// a lower pod speaks of the upper cluster but the marks of ownership and what the pod asks to read of itself; it is as the
+// rules say; a power that is not allowed is refused; the pod that went in is not changed.
 func FuzzSealAndLower(f *testing.F) {
 	f.Add([]byte(`{"metadata":{"name":"web","namespace":"shop","uid":"u","labels":{"app":"web","tessera.sh/enabled":"true"},"annotations":{"tessera.sh/policy":"only"}},
 "spec":{"nodeName":"vn-a","schedulerName":"s","priority":7,"nodeSelector":{"disk":"ssd","tessera.sh/cluster":"a"},
@@ -25,14 +29,25 @@ func FuzzSealAndLower(f *testing.F) {
 {"matchExpressions":[{"key":"tessera.sh/zone","operator":"NotIn","values":["x"]}],"matchFields":[{"key":"metadata.name","operator":"In","values":["n1"]}]},{}]}}},
 "containers":[{"name":"c","resources":{"requests":{"cpu":"1","tessera.sh/pod":"0"},"limits":{"tessera.sh/pod":"0"}},"volumeMounts":[{"name":"kube-api-access-x","mountPath":"/t"}]}],
 "initContainers":[{"name":"i","resources":{"requests":{"tessera.sh/pod":"0"}}}],"volumes":[{"name":"kube-api-access-x"}],
-"tolerations":[{"key":"tessera.sh/virtual","operator":"Exists"}],"serviceAccountName":"web","schedulingGates":[{"name":"tessera.sh/gang"}]}}`), "", "a")
-	f.Add([]byte(`{}`), `{"nodeSelector":{"a":"b"},"requiredNodeAffinity":{"nodeSelectorTerms":null}}`, "a")
-	f.Add([]byte(`{"metadata":{"name":"p"}}`), `null`, "b")
-	f.Add([]byte(`{}`), `{"requiredNodeAffinity":{"nodeSelectorTerms":[{"matchExpressions":[{"key":"tessera.sh/cluster","operator":"Gt","values":["x","y"]}]}]}}`, "1")
-	f.Fuzz(func(t *testing.T, body []byte, sealed, cluster string) {
+"tolerations":[{"key":"tessera.sh/virtual","operator":"Exists"}],"serviceAccountName":"web","schedulingGates":[{"name":"tessera.sh/gang"}]}}`), "", "a",
+		`{"namespacePrefix":"t-","schedulerName":"batch","nodes":"pool=shared","priority":"same"}`)
+	f.Add([]byte(`{"metadata":{"name":"p","namespace":"shop","uid":"u","generation":3,"labels":{"a":"b","tessera.sh/enabled":"true"}},"spec":{"hostNetwork":true,
+"priorityClassName":"high","overhead":{"cpu":"1"},"containers":[{"name":"c","securityContext":{"privileged":true},"env":[{"name":"N","valueFrom":{"fieldRef":
+{"apiVersion":"v1","fieldPath":"metadata.namespace"}}},{"name":"E","valueFrom":{"fieldRef":{"fieldPath":"metadata.labels['tessera.sh/enabled']"}}}]}],
+"volumes":[{"name":"h","hostPath":{"path":"/"}},{"name":"d","downwardAPI":{"items":[{"path":"l","fieldRef":{"fieldPath":"metadata.labels"}}]}}],
+"affinity":{"podAntiAffinity":{"requiredDuringSchedulingIgnoredDuringExecution":[{"topologyKey":"z","namespaces":["shop"]}]}}}}`), "", "a",
+		`{"namespacePrefix":"t-","priority":"map","priorityClasses":{"high":"low"},"allow":["hostPath","privileged","hostNamespaces"]}`)
+	f.Add([]byte(`{}`), `{"nodeSelector":{"a":"b"},"requiredNodeAffinity":{"nodeSelectorTerms":null}}`, "a", `{}`)
+	f.Add([]byte(`{"metadata":{"name":"p"}}`), `null`, "b", `{"nodes":"x"}`)
+	f.Add([]byte(`{}`), `{"requiredNodeAffinity":{"nodeSelectorTerms":[{"matchExpressions":[{"key":"tessera.sh/cluster","operator":"Gt","values":["x","y"]}]}]}}`, "1", ``)
+	f.Fuzz(func(t *testing.T, body []byte, sealed, cluster, rules string) {
 		pod := &corev1.Pod{}
-		if json.Unmarshal(body, pod) != nil {
+		target := Target{VirtualNode: "vn-" + cluster, Labels: map[string]string{keys.Cluster: cluster}, Identity: "us"}
+		if json.Unmarshal(body, pod) != nil || (rules != "" && json.Unmarshal([]byte(rules), &target.Rules) != nil) {
 			return
+		}
+		if target.Rules.Nodes != "" {
+			target.Rules.Nodes = "pool=shared"
 		}
 		if sealed != "" {
 			if pod.Annotations == nil {
@@ -40,13 +55,17 @@ func FuzzSealAndLower(f *testing.F) {
 			}
 			pod.Annotations[keys.Sealed] = sealed
 		}
-		target := Target{VirtualNode: "vn-" + cluster, Labels: map[string]string{keys.Cluster: cluster}, Identity: "us"}
 		before := encode(t, pod)
 		lower, err := LowerPod(pod, target)
+		if refused := target.allows(&pod.Spec) != nil; refused != errors.As(err, new(*NotAllowed)) {
+			t.Errorf("refused: %t, LowerPod says %v", refused, err)
+		}
 		if err == nil {
 			saysNothingOfAbove(t, lower)
+			followsRules(t, pod, lower, target.Rules)
+			readsTheSame(t, pod, lower)
 		}
-		if !Sealed(pod) {
+		if !Sealed(pod) && err == nil {
 			sealAgain(t, pod, lower, target)
 		}
 		if diff := cmp.Diff(before, encode(t, pod)); diff != "" {
@@ -97,13 +116,56 @@ func withoutShells(pod *corev1.Pod) *corev1.Pod {
 	return pod
 }
 
+// followsRules looks for what the rules say.
+func followsRules(t *testing.T, pod, lower *corev1.Pod, rules Rules) {
+	t.Helper()
+	if s := &lower.Spec; lower.Namespace != rules.LowerNamespace(pod.Namespace) || s.SchedulerName != rules.SchedulerName ||
+		s.PriorityClassName != rules.priorityClass(pod.Spec.PriorityClassName) {
+		t.Errorf("rules %+v: namespace %s, scheduler %s, class %s", rules, lower.Namespace, s.SchedulerName, s.PriorityClassName)
+	}
+	if rules.Nodes == "" {
+		return
+	}
+	required := constraints(lower).Required
+	if required == nil {
+		t.Fatal("any lower node would do, also one that does not take part")
+	}
+	for _, term := range required.NodeSelectorTerms {
+		if !slices.ContainsFunc(term.MatchExpressions, func(e requirement) bool { return cmp.Equal(e, in("pool", "shared")) }) {
+			t.Errorf("a term that a node meets which does not take part: %+v", term)
+		}
+	}
+}
+
+// readsTheSame compares what the downward API says below with what it says above.
+func readsTheSame(t *testing.T, upper, lower *corev1.Pod) {
+	t.Helper()
+	above, below := fieldRefs(&upper.Spec), fieldRefs(&lower.Spec)
+	if len(above) != len(below) { // Volumes of the upper token are gone.
+		return
+	}
+	for i := range above {
+		if path := above[i].FieldPath; strings.HasPrefix(path, "metadata.") && path != "metadata.annotations" {
+			want, err := fieldpath.ExtractFieldPathAsString(upper, path)
+			got, readErr := fieldpath.ExtractFieldPathAsString(lower, below[i].FieldPath)
+			if err == nil && (readErr != nil || got != want) {
+				t.Errorf("%s is %q above; below %s is %q (%v)", path, want, below[i].FieldPath, got, readErr)
+			}
+		}
+	}
+}
+
 // saysNothingOfAbove looks for what must not come down.
 func saysNothingOfAbove(t *testing.T, pod *corev1.Pod) {
 	t.Helper()
-	marks := []string{keys.Upper, keys.VirtualNode, keys.UpperUID, keys.UpperNamespace, keys.UpperName}
+	marks := []string{keys.Upper, keys.VirtualNode, keys.UpperUID, keys.UpperNamespace, keys.UpperName, keys.UpperGeneration,
+		keys.UpperLabels, keys.UpperAnnotations, keys.UpperServiceAccount}
+	read := func(key string) bool {
+		return strings.HasPrefix(key, keys.UpperLabel) || strings.HasPrefix(key, keys.UpperAnnotation)
+	}
 	for _, kept := range []map[string]string{pod.Labels, pod.Annotations, pod.Spec.NodeSelector} {
 		for key := range maps.Keys(kept) {
-			if strings.HasPrefix(key, keys.Domain) && !slices.Contains(marks, key) {
+			if strings.HasPrefix(key, keys.Domain) && !slices.Contains(marks, key) && !read(key) {
 				t.Errorf("%s came down", key)
 			}
 		}
@@ -119,14 +181,18 @@ func saysNothingOfAbove(t *testing.T, pod *corev1.Pod) {
 	if required != nil && len(required.NodeSelectorTerms) == 0 {
 		t.Error("no API server takes an empty list of terms")
 	}
-	if required != nil && !cmp.Equal(required.NodeSelectorTerms, []corev1.NodeSelectorTerm{nothing}) {
+	if required != nil {
 		for _, term := range required.NodeSelectorTerms {
+			if len(term.MatchExpressions) > 1 && cmp.Equal(term.MatchExpressions[:2], nothing.MatchExpressions) {
+				continue
+			}
 			if blank(term) || slices.ContainsFunc(term.MatchExpressions, aboveExpression) {
 				t.Errorf("a term that no lower node can meet: %+v", term)
 			}
 		}
 	}
-	if s := &pod.Spec; s.NodeName+s.SchedulerName+s.PriorityClassName+s.ServiceAccountName != "" || s.Priority != nil || len(s.SchedulingGates) > 0 {
+	if s := &pod.Spec; s.NodeName+s.ServiceAccountName != "" || s.Priority != nil || s.PreemptionPolicy != nil ||
+		len(s.SchedulingGates)+len(s.EphemeralContainers)+len(s.Overhead) > 0 || s.SchedulingGroup != nil {
 		t.Errorf("what names things of the upper cluster came down: %+v", s)
 	}
 }
