@@ -138,21 +138,21 @@ func TestBind(t *testing.T) {
 		"to another cluster than was offered":       {pod: testPod("p", "3"), node: "vn-b", offered: true, hint: "b1", held: "bound b/b1"},
 		"where there is no room any more": {
 			pod: testPod("p", "3"), node: "vn-a", offered: true, want: text(keys.InsufficientCPU), unasked: true,
-			prepare: func(_ *testing.T, b *bindTest, _ *corev1.Pod) { b.pool.Publish(full) },
+			prepare: func(_ *testing.T, b *bindTest, _ *corev1.Pod) { b.pool.Publish(time.Now(), full) },
 		},
 		"where there is no room, with a claim: the hold stays": {
 			pod: claiming(testPod("p", "3")), node: "vn-a", offered: true, hint: "a2", held: "bound a/a2",
 			prepare: func(_ *testing.T, b *bindTest, _ *corev1.Pod) {
-				b.pool.Publish(snapshot.New(snapshot.Content{Cluster: "a", Nodes: []*snapshot.Node{lowerNode("a2", "1")}}))
+				b.pool.Publish(time.Now(), snapshot.New(snapshot.Content{Cluster: "a", Nodes: []*snapshot.Node{lowerNode("a2", "1")}}))
 			},
 		},
 		"where there is no room, with a claim and no offer": {
 			pod: claiming(testPod("p", "3")), node: "vn-a", held: "bound a/",
-			prepare: func(_ *testing.T, b *bindTest, _ *corev1.Pod) { b.pool.Publish(full) },
+			prepare: func(_ *testing.T, b *bindTest, _ *corev1.Pod) { b.pool.Publish(time.Now(), full) },
 		},
 		"where there is no room, with an ephemeral volume": {
 			pod: ephemeral(testPod("p", "3")), node: "vn-a", held: "bound a/",
-			prepare: func(_ *testing.T, b *bindTest, _ *corev1.Pod) { b.pool.Publish(full) },
+			prepare: func(_ *testing.T, b *bindTest, _ *corev1.Pod) { b.pool.Publish(time.Now(), full) },
 		},
 		"before the start is over": {
 			pod: testPod("p", "3"), node: "vn-a", want: text(keys.NotSynced), unasked: true,

@@ -66,12 +66,17 @@ func (e *Extender) brokenCluster(name, text string) {
 func (e *Extender) publish(s *snapshot.Snapshot) {
 	e.mu.Lock()
 	first := e.pool.Snapshot(s.Cluster) == nil
-	overpromised := e.pool.Publish(s)
+	news := e.pool.Publish(time.Now(), s)
 	e.mu.Unlock()
 	if first { // A cluster that left and came back has lost its holds. It does not count as synced before this returns.
 		e.upper.observeCached()
 	}
-	for _, uid := range overpromised {
+	for _, pod := range news.Refused {
+		e.metrics.refusals.WithLabelValues(s.Cluster).Inc()
+		e.log.Warn("A kubelet refused a pod, its node is avoided for such pods for a while",
+			"cluster", s.Cluster, "node", pod.Node, "uid", pod.UpperUID, "reason", pod.Refusal)
+	}
+	for _, uid := range news.Overpromised {
 		if e.told.Add(string(uid), nil, gocache.DefaultExpiration) != nil {
 			continue // Told before: the pod hangs on, or its cluster left and came back.
 		}

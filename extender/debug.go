@@ -13,7 +13,9 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/tessera-k8s/tessera/internal/keys"
+	"github.com/tessera-k8s/tessera/internal/lower"
 	"github.com/tessera-k8s/tessera/internal/snapshot"
+	"github.com/tessera-k8s/tessera/internal/translate"
 )
 
 // clusterJSON is a lower cluster as /debug/clusters shows it.
@@ -30,6 +32,8 @@ type clusterJSON struct {
 	Free             map[string]string `json:"free"`
 	LargestHole      map[string]string `json:"largestHole"`
 	Holds            int               `json:"holds"`
+	UnaskedBinds     int               `json:"unaskedBinds"` // pods bound to its virtual nodes that the extender was not asked about
+	LastUnaskedBind  string            `json:"lastUnaskedBind,omitempty"`
 	Error            string            `json:"error,omitempty"`
 	NodeList         []nodeJSON        `json:"nodeList,omitempty"`
 }
@@ -44,6 +48,7 @@ type nodeJSON struct {
 	Free        map[string]string `json:"free"`
 	Held        map[string]string `json:"held"`
 	Pods        int               `json:"pods"`
+	Avoided     int               `json:"avoided"` // kinds of pods that its kubelet refused lately
 }
 
 func (e *Extender) debugClusters(c *gin.Context) {
@@ -77,8 +82,11 @@ func (e *Extender) describeWhole(name string) (described clusterJSON, found bool
 	described = e.describe(name, time.Now())
 	described.NodeList = []nodeJSON{}
 	if s := e.pool.Snapshot(name); s != nil {
+		refusals := e.pool.Refusals(name)
 		for _, node := range s.Nodes {
-			described.NodeList = append(described.NodeList, e.describeNode(name, node))
+			shown := e.describeNode(name, node)
+			shown.Avoided = refusals[node.Name()]
+			described.NodeList = append(described.NodeList, shown)
 		}
 	}
 	return described, true
@@ -106,10 +114,10 @@ func (e *Extender) describe(name string, now time.Time) clusterJSON {
 			described.Holds++
 		}
 	}
-	s := e.pool.Snapshot(name)
-	if s == nil {
-		s = snapshot.New(snapshot.Content{Cluster: name})
+	if unasked := e.unaskedBinds[name]; unasked != nil {
+		described.UnaskedBinds, described.LastUnaskedBind = unasked.count, unasked.last
 	}
+	s := e.partOf(name)
 	for _, node := range s.Nodes {
 		if node.Usable() {
 			described.SchedulableNodes++
@@ -119,6 +127,28 @@ func (e *Extender) describe(name string, now time.Time) clusterJSON {
 	described.Allocatable, described.Free = s.Capacity().Quantities(), s.Free().Quantities()
 	described.LargestHole = s.LargestHole().Quantities()
 	return described
+}
+
+// partOf is what the virtual node of a cluster stands for of its snapshot: the nodes that take part. Where the cluster has
+// several virtual nodes, or none, it is all of it. The caller holds e.mu.
+func (e *Extender) partOf(name string) *snapshot.Snapshot {
+	s := e.pool.Snapshot(name)
+	if s == nil {
+		return snapshot.New(snapshot.Content{Cluster: name})
+	}
+	nodes := slices.DeleteFunc(e.upper.virtualNodes(), func(node *corev1.Node) bool { return node.Labels[keys.Cluster] != name })
+	if len(nodes) != 1 {
+		return s
+	}
+	target, err := translate.TargetOf(nodes[0], e.identity)
+	if err != nil {
+		return s // Every answer about a pod says so.
+	}
+	part, err := lower.PartOf(target.Rules)
+	if err != nil {
+		return s
+	}
+	return s.Select(part)
 }
 
 func (e *Extender) describeNode(cluster string, node *snapshot.Node) nodeJSON {

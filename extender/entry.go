@@ -1,6 +1,8 @@
 package extender
 
 import (
+	"fmt"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -11,28 +13,39 @@ import (
 	"github.com/tessera-k8s/tessera/internal/translate"
 )
 
-// compile reduces the pod to what the lower cluster behind the node will make of it: translated, and with the defaults
-// of the namespace's LimitRanges.
+// compile reduces the pod to what the lower cluster behind the node will make of it: translated, with the defaults of the
+// namespace's LimitRanges, and with what the virtual node's rules say about where it may go.
 func (e *Extender) compile(pod *corev1.Pod, node *corev1.Node) (*snapshot.Pod, error) {
 	target, err := translate.TargetOf(node, e.identity)
 	if err != nil {
 		return nil, err
 	}
+	part, err := lower.PartOf(target.Rules)
+	if err != nil {
+		return nil, fmt.Errorf("reading annotation %s of node %s: %w", keys.Rules, node.Name, err)
+	}
 	below, err := translate.LowerPod(pod, target)
 	if err != nil {
 		return nil, err
 	}
-	around, ok := e.around.Load(node.Labels[keys.Cluster])
+	reduced := e.limit(below, node.Labels[keys.Cluster])
+	reduced.OpenNamespaces, reduced.Part = target.Rules.OpenNamespaces, part
+	return reduced, nil
+}
+
+// limit reduces a translated pod, with the defaults of the LimitRanges of its namespace.
+func (e *Extender) limit(below *corev1.Pod, cluster string) *snapshot.Pod {
+	around, ok := e.around.Load(cluster)
 	if !ok {
-		return snapshot.NewPod(below), nil
+		return snapshot.NewPod(below)
 	}
 	limited, err := entry.Limit(below, around.(*lower.Around).LimitRanges(below.Namespace))
-	if err != nil {
+	if err != nil { // The bound that the pod breaks is an answer about it, not a fault.
 		reduced := snapshot.NewPod(below)
 		reduced.Refused = keys.Quota
-		return reduced, nil //nolint:nilerr // The bound that the pod breaks is an answer about it, not a fault.
+		return reduced
 	}
-	return snapshot.NewPod(limited), nil
+	return snapshot.NewPod(limited)
 }
 
 // overQuota reports whether the quotas of the pod's lower namespace leave no room for it besides those that are on their

@@ -33,14 +33,15 @@ type Extender struct {
 	around   sync.Map       // name of a cluster -> *lower.Around
 	entries  atomic.Uint64  // counts the changes of what lower namespaces ask of pods
 
-	mu       sync.Mutex // Makes check-and-hold one step: every use of what stands below.
-	pool     *snapshot.Pool
-	clusters map[string]*clusterState
-	exact    []*built // the lower clusters last asked about exactly, the newest last
-	waiting  map[types.UID]*waiter
-	armed    bool // touch will be called by a timer
-	resume   int  // the waiter that the next look at them starts with
-	ready    bool // The start is over: caches in sync, the consistent read observed, settle passed.
+	mu           sync.Mutex // Makes check-and-hold one step: every use of what stands below.
+	pool         *snapshot.Pool
+	clusters     map[string]*clusterState
+	exact        []*built // the lower clusters last asked about exactly, the newest last
+	waiting      map[types.UID]*waiter
+	unaskedBinds map[string]*unaskedBinds // by cluster
+	armed        bool                     // touch will be called by a timer
+	resume       int                      // the waiter that the next look at them starts with
+	ready        bool                     // The start is over: caches in sync, the consistent read observed, settle passed.
 }
 
 // clusterState is a lower cluster as the registry knows it.
@@ -82,14 +83,15 @@ func Run(ctx context.Context, config *Config) error {
 func newExtender(config *Config, log *slog.Logger, client kubernetes.Interface, identity string) *Extender {
 	e := &Extender{
 		config: config, log: log, client: client, identity: identity,
-		metrics:  newMetrics(),
-		avoid:    newAvoidList(log, client, config.Namespace),
-		verdicts: gocache.New(refusedLimit, time.Minute),
-		told:     gocache.New(refusedLimit, time.Minute),
-		changed:  make(chan struct{}, 1),
-		pool:     snapshot.NewPool(),
-		clusters: map[string]*clusterState{},
-		waiting:  map[types.UID]*waiter{},
+		metrics:      newMetrics(),
+		avoid:        newAvoidList(log, client, config.Namespace),
+		verdicts:     gocache.New(refusedLimit, time.Minute),
+		told:         gocache.New(refusedLimit, time.Minute),
+		changed:      make(chan struct{}, 1),
+		pool:         snapshot.NewPool(),
+		clusters:     map[string]*clusterState{},
+		waiting:      map[types.UID]*waiter{},
+		unaskedBinds: map[string]*unaskedBinds{},
 	}
 	e.upper = newUpper(e)
 	e.metrics.watch(e)

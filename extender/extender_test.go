@@ -41,8 +41,8 @@ func newTestExtender(t *testing.T) *testExtender {
 		e.join(t, name)
 	}
 	e.addNode(t, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "real"}})
-	e.pool.Publish(snapshot.New(snapshot.Content{Cluster: "a", Nodes: []*snapshot.Node{lowerNode("a1", "2"), lowerNode("a2", "4")}}))
-	e.pool.Publish(snapshot.New(snapshot.Content{Cluster: "b", Nodes: []*snapshot.Node{lowerNode("b1", "8")}}))
+	e.pool.Publish(time.Now(), snapshot.New(snapshot.Content{Cluster: "a", Nodes: []*snapshot.Node{lowerNode("a1", "2"), lowerNode("a2", "4")}}))
+	e.pool.Publish(time.Now(), snapshot.New(snapshot.Content{Cluster: "b", Nodes: []*snapshot.Node{lowerNode("b1", "8")}}))
 	server := httptest.NewServer(e.routes(&serve.Guard{}))
 	t.Cleanup(server.Close)
 	return &testExtender{Extender: e, server: server}

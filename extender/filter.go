@@ -122,14 +122,14 @@ func (e *Extender) touchIfMoved(uid types.UID, before string) {
 	}
 }
 
-// compileAll reduces the pod once for every virtual node; nil where its sealed annotation cannot be read.
+// compileAll reduces the pod once for every virtual node; nil where its sealed annotation or the node's rules cannot be read.
 func (e *Extender) compileAll(pod *corev1.Pod, nodes []*corev1.Node) []*snapshot.Pod {
 	pods := make([]*snapshot.Pod, len(nodes))
 	for i, node := range nodes {
 		below, err := e.compile(pod, node)
 		if err != nil {
-			e.log.Warn("Reading a pod failed, virtual nodes are refused", "namespace", pod.Namespace, "name", pod.Name, "err", err)
-			return pods
+			e.log.Warn("Reading a pod failed, a virtual node is refused", "namespace", pod.Namespace, "name", pod.Name, "node", node.Name, "err", err)
+			continue
 		}
 		pods[i] = below
 	}
@@ -165,7 +165,7 @@ func (e *Extender) judge(now time.Time, pod *corev1.Pod, nodes []*corev1.Node, p
 func (e *Extender) unasked(name string, owner snapshot.Owner, pod *snapshot.Pod, now, deadline time.Time) keys.Reason {
 	switch reason := e.usable(name, now); {
 	case pod == nil:
-		return keys.NodeAffinity // Its sealed constraints cannot be read.
+		return keys.NodeAffinity // Its sealed constraints or the node's rules cannot be read.
 	case reason != "":
 		return reason
 	case e.avoid.has(owner, name):

@@ -117,6 +117,8 @@ func (e *Extender) reserve(now time.Time, r *wire.HoldRequest, pod *snapshot.Pod
 		verdict.Reason = keys.NotSynced
 	case e.avoid.has(*r.Owner, r.Cluster):
 		verdict.Reason = keys.Avoided
+	case e.pool.Conflicts(r.Cluster, pod, ""):
+		verdict.Reason = keys.NameConflict
 	case e.overQuota(r.Cluster, pod, ""):
 		verdict.Reason = keys.Quota
 	case r.Node == "":
@@ -126,7 +128,7 @@ func (e *Extender) reserve(now time.Time, r *wire.HoldRequest, pod *snapshot.Pod
 	default:
 		verdict = e.pool.JudgeNode(r.Cluster, r.Node, pod, "")
 	}
-	if !verdict.Fits {
+	if verdict = e.pool.Spare(verdict, pod, ""); !verdict.Fits {
 		return hold, http.StatusConflict, errors.New(text(verdict.Reason))
 	}
 	until := now.Add(time.Duration(r.TTLSeconds) * time.Second)

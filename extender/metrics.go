@@ -14,6 +14,8 @@ type metrics struct {
 	exact       *prometheus.HistogramVec
 	verdicts    *prometheus.CounterVec
 	overpromise *prometheus.CounterVec
+	refusals    *prometheus.CounterVec
+	unasked     *prometheus.CounterVec
 	wrongGuess  prometheus.Counter
 	wakes       prometheus.Counter
 }
@@ -35,6 +37,13 @@ func newMetrics() *metrics {
 		overpromise: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "tessera_overpromise_total", Help: "Accepted pods that the lower scheduler found no node for.",
 		}, []string{"cluster"}),
+		refusals: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "tessera_extender_node_refusals_total", Help: "Pods that the kubelet of their lower node did not let in.",
+		}, []string{"cluster"}),
+		unasked: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "tessera_extender_unasked_binds_total",
+			Help: "Pods bound to a virtual node that the extender was not asked about; kind says whether they carry the marker.",
+		}, []string{"cluster", "kind"}),
 		wrongGuess: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "tessera_extender_wrong_guesses_total", Help: "Pods bound to another cluster than their room was held in.",
 		}),
@@ -42,7 +51,7 @@ func newMetrics() *metrics {
 			Name: "tessera_extender_wakes_total", Help: "Waiting pods that the scheduler was made to try again.",
 		}),
 	}
-	m.registry.MustRegister(m.duration, m.exact, m.verdicts, m.overpromise, m.wrongGuess, m.wakes,
+	m.registry.MustRegister(m.duration, m.exact, m.verdicts, m.overpromise, m.refusals, m.unasked, m.wrongGuess, m.wakes,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

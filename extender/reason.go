@@ -22,7 +22,9 @@ var texts = map[keys.Reason]string{
 	keys.Held:                         "the room is held for another pod",
 	keys.Stale:                        "the lower cluster has not been heard of for too long",
 	keys.NotSynced:                    "the view of the lower cluster is not ready",
-	keys.Avoided:                      "the cluster is avoided for this owner for a while",
+	keys.Avoided:                      "the cluster, or its nodes that have room, are avoided for such pods for a while",
+	keys.NameConflict:                 "the pod's name or namespace belongs to somebody else in the lower cluster",
+	keys.NotAllowed:                   "the pod asks for a power over its lower node that this virtual node does not allow",
 }
 
 // text is the reason as the scheduler shows it: "Fragmented: enough is free in total, ...".

@@ -41,7 +41,7 @@ func TestStartLetsBindsInFlightLand(t *testing.T) {
 			// Made out here, as its caches keep goroutines of their own; what is timed happens in there.
 			e := newExtender(DefaultConfig(), slog.New(slog.DiscardHandler), client, "test")
 			e.join(t, "b")
-			e.pool.Publish(snapshot.New(snapshot.Content{Cluster: "b", Nodes: []*snapshot.Node{lowerNode("b1", "8")}}))
+			e.pool.Publish(time.Now(), snapshot.New(snapshot.Content{Cluster: "b", Nodes: []*snapshot.Node{lowerNode("b1", "8")}}))
 			synctest.Test(t, func(t *testing.T) { startWhileABindIsInFlight(t, e, c.bindAfter, c.taken) })
 		})
 	}

@@ -41,13 +41,21 @@ func (u *upper) run(ctx context.Context) error {
 	if err := u.pods.SetTransform(trimUpperPod); err != nil {
 		return fmt.Errorf("watching upper pods: %w", err)
 	}
-	if _, err := u.pods.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc: func(object any) { u.observe(object.(*corev1.Pod), false) },
-		UpdateFunc: func(old, object any) {
-			if was := old.(*corev1.Pod); was.UID != object.(*corev1.Pod).UID {
-				u.observe(was, true) // Deleted and made again under the same name while the watch was away.
+	if _, err := u.pods.AddEventHandler(cache.ResourceEventHandlerDetailedFuncs{
+		AddFunc: func(object any, initially bool) {
+			if !initially {
+				u.noteBind(nil, object.(*corev1.Pod))
 			}
 			u.observe(object.(*corev1.Pod), false)
+		},
+		UpdateFunc: func(old, object any) {
+			was, pod := old.(*corev1.Pod), object.(*corev1.Pod)
+			if was.UID != pod.UID {
+				u.observe(was, true) // Deleted and made again under the same name while the watch was away.
+				was = nil
+			}
+			u.noteBind(was, pod)
+			u.observe(pod, false)
 		},
 		DeleteFunc: func(object any) {
 			if tombstone, ok := object.(cache.DeletedFinalStateUnknown); ok {
@@ -60,7 +68,14 @@ func (u *upper) run(ctx context.Context) error {
 	}); err != nil {
 		return fmt.Errorf("watching upper pods: %w", err)
 	}
-	if _, err := u.nodes.AddEventHandler(cache.ResourceEventHandlerFuncs{AddFunc: func(any) { u.extender.touch() }}); err != nil {
+	if _, err := u.nodes.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc: func(any) { u.extender.touch() },
+		UpdateFunc: func(old, object any) {
+			if was, node := old.(*corev1.Node), object.(*corev1.Node); !maps.Equal(was.Labels, node.Labels) || rulesOf(was) != rulesOf(node) {
+				u.extender.touch()
+			}
+		},
+	}); err != nil {
 		return fmt.Errorf("watching upper nodes: %w", err)
 	}
 	go u.nodes.RunWithContext(ctx)
@@ -188,6 +203,9 @@ func (u *upper) virtualNodes() []*corev1.Node {
 
 func isVirtual(node *corev1.Node) bool { return node.Labels[keys.Cluster] != "" }
 
+// rulesOf is how pods are translated for a virtual node.
+func rulesOf(node *corev1.Node) string { return node.Annotations[keys.Rules] }
+
 // asksForUs reports whether the pod carries the marker, the same test by which kube-scheduler calls an extender.
 func asksForUs(pod *corev1.Pod) bool {
 	asks := func(c corev1.Container) bool {
@@ -225,7 +243,7 @@ func trimUpperNode(object any) (any, error) {
 	return trimmed, nil
 }
 
-// trimUpperPod keeps Tessera's pods without what weighs most, and of all others only their identity.
+// trimUpperPod keeps Tessera's pods without what weighs most, and of all others only their identity and their node.
 func trimUpperPod(object any) (any, error) {
 	pod, ok := object.(*corev1.Pod)
 	if !ok {
@@ -237,5 +255,6 @@ func trimUpperPod(object any) (any, error) {
 	}
 	trimmed := &corev1.Pod{}
 	trimmed.Name, trimmed.Namespace, trimmed.UID, trimmed.ResourceVersion = pod.Name, pod.Namespace, pod.UID, pod.ResourceVersion
+	trimmed.Spec.NodeName = pod.Spec.NodeName
 	return trimmed, nil
 }

@@ -27,10 +27,11 @@ type waiter struct {
 	vain    int // how often it was woken since the scheduler last asked
 }
 
-// target is a name that a pod was asked about, and the pod as it will be below for labels like these.
+// target is a name that a pod was asked about, and the pod as it will be below for labels and rules like these.
 type target struct {
 	name    string
 	labels  map[string]string
+	rules   string
 	entries uint64 // and for what its namespace asked of pods then
 	pod     *snapshot.Pod
 }
@@ -57,7 +58,7 @@ func (e *Extender) wait(pod *corev1.Pod, verdicts []verdict, unknown map[string]
 		w.woken = before.woken
 	}
 	for _, v := range verdicts {
-		w.targets = append(w.targets, target{name: v.node.Name, labels: v.node.Labels, entries: e.entries.Load(), pod: v.pod})
+		w.targets = append(w.targets, target{name: v.node.Name, labels: v.node.Labels, rules: rulesOf(v.node), entries: e.entries.Load(), pod: v.pod})
 		e.lookLater(v.Reason)
 	}
 	for name := range unknown {
@@ -143,8 +144,8 @@ func (e *Extender) best(now time.Time, w *waiter) verdict {
 		if node == nil {
 			continue
 		}
-		if entries := e.entries.Load(); t.pod == nil || t.entries != entries || !maps.Equal(t.labels, node.Labels) {
-			t.labels, t.entries, t.pod = node.Labels, entries, e.compileAll(w.pod, []*corev1.Node{node})[0]
+		if entries := e.entries.Load(); t.pod == nil || t.entries != entries || !maps.Equal(t.labels, node.Labels) || t.rules != rulesOf(node) {
+			t.labels, t.rules, t.entries, t.pod = node.Labels, rulesOf(node), entries, e.compileAll(w.pod, []*corev1.Node{node})[0]
 		}
 		nodes, pods = append(nodes, node), append(pods, t.pod)
 	}

@@ -123,7 +123,7 @@ func (e *everyNode) judge(p *pod) snapshot.Verdict {
 
 func (e *everyNode) observe(time.Time, snapshot.UpperPod) {}
 
-func (e *everyNode) publish(s *snapshot.Snapshot) { e.pool.Publish(s) }
+func (e *everyNode) publish(s *snapshot.Snapshot) { e.pool.Publish(time.Time{}, s) }
 
 func (e *everyNode) hint(types.UID) string { return "" }
 

@@ -14,6 +14,8 @@ type clusterStatus struct {
 	Synced, Stale                        bool
 	Nodes, SchedulableNodes, Pods, Holds int
 	Allocatable, Free, LargestHole       map[string]string
+	UnaskedBinds                         int
+	LastUnaskedBind                      string
 }
 
 // NewStatusCommand returns `tessera status`.
@@ -44,7 +46,16 @@ func printStatus(out io.Writer, clusters []clusterStatus) error {
 			amount(c.Free, "cpu")+" of "+amount(c.Allocatable, "cpu"), amount(c.LargestHole, "cpu"),
 			amount(c.Free, "memory")+" of "+amount(c.Allocatable, "memory"), amount(c.LargestHole, "memory"))
 	}
-	return table.flush()
+	if err := table.flush(); err != nil {
+		return err
+	}
+	for _, c := range clusters {
+		if c.UnaskedBinds > 0 {
+			fmt.Fprintf(out, "Warning: %s: scheduler does not call the extender: %d pods were bound without it (last: %s)\n",
+				c.Name, c.UnaskedBinds, c.LastUnaskedBind)
+		}
+	}
+	return nil
 }
 
 func (c clusterStatus) state() string {

@@ -75,7 +75,7 @@ func (c *scenario) publish(pool *snapshot.Pool, known map[string]seen) {
 		}
 		content.Nodes = append(content.Nodes, before.node)
 	}
-	pool.Publish(snapshot.New(content))
+	pool.Publish(time.Time{}, snapshot.New(content))
 }
 
 func hold(pool *snapshot.Pool, pod *corev1.Pod) {

@@ -226,7 +226,7 @@ func (w *Watch) build() *snapshot.Snapshot {
 	sums := map[string]uint64{}
 	for _, object := range pods {
 		entry := object.(*podEntry)
-		count(&content, entry.pod)
+		content.Add(entry.pod)
 		sums[entry.pod.Node] += entry.mark
 	}
 	changed := map[string][]*snapshot.LowerPod{}
@@ -255,19 +255,6 @@ func (w *Watch) build() *snapshot.Snapshot {
 	}
 	w.rows = rows
 	return snapshot.New(content)
-}
-
-// count takes a pod into what a snapshot knows of the cluster as a whole.
-func count(content *snapshot.Content, pod *snapshot.LowerPod) {
-	if !pod.Finished {
-		content.Pods++
-		if pod.Node == "" {
-			content.Waiting = append(content.Waiting, pod)
-		}
-	}
-	if before := content.Own[pod.UpperUID]; pod.UpperUID != "" && (before == nil || before.Node == "") {
-		content.Own[pod.UpperUID] = pod
-	}
 }
 
 // podEntry is what is kept of a lower pod: identity for the cache and the reduced pod.

@@ -17,6 +17,7 @@ type ask struct {
 	absent bool // it needs a resource that no node has
 
 	classes []verdictOfClass
+	turned  map[int]bool   // nodes whose kubelets have refused such pods lately
 	ports   map[int][]port // of pods on their way, by node
 	blocked []domains      // that existing pods keep it out of, or that it avoids: those with a count
 	near    []domains      // one a term: pods it wants to be near to
@@ -52,7 +53,7 @@ type domains struct {
 func newDomains(t *topology) domains { return domains{topology: t, count: make([]int, t.size)} }
 
 func (c *cluster) ask(pod *Pod) *ask {
-	a := &ask{c: c, pod: pod, classes: make([]verdictOfClass, len(c.snapshot.ofClass))}
+	a := &ask{c: c, pod: pod, classes: make([]verdictOfClass, len(c.snapshot.ofClass)), turned: c.refusing(pod)}
 	pod.Requests.Each(func(name corev1.ResourceName, amount int64) {
 		if amount <= 0 {
 			return
@@ -122,6 +123,8 @@ func (a *ask) refuses(node int) keys.Reason {
 		return reason
 	}
 	switch {
+	case a.turned[node]:
+		return keys.Avoided
 	case len(a.pod.ports) > 0 && (clash(a.pod.ports, a.c.snapshot.Nodes[node].portsUsed) || clash(a.pod.ports, a.ports[node])):
 		return keys.HostPort
 	case !a.inCompany(node):

@@ -59,22 +59,11 @@ func (c columns) take(node int, amounts Resources, sign int64) {
 // row is one node's amounts.
 func (c columns) row(node int) Resources {
 	var r Resources
+	if others := len(c.names) - len(always); others > 0 {
+		r.Scalars = make(map[corev1.ResourceName]int64, others)
+	}
 	for i, name := range c.names {
-		switch amount := c.amount[i][node]; name {
-		case corev1.ResourceCPU:
-			r.MilliCPU = amount
-		case corev1.ResourceMemory:
-			r.Memory = amount
-		case corev1.ResourceEphemeralStorage:
-			r.EphemeralStorage = amount
-		case corev1.ResourcePods:
-			r.Pods = amount
-		default:
-			if r.Scalars == nil {
-				r.Scalars = make(map[corev1.ResourceName]int64, len(c.names)-len(always))
-			}
-			r.Scalars[name] = amount
-		}
+		r.set(name, c.amount[i][node])
 	}
 	return r
 }

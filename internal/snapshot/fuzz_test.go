@@ -93,7 +93,7 @@ type told struct {
 
 func newPlay(t *testing.T, data []byte) *play {
 	p := &play{t: t, tape: &tape{data: data}}
-	p.world = &world{pool: NewPool(), now: time.Unix(1_000_000, 0), nodes: map[string]*corev1.Node{}, pods: map[string]*LowerPod{}}
+	p.world = &world{pool: NewPool(), now: time.Unix(1_000_000, 0), nodes: map[string]*corev1.Node{}, pods: map[string]*LowerPod{}, namespaces: Namespaces{}}
 	for i := range p.uppers {
 		p.uppers[i] = p.newUpper()
 	}
@@ -337,9 +337,9 @@ func (p *play) below() {
 	old := p.pods[name]
 	switch {
 	case old != nil && old.Node != "":
-		line += " node=" + old.Node + p.tape.of("", " finished", " ending")
+		line += " node=" + old.Node + p.tape.of("", " finished", " ending", " failed=OutOfcpu")
 	case p.tape.yes(2):
-		line += " node=" + p.node() + p.tape.of("", "", " finished")
+		line += " node=" + p.node() + p.tape.of("", "", " finished", " failed=UnexpectedAdmissionError")
 	default:
 		line += p.tape.of("", " hint="+p.node(), " unschedulable", " gated", " hint="+p.node()+" unschedulable", " ending")
 	}

@@ -70,6 +70,7 @@ func rank(pod *LowerPod) int {
 // roomiest is the node that the default scheduler (LeastAllocated) is likely to choose, -1 if none takes the pod.
 func (c *cluster) roomiest(pod *Pod) int {
 	a := c.ask(pod)
+	a.turned = nil // The lower scheduler does not know what kubelets have said.
 	measure := a.leftover(c.snapshot.largest)
 	best := -1
 	for i := range c.snapshot.Nodes {

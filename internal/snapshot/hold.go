@@ -191,14 +191,21 @@ func (c *cluster) place(hold *Hold, node string) {
 	c.charge(hold, 1)
 }
 
+// News is what a snapshot shows for the first time.
+type News struct {
+	// Overpromised are the upper UIDs of pods of ours that the lower scheduler has found no node for.
+	Overpromised []types.UID
+	// Refused are pods of ours that the kubelets of their nodes did not let in.
+	Refused []*LowerPod
+}
+
 // Publish replaces the snapshot of a cluster. In the same step the holds whose pods the snapshot counts end, so
 // no view ever counts a pod twice or not at all, and holds whose node no longer has their room are placed anew.
-// It returns the upper UIDs of own pods that the lower scheduler has newly found no node for.
-func (p *Pool) Publish(s *Snapshot) (overpromised []types.UID) {
+func (p *Pool) Publish(now time.Time, s *Snapshot) (news News) {
 	before := &Snapshot{}
 	c := p.clusters[s.Cluster]
 	if c == nil {
-		c = &cluster{holds: map[types.UID]*Hold{}, counters: map[string]*counter{}}
+		c = &cluster{holds: map[types.UID]*Hold{}, counters: map[string]*counter{}, refusals: map[refusal]time.Time{}}
 		p.clusters[s.Cluster] = c
 		for _, hold := range p.holds {
 			if hold.Cluster == s.Cluster {
@@ -216,10 +223,11 @@ func (p *Pool) Publish(s *Snapshot) (overpromised []types.UID) {
 		c.charge(hold, 1)
 	}
 	p.rescale()
+	news.Refused = c.turnedAway(now, before, s)
 	for uid, own := range s.Own {
 		p.seeOwn(c, uid, own)
 		if was := before.Own[uid]; own.Unschedulable && (was == nil || !was.Unschedulable) {
-			overpromised = append(overpromised, uid)
+			news.Overpromised = append(news.Overpromised, uid)
 		}
 	}
 	for uid := range before.Own {
@@ -229,8 +237,8 @@ func (p *Pool) Publish(s *Snapshot) (overpromised []types.UID) {
 	}
 	c.seat()
 	p.settle(c)
-	slices.Sort(overpromised)
-	return overpromised
+	slices.Sort(news.Overpromised)
+	return news
 }
 
 // seeOwn brings the hold of one of our lower pods in line with it.
@@ -300,10 +308,14 @@ func (p *Pool) settle(c *cluster) {
 // stands reports whether a hold can stay on its node.
 func (p *Pool) stands(c *cluster, hold *Hold, node int) bool {
 	defer p.lift(c, hold.UID)()
-	if hold.pod.plain() && !c.snapshot.hasApart && c.apart == 0 { // The usual case, and many of them.
+	if hold.pod.plain() && !c.snapshot.hasApart && c.apart == 0 && len(c.refusals) == 0 { // The usual case, and many of them.
 		return hold.pod.refuses(c.snapshot.Nodes[node]) == "" && c.room.row(node).Fits(hold.Requests)
 	}
-	return c.ask(hold.pod).takes(node) == ""
+	a := c.ask(hold.pod)
+	if hold.State == Mirrored {
+		a.turned = nil // The lower scheduler has its hint and does not know what kubelets have said.
+	}
+	return a.takes(node) == ""
 }
 
 // Forget takes a cluster out of the pool, and the holds in it.
@@ -318,7 +330,8 @@ func (p *Pool) Forget(name string) {
 	p.rescale()
 }
 
-// Expire ends offers older than OfferedLimit and reservations whose time has come, and returns how many of each.
+// Expire ends offers older than OfferedLimit and reservations whose time has come, and returns how many of each. Nodes that
+// have been left out for long enough because their kubelets refused pods are asked again.
 func (p *Pool) Expire(now time.Time) (offers, reservations int) {
 	for _, hold := range p.Holds() {
 		if hold.State == Offered && now.Sub(hold.Since) > OfferedLimit {
@@ -326,5 +339,6 @@ func (p *Pool) Expire(now time.Time) (offers, reservations int) {
 			offers++
 		}
 	}
+	p.forgive(now)
 	return offers, p.expireReserved(now)
 }

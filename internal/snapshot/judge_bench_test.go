@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"strconv"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -56,7 +57,7 @@ func keepApart(pod *corev1.Pod) {
 func BenchmarkJudge(b *testing.B) {
 	for _, nodes := range []int{1_000, 10_000} {
 		pool := NewPool()
-		pool.Publish(benchCluster(nodes))
+		pool.Publish(time.Time{}, benchCluster(nodes))
 		plain := NewPod(benchPod("new", "8"))
 		selective := benchPod("new", "8")
 		selective.Spec.NodeSelector = map[string]string{"disk": "ssd"}
@@ -105,12 +106,12 @@ func byRows(p *Pool, pod *Pod) (best string) {
 func BenchmarkPublish(b *testing.B) {
 	s := benchCluster(10_000)
 	pool := NewPool()
-	pool.Publish(s)
+	pool.Publish(time.Time{}, s)
 	b.ReportAllocs()
 	for b.Loop() {
 		nodes := append([]*Node(nil), s.Nodes...)
 		changed := *nodes[5]
 		nodes[5] = &changed
-		pool.Publish(New(Content{Cluster: "a", Nodes: nodes, Own: s.Own, Namespaces: s.namespaces}))
+		pool.Publish(time.Time{}, New(Content{Cluster: "a", Nodes: nodes, Own: s.Own, Namespaces: s.namespaces}))
 	}
 }

@@ -43,8 +43,13 @@ type Pod struct {
 	Inexact bool
 	// Refused, if set, is why the API server below will not let the pod in.
 	Refused keys.Reason
+	// OpenNamespaces are the lower namespaces not made by us that it may go to nevertheless; "*" is all of them.
+	OpenNamespaces []string
+	// Part is what its virtual node stands for. Which nodes take part is a matter of the pod's affinity, too.
+	Part Part
 
 	tenant
+	name        uint64 // hash of namespace and name
 	tolerations []corev1.Toleration
 	affinity    nodeaffinity.RequiredNodeAffinity
 	byName      bool     // the affinity tells apart nodes of one class
@@ -63,6 +68,7 @@ func NewPod(lower *corev1.Pod) *Pod {
 		Object:      lower,
 		Inexact:     inexact(&lower.Spec),
 		tenant:      newTenant(lower),
+		name:        nameHash(lower.Namespace, lower.Name),
 		tolerations: lower.Spec.Tolerations,
 		affinity:    nodeaffinity.GetRequiredNodeAffinity(lower),
 		byName:      asksForNames(&lower.Spec),
@@ -170,10 +176,15 @@ type LowerPod struct {
 	// Priority and Created order pending pods as the lower scheduler does.
 	Priority int32
 	Created  time.Time
+	// Refusal is the reason why the kubelet of its node did not let the pod in; empty for all others. Of our own pods alone.
+	Refusal string
 	// Object is kept of a pod whose volumes or claims matter to others; nil for most.
 	Object *corev1.Pod
 
 	tenant
+	name       uint64                   // hash of namespace and name
+	shape      shape                    // of a pod with a Refusal
+	refusedAt  time.Time                // the same
 	apartTerms []corev1.PodAffinityTerm // what apart was read from
 	asks       *Pod                     // while it is pending
 }
@@ -183,6 +194,7 @@ func NewLowerPod(pod *corev1.Pod, identity string) *LowerPod {
 	lower := &LowerPod{
 		UID: pod.UID, Node: pod.Spec.NodeName, Requests: Requests(pod), Finished: Finished(pod), Hint: pod.Status.NominatedNodeName,
 		Gated: len(pod.Spec.SchedulingGates) > 0, Created: pod.CreationTimestamp.Time, tenant: newTenant(pod),
+		name: nameHash(pod.Namespace, pod.Name),
 	}
 	if pod.Spec.Priority != nil {
 		lower.Priority = *pod.Spec.Priority
@@ -190,6 +202,9 @@ func NewLowerPod(pod *corev1.Pod, identity string) *LowerPod {
 	if pod.Labels[keys.Upper] == identity && identity != "" {
 		lower.UpperUID = types.UID(pod.Annotations[keys.UpperUID])
 		lower.Hint = cmp.Or(lower.Hint, pod.Annotations[keys.HintNode])
+		if lower.Refusal = refusedBy(pod); lower.Refusal != "" {
+			lower.shape, lower.refusedAt = shapeOf(lower.Requests, pod), refusedAt(pod)
+		}
 	}
 	lower.Unschedulable = pod.Spec.NodeName == "" && slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
 		return c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse && c.Reason == corev1.PodReasonUnschedulable

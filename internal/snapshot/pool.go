@@ -47,7 +47,9 @@ type cluster struct {
 	// apart counts the holds and guests that keep other pods away.
 	apart int
 	// lifted is the hold that the question at hand does not count.
-	lifted   *Hold
+	lifted *Hold
+	// refusals are what kubelets have said lately, each until when it counts.
+	refusals map[refusal]time.Time
 	counters map[string]*counter
 }
 
@@ -218,6 +220,7 @@ func (p *Pool) Replicas(name string, pod *Pod, limit int) int {
 		return p.oneByOne(name, pod, min(limit, mostOneByOne))
 	}
 	a := c.ask(pod)
+	limit, _, _ = c.spare(pod, limit)
 	count := 0
 	for i := range c.snapshot.Nodes {
 		if a.refuses(i) == "" && !a.absent {
@@ -246,7 +249,7 @@ func (p *Pool) oneByOne(name string, pod *Pod, limit int) int {
 	var trial []types.UID
 	for i := range limit {
 		uid := types.UID("replica-" + strconv.Itoa(i))
-		verdict := p.Judge(name, pod, uid)
+		verdict := p.Spare(p.Judge(name, pod, uid), pod, uid)
 		if !verdict.Fits {
 			break
 		}

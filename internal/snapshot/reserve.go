@@ -50,7 +50,13 @@ func (p *Pool) Restore(hold *Hold) {
 }
 
 // JudgeFor is Judge for a pod of that owner: room reserved for it counts as its own and is taken before any other.
+//
+// It has the last word on new pods: a name that is taken and the reserve of the virtual node count, too, which are nothing
+// to a pod that is bound already.
 func (p *Pool) JudgeFor(owner Owner, name string, pod *Pod, uid types.UID) Verdict {
+	if p.Conflicts(name, pod, uid) {
+		return Verdict{Cluster: name, Reason: keys.NameConflict}
+	}
 	defer p.Lend(owner, name, pod, uid)()
 	for _, hold := range p.mine(owner, name, pod, uid) {
 		if v := p.JudgeNode(name, hold.Node, pod, uid); v.Fits {
@@ -58,7 +64,7 @@ func (p *Pool) JudgeFor(owner Owner, name string, pod *Pod, uid types.UID) Verdi
 			return v
 		}
 	}
-	return p.Judge(name, pod, uid)
+	return p.Spare(p.Judge(name, pod, uid), pod, uid)
 }
 
 // Lend leaves the room reserved for a pod out of sight in a cluster until the returned function puts it back, so that

@@ -57,7 +57,7 @@ func (g *game) publish(name string) {
 		n.Status.Allocatable = corev1.ResourceList{"cpu": resource.MustParse("8"), "pods": resource.MustParse("110")}
 		nodes = append(nodes, n)
 	}
-	g.pool.Publish(Of(name, nodes, nil, nil))
+	g.pool.Publish(g.now, Of(name, nodes, nil, nil))
 }
 
 // pod is one of the owner's, of 1 to 4 CPUs.

@@ -219,6 +219,25 @@ func (r Resources) Get(name corev1.ResourceName) int64 {
 	return r.Scalars[name]
 }
 
+// set changes the amount of one resource. The map of the others is r's own to write to.
+func (r *Resources) set(name corev1.ResourceName, amount int64) {
+	switch name {
+	case corev1.ResourceCPU:
+		r.MilliCPU = amount
+	case corev1.ResourceMemory:
+		r.Memory = amount
+	case corev1.ResourceEphemeralStorage:
+		r.EphemeralStorage = amount
+	case corev1.ResourcePods:
+		r.Pods = amount
+	default:
+		if r.Scalars == nil {
+			r.Scalars = map[corev1.ResourceName]int64{}
+		}
+		r.Scalars[name] = amount
+	}
+}
+
 // Quantities is List for people and JSON: strings such as "16" and "64Gi", zero amounts left out.
 func (r Resources) Quantities() map[string]string {
 	texts := map[string]string{}

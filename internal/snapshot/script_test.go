@@ -1,6 +1,7 @@
 package snapshot
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -13,6 +14,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/selection"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/tessera-k8s/tessera/internal/keys"
@@ -23,12 +26,15 @@ import (
 //
 //	node a/n1 cpu=4 [cordoned] [notready] [leaving] [zone=x]     a lower node as it is from now on
 //	pod a/x node=n1 cpu=2 [own=UID] [hint=n1] [finished] [unschedulable] [ending] [gated] [priority=5]
-//	remove a/x                                a node or pod that has gone
+//	     [name=web-0] [ns=shop] [via=vn]: its name is not x, its namespace not default, its virtual node; [failed=OutOfcpu]: its kubelet refused it
+//	namespace a/x [upper=us] [open=us]        a namespace, whose it is and to whom it is open
+//	remove a/x                                a node, pod or namespace that has gone
 //	publish a                                 what is there becomes the snapshot of a
 //	filter UID cpu=2                          check and hold in one step
 //	judge UID cpu=2                           the same question without a hold
 //	     both may have [app=web] [port=80] [apart=host] [near=zone] [spread=zone] [owner=set]: the last three are terms about
-//	     pods of the same app in a domain of that label
+//	     pods of the same app in a domain of that label; and the virtual node they come through: via=vn [name=web-0] [ns=shop] [opens=shop]
+//	     [nodes=zone] [reserve=2] [share=0.1]: of the nodes with that label, CPUs and a share of the CPUs are left to the cluster
 //	upper UID [bound=a] [chosen=a] [refused=2s] [finished] [gone] cpu=2
 //	reserve UID owner=web cluster=a [node=n1] cpu=2 ttl=60s     room for the next pod of the owner
 //	withdraw UID                              the reservation is taken back
@@ -37,7 +43,7 @@ import (
 //	view                                      free - held of every node, and the holds
 func TestScripts(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
-		w := &world{pool: NewPool(), now: time.Unix(1000, 0), nodes: map[string]*corev1.Node{}, pods: map[string]*LowerPod{}}
+		w := &world{pool: NewPool(), now: time.Unix(1000, 0), nodes: map[string]*corev1.Node{}, pods: map[string]*LowerPod{}, namespaces: Namespaces{}}
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
 			return w.run(t, d)
 		})
@@ -50,6 +56,8 @@ type world struct {
 	now   time.Time
 	nodes map[string]*corev1.Node // "cluster/name"
 	pods  map[string]*LowerPod
+	// namespaces by "cluster/name"; default is there anyway, and ours.
+	namespaces Namespaces
 }
 
 func (w *world) run(t *testing.T, d *datadriven.TestData) string {
@@ -63,7 +71,10 @@ func (w *world) run(t *testing.T, d *datadriven.TestData) string {
 		w.nodes[name] = scriptNode(t, d, name)
 	case "pod":
 		w.pods[name] = NewLowerPod(scriptLowerPod(t, d, name), "us")
+	case "namespace":
+		w.namespaces[name] = map[string]string{keys.Upper: value(d, "upper"), keys.OpenTo: value(d, "open")}
 	case "remove":
+		delete(w.namespaces, name)
 		delete(w.nodes, name)
 		delete(w.pods, name)
 	case "publish":
@@ -108,16 +119,26 @@ func (w *world) publish(cluster string) string {
 			pods = append(pods, w.pods[name])
 		}
 	}
-	overpromised := w.pool.Publish(Of(cluster, nodes, pods, Namespaces{"default": nil}))
-	if len(overpromised) > 0 {
-		return fmt.Sprintf("overpromised: %v\n", overpromised) + w.view()
+	namespaces := Namespaces{"default": {keys.Upper: "us"}}
+	for name, set := range w.namespaces {
+		if in, namespace, _ := strings.Cut(name, "/"); in == cluster {
+			namespaces[namespace] = set
+		}
 	}
-	return w.view()
+	var out strings.Builder
+	news := w.pool.Publish(w.now, Of(cluster, nodes, pods, namespaces))
+	if len(news.Overpromised) > 0 {
+		fmt.Fprintf(&out, "overpromised: %v\n", news.Overpromised)
+	}
+	for _, pod := range news.Refused {
+		fmt.Fprintf(&out, "refused by the kubelet of %s: %s, %s\n", pod.Node, pod.UpperUID, pod.Refusal)
+	}
+	return out.String() + w.view()
 }
 
 func (w *world) filter(t *testing.T, d *datadriven.TestData, uid types.UID) string {
 	object := scriptPod(t, d, string(uid))
-	info, sent := Info{Name: string(uid), Owner: OwnerOf(object)}, NewPod(object)
+	info, sent := Info{Name: string(uid), Owner: OwnerOf(object)}, scriptAsking(t, d, object)
 	pods := map[string]*Pod{}
 	var verdicts []Verdict
 	for _, cluster := range w.pool.Clusters() {
@@ -185,7 +206,11 @@ func (w *world) view() string {
 	for _, cluster := range w.pool.Clusters() {
 		for _, node := range w.pool.Snapshot(cluster).Nodes {
 			held := w.pool.Held(cluster, node.Name())
-			fmt.Fprintf(&out, "%s/%s free=%s held=%s\n", cluster, node.Name(), cpu(node.Free()), cpu(held))
+			fmt.Fprintf(&out, "%s/%s free=%s held=%s", cluster, node.Name(), cpu(node.Free()), cpu(held))
+			if avoided := w.pool.Refusals(cluster)[node.Name()]; avoided > 0 {
+				fmt.Fprintf(&out, " avoided=%d", avoided)
+			}
+			fmt.Fprintln(&out)
 		}
 	}
 	for _, cluster := range w.pool.Clusters() {
@@ -224,7 +249,11 @@ func scriptPod(t *testing.T, d *datadriven.TestData, name string) *corev1.Pod {
 		yes := true
 		pod.OwnerReferences = []metav1.OwnerReference{{Kind: "ReplicaSet", Name: owner, UID: types.UID(owner), Controller: &yes}}
 	}
-	same := &metav1.LabelSelector{MatchLabels: pod.Labels}
+	same := &metav1.LabelSelector{MatchLabels: map[string]string{"app": value(d, "app")}}
+	pod.Name, pod.Namespace = cmp.Or(value(d, "name"), pod.Name), cmp.Or(value(d, "ns"), pod.Namespace)
+	if via := value(d, "via"); via != "" {
+		pod.Labels[keys.Upper], pod.Labels[keys.VirtualNode] = "us", via
+	}
 	term := func(key string) []corev1.PodAffinityTerm {
 		return []corev1.PodAffinityTerm{{LabelSelector: same, TopologyKey: key}}
 	}
@@ -235,10 +264,42 @@ func scriptPod(t *testing.T, d *datadriven.TestData, name string) *corev1.Pod {
 	if key := value(d, "near"); key != "" {
 		pod.Spec.Affinity.PodAffinity = &corev1.PodAffinity{RequiredDuringSchedulingIgnoredDuringExecution: term(key)}
 	}
+	if key := value(d, "nodes"); key != "" {
+		has := []corev1.NodeSelectorRequirement{{Key: key, Operator: corev1.NodeSelectorOpExists}}
+		pod.Spec.Affinity.NodeAffinity = &corev1.NodeAffinity{RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{
+			NodeSelectorTerms: []corev1.NodeSelectorTerm{{MatchExpressions: has}},
+		}}
+	}
 	if key := value(d, "spread"); key != "" {
 		pod.Spec.TopologySpreadConstraints = []corev1.TopologySpreadConstraint{
 			{MaxSkew: 1, TopologyKey: key, WhenUnsatisfiable: corev1.DoNotSchedule, LabelSelector: same},
 		}
+	}
+	return pod
+}
+
+// scriptAsking is the pod with what its virtual node says of it.
+func scriptAsking(t *testing.T, d *datadriven.TestData, object *corev1.Pod) *Pod {
+	pod := NewPod(object)
+	if opens := value(d, "opens"); opens != "" {
+		pod.OpenNamespaces = []string{opens}
+	}
+	if key := value(d, "nodes"); key != "" {
+		has, err := labels.NewRequirement(key, selection.Exists, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pod.Part.Nodes = labels.NewSelector().Add(*has)
+	}
+	if text := value(d, "reserve"); text != "" {
+		pod.Part.Reserve.Amount = FromList(corev1.ResourceList{"cpu": resource.MustParse(text)})
+	}
+	if text := value(d, "share"); text != "" {
+		share, err := strconv.ParseFloat(text, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pod.Part.Reserve.Share = map[corev1.ResourceName]float64{"cpu": share}
 	}
 	return pod
 }
@@ -253,6 +314,10 @@ func scriptLowerPod(t *testing.T, d *datadriven.TestData, name string) *corev1.P
 	}
 	if d.HasArg("finished") {
 		pod.Status.Phase = corev1.PodSucceeded
+	}
+	if reason := value(d, "failed"); reason != "" {
+		pod.Status.Phase, pod.Status.Reason = corev1.PodFailed, reason
+		pod.CreationTimestamp = metav1.Time{Time: time.Unix(1000, 0)}
 	}
 	if d.HasArg("ending") {
 		pod.DeletionTimestamp = &metav1.Time{Time: time.Unix(1000, 0)}

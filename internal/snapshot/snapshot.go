@@ -2,6 +2,7 @@ package snapshot
 
 import (
 	"crypto/sha256"
+	"maps"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -19,6 +20,8 @@ type Snapshot struct {
 	Pods int
 
 	waiting    []*LowerPod
+	names      names   // that are taken
+	reserve    Reserve // of the part that this is
 	namespaces Namespaces
 	devices    map[corev1.ResourceName]bool
 	index      map[string]int
@@ -29,6 +32,7 @@ type Snapshot struct {
 	hasApart   bool
 	shy        []shy                // made at the first need
 	topologies map[string]*topology // the same
+	parts      map[string]*participants
 }
 
 // Content is what a snapshot is made of. The snapshot owns it from then on.
@@ -44,6 +48,28 @@ type Content struct {
 	Namespaces Namespaces
 	// Devices are the extended resources that a device class of the cluster can give (DRAExtendedResource).
 	Devices map[corev1.ResourceName]bool
+
+	taken []uint64 // hashes of names
+}
+
+// Add takes a pod into what a snapshot knows of the cluster as a whole. Its name is taken as long as it exists, but for
+// one of ours that is about to go: whoever is to come after it waits for that.
+func (c *Content) Add(pod *LowerPod) {
+	if !pod.Finished {
+		c.Pods++
+		if pod.Node == "" {
+			c.Waiting = append(c.Waiting, pod)
+		}
+	}
+	if pod.UpperUID == "" || !pod.terminating {
+		c.taken = append(c.taken, pod.name)
+	}
+	if pod.UpperUID == "" {
+		return
+	}
+	if before := c.Own[pod.UpperUID]; before == nil || before.Node == "" {
+		c.Own[pod.UpperUID] = pod
+	}
 }
 
 // New builds a snapshot.
@@ -53,7 +79,7 @@ func New(content Content) *Snapshot {
 	s := &Snapshot{
 		Cluster: content.Cluster, Nodes: nodes, Own: content.Own, Pods: content.Pods, waiting: content.Waiting,
 		namespaces: content.Namespaces, devices: content.Devices,
-		topologies: map[string]*topology{}, index: make(map[string]int, len(nodes)), classes: make([]int, len(nodes)), free: newColumns(nodes),
+		names: newNames(content.taken), topologies: map[string]*topology{}, parts: map[string]*participants{}, index: make(map[string]int, len(nodes)), classes: make([]int, len(nodes)), free: newColumns(nodes),
 	}
 	classes := map[[sha256.Size]byte]int{}
 	for i, node := range nodes {
@@ -76,18 +102,8 @@ func Of(cluster string, nodes []*corev1.Node, pods []*LowerPod, namespaces Names
 	content := Content{Cluster: cluster, Own: map[types.UID]*LowerPod{}, Namespaces: namespaces}
 	byNode := map[string][]*LowerPod{}
 	for _, pod := range pods {
-		switch {
-		case pod.Node != "":
-			byNode[pod.Node] = append(byNode[pod.Node], pod)
-		case !pod.Finished:
-			content.Waiting = append(content.Waiting, pod)
-		}
-		if pod.UpperUID != "" {
-			content.Own[pod.UpperUID] = pod
-		}
-		if !pod.Finished {
-			content.Pods++
-		}
+		content.Add(pod)
+		byNode[pod.Node] = append(byNode[pod.Node], pod)
 	}
 	for _, node := range nodes {
 		content.Nodes = append(content.Nodes, NewNode(node, byNode[node.Name]))
@@ -128,9 +144,9 @@ func (s *Snapshot) Free() Resources {
 // Advertised is the allocatable of the virtual node: a number that is honest about the order of things and never
 // makes the upper scheduler's own resource filter refuse a pod that some lower node can take.
 //
-//	advertised[r] = own[r] + sum over usable nodes of max(0, free[r]) + largest usable node's allocatable[r]
+//	advertised[r] = own[r] + max(0, sum over usable nodes of max(0, free[r]) - reserve[r]) + largest usable node's allocatable[r]
 //
-// own is what the upper scheduler charges the virtual node for: the requests of our own unfinished upper pods on
+// A pod that fits on a node asks for no more than the last term, so the reserve takes nothing from that. own is what the upper scheduler charges the virtual node for: the requests of our own unfinished upper pods on
 // it. Every resource that any node of the cluster lists is in it, so that none looks unknown above.
 func (s *Snapshot) Advertised(own Resources) Resources {
 	var slack Resources
@@ -140,7 +156,18 @@ func (s *Snapshot) Advertised(own Resources) Resources {
 			slack = slack.Max(node.Allocatable)
 		}
 	}
-	return own.Plus(s.Free()).Plus(slack)
+	return own.Plus(s.spare()).Plus(slack)
+}
+
+// spare is what is free beside the reserve.
+func (s *Snapshot) spare() Resources {
+	free, capacity := s.Free(), s.Capacity()
+	spare := free
+	spare.Scalars = maps.Clone(free.Scalars)
+	free.Each(func(name corev1.ResourceName, amount int64) {
+		spare.set(name, max(0, amount-s.reserve.of(name, capacity.Get(name))))
+	})
+	return spare
 }
 
 // LargestHole is what is free on the usable node with the largest dominant share.
