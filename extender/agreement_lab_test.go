@@ -99,7 +99,7 @@ func (a *agreement) furnish() {
 		}
 	}
 	for _, name := range []string{spaceA, spaceB, spaceLimited, spaceQuota} {
-		newNamespace(a.t, a.lower, name, false)
+		newOpenNamespace(a.t, a.lower, name)
 	}
 	_, err := a.lower.CoreV1().Namespaces().Patch(ctx, spaceB, types.MergePatchType, []byte(`{"metadata":{"labels":{"team":"b"}}}`), metav1.PatchOptions{})
 	must(err)

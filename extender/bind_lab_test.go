@@ -98,7 +98,7 @@ func sitOnTheirHints(ctx context.Context, upper kubernetes.Interface, namespace 
 func strictClaim(t *testing.T, l *lab.Lab, upper kubernetes.Interface) {
 	lower := client(t, l.Lower(1))
 	newNamespace(t, upper, "claims", true)
-	newNamespace(t, lower, "claims", false)
+	newOpenNamespace(t, lower, "claims")
 	for _, c := range []kubernetes.Interface{upper, lower} {
 		claimData(t, c)
 	}

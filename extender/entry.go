@@ -1,6 +1,7 @@
 package extender
 
 import (
+	"errors"
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
@@ -25,7 +26,13 @@ func (e *Extender) compile(pod *corev1.Pod, node *corev1.Node) (*snapshot.Pod, e
 		return nil, fmt.Errorf("reading annotation %s of node %s: %w", keys.Rules, node.Name, err)
 	}
 	below, err := translate.LowerPod(pod, target)
-	if err != nil {
+	var denied *translate.NotAllowed
+	switch {
+	case errors.As(err, &denied):
+		refused := snapshot.NewPod(pod)
+		refused.Refused = keys.NotAllowed
+		return refused, nil
+	case err != nil:
 		return nil, err
 	}
 	reduced := e.limit(below, node.Labels[keys.Cluster])

@@ -270,7 +270,7 @@ func (f *faults) boundClaimBelow(t *testing.T, claim *corev1.PersistentVolumeCla
 		},
 	}
 	lower := client(t, f.lab.Lower(1))
-	newNamespace(t, lower, "ours", false)
+	newOpenNamespace(t, lower, "ours")
 	if _, err := lower.CoreV1().PersistentVolumes().Create(t.Context(), volume, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}

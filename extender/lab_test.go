@@ -49,10 +49,22 @@ func client(t *testing.T, config *rest.Config) kubernetes.Interface {
 // newNamespace creates a namespace, opted in or not, and waits until pods can be created in it.
 func newNamespace(t *testing.T, c kubernetes.Interface, name string, enabled bool) {
 	t.Helper()
-	object := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	labels := map[string]string{}
 	if enabled {
-		object.Labels = map[string]string{keys.Enabled: "true"}
+		labels[keys.Enabled] = "true"
 	}
+	newNamespaceWith(t, c, name, labels)
+}
+
+// newOpenNamespace creates a namespace of a lower cluster that our pods may go to although we have not made it.
+func newOpenNamespace(t *testing.T, c kubernetes.Interface, name string) {
+	t.Helper()
+	newNamespaceWith(t, c, name, map[string]string{keys.OpenTo: "any"})
+}
+
+func newNamespaceWith(t *testing.T, c kubernetes.Interface, name string, labels map[string]string) {
+	t.Helper()
+	object := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}}
 	if _, err := c.CoreV1().Namespaces().Create(t.Context(), object, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
 		t.Fatal(err)
 	}
