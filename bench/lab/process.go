@@ -61,6 +61,14 @@ func (p *Process) RSS() int64 {
 	return residentBytes(p.PID())
 }
 
+// CPU is the processor time that the present run has taken so far, 0 once it has ended.
+func (p *Process) CPU() time.Duration {
+	if p.Exited() {
+		return 0
+	}
+	return cpuTime(p.PID())
+}
+
 // Done is closed when the present run has ended.
 func (p *Process) Done() <-chan struct{} {
 	p.mu.Lock()

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // childAttributes puts a child into its own process group, so that Ctrl-C reaches the lab alone, and lets the kernel end
@@ -42,6 +43,20 @@ func runState(pid int) string {
 		return stateStopped
 	}
 	return stateRunning
+}
+
+// clockTick is what /proc counts processor time in: 10 ms on every machine that Go runs on.
+const clockTick = 10 * time.Millisecond
+
+// cpuTime is the processor time that a process has taken, in user mode and in the kernel.
+func cpuTime(pid int) time.Duration {
+	f := statFields(pid)
+	if len(f) < 13 {
+		return 0
+	}
+	user, _ := strconv.ParseInt(f[11], 10, 64)
+	system, _ := strconv.ParseInt(f[12], 10, 64)
+	return time.Duration(user+system) * clockTick
 }
 
 // residentBytes is the resident memory of a process as ps shows it, shared pages included.

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 )
 
 func childAttributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
@@ -31,6 +32,25 @@ func runState(pid int) string {
 		return stateStopped
 	}
 	return stateRunning
+}
+
+// cpuTime reads [[DAYS-]HOURS:]MINUTES:SECONDS, where the seconds may have a fraction.
+func cpuTime(pid int) time.Duration {
+	text := ps(pid, "time")
+	days, rest, ok := strings.Cut(text, "-")
+	if !ok {
+		days, rest = "0", text
+	}
+	seconds, _ := strconv.ParseFloat(days, 64)
+	for i, part := range strings.Split(rest, ":") {
+		n, _ := strconv.ParseFloat(part, 64)
+		if i == 0 && strings.Count(rest, ":") == 2 {
+			n += seconds * 24
+			seconds = 0
+		}
+		seconds = seconds*60 + n
+	}
+	return time.Duration(seconds * float64(time.Second))
 }
 
 func residentBytes(pid int) int64 {

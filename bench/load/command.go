@@ -10,97 +10,108 @@ import (
 	"slices"
 	"strings"
 	"syscall"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/tessera-k8s/tessera/bench/lab"
+	"github.com/tessera-k8s/tessera/bench/load/through"
 )
-
-// Report is what --json writes.
-type Report struct {
-	Seed  uint64       `json:"seed"`
-	Hints []HintResult `json:"hints,omitempty"`
-}
-
-// loads are what --only chooses from.
-var loads = []string{"hints"}
 
 // NewCommand returns `bench load`.
 func NewCommand() *cobra.Command {
-	burst := Burst{Clusters: 3, Pods: 300, Seed: 11}
-	rounds := 2
-	only := loads
+	options := options{clusters: 3, seed: 11, rate: 50, seconds: 60}
+	var only []string
+	for _, l := range loads {
+		only = append(only, l.name)
+	}
 	var file string
 	command := &cobra.Command{
 		Use:   "load",
 		Short: "Put load on real control planes and count what becomes of it",
-		Long: `Starts a lab and puts load on it. What is counted comes from the API servers and the events of the lower schedulers.
+		Long: `Starts a lab for each load and puts load on it. What is counted comes from the API servers and the events of the lower
+schedulers. It fails if the outcome is wrong (pods lost, doubled or over-promised); figures that fall short of their bars
+are shown as short and are no failure.
 
 Loads:
-  hints   a burst of pods for which there are exactly the holes, with each way to tell the lower scheduler where room
-          is held: how many pods run, how many it lacked room for, pods a second
-`,
-		Example: "  go run ./bench load\n  go run ./bench load --only hints --pods 300 --rounds 3 --json load.json",
-		Args:    cobra.NoArgs,
+` + describe(),
+		Example: "  go run ./bench load\n" +
+			"  go run ./bench load --only hints --pods 300 --rounds 3 --json load.json\n" +
+			"  go run ./bench load --only virtualnode --rounds 5 --json load.json\n" +
+			"  go run ./bench load --only virtualnode,memory --pods 100 --rate 20 --seconds 5 --rounds 1",
+		Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
-			for _, name := range only {
-				if !slices.Contains(loads, name) {
-					return fmt.Errorf("--only %q: there is no such load (loads: %s)", name, strings.Join(loads, ", "))
-				}
-			}
-			if burst.Pods < 1 || burst.Clusters < 1 || rounds < 1 {
-				return fmt.Errorf("--pods, --clusters and --rounds need at least 1")
+			if err := options.validate(only); err != nil {
+				return err
 			}
 			ctx, stop := signal.NotifyContext(command.Context(), os.Interrupt, syscall.SIGTERM)
 			defer stop()
-			report, err := run(ctx, command.OutOrStdout(), burst, rounds)
+			report, wrong, err := run(ctx, command.OutOrStdout(), only, options)
 			if err != nil {
 				return err
 			}
 			if err := write(file, report); err != nil {
 				return err
 			}
-			return report.Check()
+			return wrong
 		},
 	}
 	flags := command.Flags()
 	flags.StringSliceVar(&only, "only", only, "loads to run")
-	flags.IntVar(&burst.Clusters, "clusters", burst.Clusters, "lower clusters")
-	flags.IntVar(&burst.Pods, "pods", burst.Pods, "pods of a burst")
-	flags.IntVar(&rounds, "rounds", rounds, "rounds of each kind")
-	flags.Uint64Var(&burst.Seed, "seed", burst.Seed, "order of the holes and of the pods")
+	flags.IntVar(&options.clusters, "clusters", options.clusters, "lower clusters (hints)")
+	flags.IntVar(&options.pods, "pods", 0, "pods of a burst, or on each virtual node (memory); 0: "+defaults(func(l load) int { return l.pods }))
+	flags.IntVar(&options.rounds, "rounds", 0, "rounds of each kind; 0: "+defaults(func(l load) int { return l.rounds }))
+	flags.IntVar(&options.rate, "rate", options.rate, "pods offered a second (virtualnode)")
+	flags.IntVar(&options.seconds, "seconds", options.seconds, "how long they are offered (virtualnode)")
+	flags.Uint64Var(&options.seed, "seed", options.seed, "order of the holes and of the pods (hints)")
 	flags.StringVar(&file, "json", "", "file to write the figures to")
+	command.AddCommand(through.NewFloorCommand())
 	return command
 }
 
-func run(ctx context.Context, out io.Writer, burst Burst, rounds int) (*Report, error) {
-	options := burst.Lab()
-	options.Log = out
-	l, err := lab.Start(ctx, options)
-	if err != nil {
-		return nil, err
-	}
-	defer l.Stop()
-	report := &Report{Seed: burst.Seed}
-	started := time.Now()
-	report.Hints, err = Hints(ctx, l, burst, rounds, func(format string, args ...any) {
-		fmt.Fprintf(out, "%4.0f s  "+format+"\n", append([]any{time.Since(started).Seconds()}, args...)...)
-	})
-	if err != nil {
-		return nil, err
-	}
-	return report, printHints(out, report.Hints)
+// options are what the flags say; 0 pods or rounds are those of each load.
+type options struct {
+	clusters, pods, rounds, rate, seconds int
+	seed                                  uint64
 }
 
-func printHints(out io.Writer, results []HintResult) error {
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(table, "\nhint\tpods\trun\tover-promised\tpods/s\t")
-	for _, r := range results {
-		fmt.Fprintf(table, "%s\t%d\t%d\t%d\t%.0f\t\n", r.Mode, r.Pods, r.Running, r.OverPromised, r.PodsPerSecond)
+func (o options) validate(only []string) error {
+	for _, name := range only {
+		if !slices.ContainsFunc(loads, func(l load) bool { return l.name == name }) {
+			return fmt.Errorf("--only %q: there is no such load (loads: %s)", name, strings.Join(loadNames(), ", "))
+		}
 	}
-	return table.Flush()
+	if o.pods < 0 || o.rounds < 0 {
+		return fmt.Errorf("--pods and --rounds cannot be negative")
+	}
+	if o.clusters < 1 || o.rate < 1 || o.seconds < 1 {
+		return fmt.Errorf("--clusters, --rate and --seconds need at least 1")
+	}
+	return nil
+}
+
+// run plays the loads one after the other. wrong says which outcomes are not as they have to be.
+func run(ctx context.Context, out io.Writer, only []string, o options) (report *Report, wrong, err error) {
+	started := time.Now()
+	progress := func(format string, args ...any) {
+		fmt.Fprintf(out, "%4.0f s  "+format+"\n", append([]any{time.Since(started).Seconds()}, args...)...)
+	}
+	report = &Report{Seed: o.seed}
+	for _, l := range loads {
+		if !slices.Contains(only, l.name) {
+			continue
+		}
+		o := o
+		if o.pods == 0 {
+			o.pods = l.pods
+		}
+		if o.rounds == 0 {
+			o.rounds = l.rounds
+		}
+		if err := l.play(ctx, out, o, report, progress); err != nil {
+			return nil, nil, err
+		}
+	}
+	return report, report.Check(), nil
 }
 
 func write(file string, report *Report) error {
@@ -112,14 +123,4 @@ func write(file string, report *Report) error {
 		return fmt.Errorf("writing figures: %w", err)
 	}
 	return os.WriteFile(file, append(data, '\n'), 0o644) //nolint:gosec // Figures are for everyone.
-}
-
-// Check returns what is not as it has to be: with the default hint every pod runs and no lower scheduler lacked room.
-func (r *Report) Check() error {
-	for _, h := range r.Hints {
-		if h.Mode == HintModes[0] && (h.Running < h.Pods || h.OverPromised > 0 || h.Holds > 0) {
-			return fmt.Errorf("hint %s: %d of %d pods run, %d over-promised, %d holds left", h.Mode, h.Running, h.Pods, h.OverPromised, h.Holds)
-		}
-	}
-	return nil
 }

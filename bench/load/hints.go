@@ -3,11 +3,7 @@ package load
 import (
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
 	"time"
-
-	"sigs.k8s.io/yaml"
 
 	"github.com/tessera-k8s/tessera/bench/lab"
 )
@@ -57,23 +53,5 @@ func (r *HintResult) add(o Outcome) {
 
 // SetHint restarts virtualnode with another hint mode for all clusters.
 func SetHint(ctx context.Context, l *lab.Lab, mode string) error {
-	file := filepath.Join(l.Dir(), "parts", lab.PartVirtualNode+".yaml")
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return fmt.Errorf("reading virtualnode's configuration: %w", err)
-	}
-	config := map[string]any{}
-	if err := yaml.Unmarshal(data, &config); err != nil {
-		return fmt.Errorf("reading virtualnode's configuration: %w", err)
-	}
-	config["hint"] = mode
-	if data, err = yaml.Marshal(config); err != nil {
-		return fmt.Errorf("writing virtualnode's configuration: %w", err)
-	}
-	if err := os.WriteFile(file, data, 0o600); err != nil {
-		return fmt.Errorf("writing virtualnode's configuration: %w", err)
-	}
-	process := l.Process(lab.PartVirtualNode)
-	process.Stop()
-	return process.Restart(ctx)
+	return l.Reconfigure(ctx, lab.PartVirtualNode, map[string]any{"hint": mode})
 }

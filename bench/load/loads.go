@@ -1,0 +1,130 @@
+package load
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/tessera-k8s/tessera/bench/lab"
+	"github.com/tessera-k8s/tessera/bench/load/through"
+)
+
+// Report is what --json writes.
+type Report struct {
+	Seed        uint64           `json:"seed"`
+	Hints       []HintResult     `json:"hints,omitempty"`
+	VirtualNode *through.Result  `json:"virtualnode,omitempty"`
+	Memory      []through.Memory `json:"memory,omitempty"`
+}
+
+// load is one thing that --only chooses.
+type load struct {
+	name, help string
+	// pods and rounds hold where the flags are 0; 0 rounds: there are none.
+	pods, rounds int
+	play         func(context.Context, io.Writer, options, *Report, through.Progress) error
+}
+
+var loads = []load{
+	{name: "hints", pods: 300, rounds: 2, play: playHints, help: `
+a burst of pods for which there are exactly the holes, with each way to tell the lower scheduler where room
+is held: how many pods run, how many it lacked room for, pods a second`},
+	{name: "virtualnode", pods: 1500, rounds: 3, play: playVirtualNode, help: `
+pods bound to a virtual node: how late virtualnode is under a steady load; pods a second at saturation beside
+a program that makes only the writes any virtual node must make, and beside pods created directly below;
+processor time of each process and writes a pod`},
+	{name: "memory", pods: 100, play: playMemory, help: `
+resident memory of one virtualnode process with 1, 4 and 10 virtual nodes, which are as many names of one
+lower cluster, so that each of them watches the pods of all`},
+}
+
+// describe lists the loads for --help.
+func describe() string {
+	var text strings.Builder
+	for _, l := range loads {
+		for i, line := range strings.Split(strings.TrimSpace(l.help), "\n") {
+			name := ""
+			if i == 0 {
+				name = l.name
+			}
+			fmt.Fprintf(&text, "  %-13s%s\n", name, line)
+		}
+	}
+	return text.String()
+}
+
+func loadNames() (names []string) {
+	for _, l := range loads {
+		names = append(names, l.name)
+	}
+	return names
+}
+
+// defaults says for --help what holds where a flag is 0.
+func defaults(of func(load) int) string {
+	var each []string
+	for _, l := range loads {
+		if of(l) > 0 {
+			each = append(each, fmt.Sprintf("%s %d", l.name, of(l)))
+		}
+	}
+	return strings.Join(each, ", ")
+}
+
+func playHints(ctx context.Context, out io.Writer, o options, report *Report, progress through.Progress) error {
+	burst := Burst{Clusters: o.clusters, Pods: o.pods, Seed: o.seed}
+	options := burst.Lab()
+	options.Log = out
+	l, err := lab.Start(ctx, options)
+	if err != nil {
+		return err
+	}
+	defer l.Stop()
+	if report.Hints, err = Hints(ctx, l, burst, o.rounds, progress); err != nil {
+		return err
+	}
+	return printHints(out, report.Hints)
+}
+
+func printHints(out io.Writer, results []HintResult) error {
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(table, "\nhint\tpods\trun\tover-promised\tpods/s\t")
+	for _, r := range results {
+		fmt.Fprintf(table, "%s\t%d\t%d\t%d\t%.0f\t\n", r.Mode, r.Pods, r.Running, r.OverPromised, r.PodsPerSecond)
+	}
+	return table.Flush()
+}
+
+func playVirtualNode(ctx context.Context, out io.Writer, o options, report *Report, progress through.Progress) (err error) {
+	options := through.Options{Rate: o.rate, Seconds: o.seconds, Pods: o.pods, Rounds: o.rounds}
+	if report.VirtualNode, err = through.Measure(ctx, out, options, progress); err != nil {
+		return err
+	}
+	return report.VirtualNode.Print(out)
+}
+
+func playMemory(ctx context.Context, out io.Writer, o options, report *Report, progress through.Progress) (err error) {
+	if report.Memory, err = through.MeasureMemory(ctx, out, []int{1, 4, 10}, o.pods, progress); err != nil {
+		return err
+	}
+	return through.PrintMemory(out, report.Memory)
+}
+
+// Check returns what is not as it has to be: with the default hint every pod runs and no lower scheduler lacked room; no
+// pod is lost on its way through virtualnode.
+func (r *Report) Check() error {
+	var wrong []error
+	for _, h := range r.Hints {
+		if h.Mode == HintModes[0] && (h.Running < h.Pods || h.OverPromised > 0 || h.Holds > 0) {
+			wrong = append(wrong,
+				fmt.Errorf("hint %s: %d of %d pods run, %d over-promised, %d holds left", h.Mode, h.Running, h.Pods, h.OverPromised, h.Holds))
+		}
+	}
+	if r.VirtualNode != nil {
+		wrong = append(wrong, r.VirtualNode.Check())
+	}
+	return errors.Join(wrong...)
+}

@@ -1,0 +1,183 @@
+package through
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"k8s.io/client-go/kubernetes"
+)
+
+// The ways that pods take at saturation.
+const (
+	wayVia    = "via"    // through virtualnode that tells no hints
+	wayHinted = "hinted" // through virtualnode that gives each pod a hint, in the mode that is the default
+	wayFloor  = "floor"  // through the floor program
+	wayDirect = "direct" // straight into the lower cluster
+)
+
+// Run is a burst that went one way.
+type Run struct {
+	Pods          int     `json:"pods"`
+	Lost          int     `json:"lost"`
+	Seconds       float64 `json:"seconds"` // from the first creation until the last pod is seen running where it was created
+	PodsPerSecond float64 `json:"podsPerSecond"`
+	// CPUMsPerPod is processor time by process, Writes are accepted writes of pods and events by side; both per pod.
+	CPUMsPerPod map[string]float64 `json:"cpuMsPerPod"`
+	Writes      map[string]float64 `json:"writes"`
+}
+
+// both are the clients of both sides.
+func (s *site) both() []kubernetes.Interface { return []kubernetes.Interface{s.upper, s.lower} }
+
+// burst creates n pods at once above, bound to node, or below if node is "", waits until all run and clears them away.
+// late gives processor time that is known only when the run is over.
+func (s *site) burst(ctx context.Context, watched *observer, name, node string, n int, late func() map[string]time.Duration) (Run, error) {
+	where, runs := s.upper, runsAbove
+	if node == "" {
+		where, runs = s.lower, runsBelow
+	}
+	before, err := s.costs(ctx)
+	if err != nil {
+		return Run{}, err
+	}
+	start := time.Now()
+	if err := create(ctx, where, name, node, n); err != nil {
+		return Run{}, err
+	}
+	got, last := watched.wait(ctx, n, lostAfter, runs)
+	after, err := s.costs(ctx)
+	if err != nil {
+		return Run{}, err
+	}
+	if late != nil {
+		maps.Copy(after.cpu, late())
+	}
+	run := Run{Pods: n, Lost: n - got, Seconds: last.Sub(start).Seconds()}
+	run.PodsPerSecond = float64(got) / run.Seconds
+	run.CPUMsPerPod, run.Writes = after.since(before, n)
+	return run, s.clear(ctx, name)
+}
+
+// Saturation is what the ways came to.
+type Saturation struct {
+	// Rounds are the runs of each way, one a round.
+	Rounds map[string][]Run `json:"rounds"`
+	// PodsPerSecond are medians of the rounds, ViaToFloor and HintedToFloor the medians of the ratios within rounds.
+	ViaPodsPerSecond    float64 `json:"viaPodsPerSecond"`
+	HintedPodsPerSecond float64 `json:"hintedPodsPerSecond"`
+	FloorPodsPerSecond  float64 `json:"floorPodsPerSecond"`
+	DirectPodsPerSecond float64 `json:"directPodsPerSecond"`
+	ViaToFloor          float64 `json:"viaToFloor"`
+	HintedToFloor       float64 `json:"hintedToFloor"`
+	// WritesPerPod are those of virtualnode (and of the floor program) on both sides, without those of the bench, the lower
+	// scheduler and KWOK.
+	WritesPerPod       float64 `json:"writesPerPod"`
+	HintedWritesPerPod float64 `json:"hintedWritesPerPod"`
+	FloorWritesPerPod  float64 `json:"floorWritesPerPod"`
+}
+
+// saturate sends n pods each way, round after round; the order turns, so that no way is always the first.
+func (s *site) saturate(ctx context.Context, n, rounds int) (*Saturation, error) {
+	ways := []string{wayVia, wayFloor, wayHinted, wayDirect}
+	result := &Saturation{Rounds: map[string][]Run{}}
+	for round := range rounds {
+		for i := range ways {
+			way := ways[(i+round)%len(ways)]
+			run, err := s.send(ctx, way, fmt.Sprintf("%s-%d", way, round+1), n)
+			if err != nil {
+				return nil, fmt.Errorf("saturation, %s, round %d: %w", way, round+1, err)
+			}
+			s.progress("round %d of %d, %-6s: %d of %d pods in %.1f s, %.0f a second",
+				round+1, rounds, way, run.Pods-run.Lost, run.Pods, run.Seconds, run.PodsPerSecond)
+			result.Rounds[way] = append(result.Rounds[way], run)
+		}
+	}
+	result.sum()
+	return result, nil
+}
+
+func (s *site) send(ctx context.Context, way, name string, n int) (Run, error) {
+	switch way {
+	case wayVia:
+		return s.via(ctx, name, "off", n)
+	case wayHinted:
+		return s.via(ctx, name, "nominated", n)
+	case wayFloor:
+		return s.floor(ctx, name, n)
+	default:
+		return s.direct(ctx, name, n)
+	}
+}
+
+// sum fills in what follows from the rounds.
+func (r *Saturation) sum() {
+	speed := func(way string) []float64 {
+		var all []float64
+		for _, run := range r.Rounds[way] {
+			all = append(all, run.PodsPerSecond)
+		}
+		return all
+	}
+	ratio := func(way string) []float64 {
+		all := speed(way)
+		for i, floor := range speed(wayFloor) {
+			all[i] /= floor
+		}
+		return all
+	}
+	r.ViaPodsPerSecond, r.HintedPodsPerSecond = median(speed(wayVia)), median(speed(wayHinted))
+	r.FloorPodsPerSecond, r.DirectPodsPerSecond = median(speed(wayFloor)), median(speed(wayDirect))
+	r.ViaToFloor, r.HintedToFloor = median(ratio(wayVia)), median(ratio(wayHinted))
+	// What pods created directly cost are the writes of KWOK and the lower scheduler and one creation by the bench, which it
+	// makes above on the other ways.
+	own := func(way string) float64 {
+		return podWrites(mean(r.Rounds[way]).Writes) - podWrites(mean(r.Rounds[wayDirect]).Writes)
+	}
+	r.WritesPerPod, r.HintedWritesPerPod, r.FloorWritesPerPod = own(wayVia), own(wayHinted), own(wayFloor)
+}
+
+// podWrites adds up all writes but the events of the lower scheduler, which it writes when it finds the time.
+func podWrites(writes map[string]float64) (total float64) {
+	for _, name := range slices.Sorted(maps.Keys(writes)) {
+		if !strings.HasPrefix(name, "lower") || !strings.HasSuffix(name, "events") {
+			total += writes[name]
+		}
+	}
+	return total
+}
+
+// lost is how many pods never came through.
+func (r *Saturation) lost() (n int) {
+	for _, runs := range r.Rounds {
+		for _, run := range runs {
+			n += run.Lost
+		}
+	}
+	return n
+}
+
+// mean is the mean of the costs of several runs.
+func mean(runs []Run) Run {
+	all := Run{CPUMsPerPod: map[string]float64{}, Writes: map[string]float64{}}
+	for _, run := range runs {
+		for name, value := range run.CPUMsPerPod {
+			all.CPUMsPerPod[name] += value / float64(len(runs))
+		}
+		for name, value := range run.Writes {
+			all.Writes[name] += value / float64(len(runs))
+		}
+	}
+	return all
+}
+
+func median(of []float64) float64 {
+	if len(of) == 0 {
+		return 0
+	}
+	of = slices.Sorted(slices.Values(of))
+	return (of[(len(of)-1)/2] + of[len(of)/2]) / 2
+}
