@@ -35,6 +35,7 @@ are shown as short and are no failure.
 Loads:
 ` + describe(),
 		Example: "  go run ./bench load\n" +
+			"  go run ./bench load --only lifecycles --pods 500 --seed 7\n" +
 			"  go run ./bench load --only hints --pods 300 --rounds 3 --json load.json\n" +
 			"  go run ./bench load --only virtualnode --rounds 5 --json load.json\n" +
 			"  go run ./bench load --only virtualnode,memory --pods 100 --rate 20 --seconds 5 --rounds 1",
@@ -58,11 +59,11 @@ Loads:
 	flags := command.Flags()
 	flags.StringSliceVar(&only, "only", only, "loads to run")
 	flags.IntVar(&options.clusters, "clusters", options.clusters, "lower clusters (hints)")
-	flags.IntVar(&options.pods, "pods", 0, "pods of a burst, or on each virtual node (memory); 0: "+defaults(func(l load) int { return l.pods }))
+	flags.IntVar(&options.pods, "pods", 0, "pods of a burst, on each virtual node (memory), or lifecycles; 0: "+defaults(func(l load) int { return l.pods }))
 	flags.IntVar(&options.rounds, "rounds", 0, "rounds of each kind; 0: "+defaults(func(l load) int { return l.rounds }))
 	flags.IntVar(&options.rate, "rate", options.rate, "pods offered a second (virtualnode)")
 	flags.IntVar(&options.seconds, "seconds", options.seconds, "how long they are offered (virtualnode)")
-	flags.Uint64Var(&options.seed, "seed", options.seed, "order of the holes and of the pods (hints)")
+	flags.Uint64Var(&options.seed, "seed", options.seed, "order of the holes and of the pods (hints); who lives how and what is killed when (lifecycles)")
 	flags.StringVar(&file, "json", "", "file to write the figures to")
 	command.AddCommand(through.NewFloorCommand())
 	return command

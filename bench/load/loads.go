@@ -9,15 +9,17 @@ import (
 	"text/tabwriter"
 
 	"github.com/tessera-k8s/tessera/bench/lab"
+	"github.com/tessera-k8s/tessera/bench/load/lifecycles"
 	"github.com/tessera-k8s/tessera/bench/load/through"
 )
 
 // Report is what --json writes.
 type Report struct {
-	Seed        uint64           `json:"seed"`
-	Hints       []HintResult     `json:"hints,omitempty"`
-	VirtualNode *through.Result  `json:"virtualnode,omitempty"`
-	Memory      []through.Memory `json:"memory,omitempty"`
+	Seed        uint64             `json:"seed"`
+	Hints       []HintResult       `json:"hints,omitempty"`
+	VirtualNode *through.Result    `json:"virtualnode,omitempty"`
+	Memory      []through.Memory   `json:"memory,omitempty"`
+	Lifecycles  *lifecycles.Report `json:"lifecycles,omitempty"`
 }
 
 // load is one thing that --only chooses.
@@ -39,6 +41,9 @@ processor time of each process and writes a pod`},
 	{name: "memory", pods: 100, play: playMemory, help: `
 resident memory of one virtualnode process with 1, 4 and 10 virtual nodes, which are as many names of one
 lower cluster, so that each of them watches the pods of all`},
+	{name: "lifecycles", pods: 500, play: playLifecycles, help: `
+pods live in all sorts of ways while virtualnode and the API servers of both sides are killed (SIGKILL) at
+seeded moments: pods lost, doubled and orphaned, objects of others changed`},
 }
 
 // describe lists the loads for --help.
@@ -113,6 +118,19 @@ func playMemory(ctx context.Context, out io.Writer, o options, report *Report, p
 	return through.PrintMemory(out, report.Memory)
 }
 
+func playLifecycles(ctx context.Context, out io.Writer, o options, report *Report, progress through.Progress) error {
+	l, err := lab.Start(ctx, lifecycles.Lab(out))
+	if err != nil {
+		return err
+	}
+	defer l.Stop()
+	options := lifecycles.Options{Lifecycles: o.pods, Rate: lifecycles.DefaultRate, Seed: o.seed}
+	if report.Lifecycles, err = lifecycles.Play(ctx, l, options, progress); err != nil {
+		return err
+	}
+	return report.Lifecycles.Print(out)
+}
+
 // Check returns what is not as it has to be: with the default hint every pod runs and no lower scheduler lacked room; no
 // pod is lost on its way through virtualnode.
 func (r *Report) Check() error {
@@ -125,6 +143,9 @@ func (r *Report) Check() error {
 	}
 	if r.VirtualNode != nil {
 		wrong = append(wrong, r.VirtualNode.Check())
+	}
+	if r.Lifecycles != nil {
+		wrong = append(wrong, r.Lifecycles.Check())
 	}
 	return errors.Join(wrong...)
 }

@@ -75,7 +75,7 @@ func count(into map[string]float64, side string, text []byte) {
 func (c costs) since(before costs, n int) (cpu, writes map[string]float64) {
 	cpu, writes = map[string]float64{}, map[string]float64{}
 	for name, now := range c.cpu {
-		cpu[name] = float64((now-before.cpu[name]).Microseconds()) / 1000 / float64(n)
+		cpu[name] = float64((now - before.cpu[name]).Microseconds()) / 1000 / float64(n)
 	}
 	for name, now := range c.writes {
 		if more := now - before.writes[name]; more > 0 {

@@ -117,4 +117,3 @@ func (s *site) floor(ctx context.Context, name string, n int) (Run, error) {
 		return map[string]time.Duration{wayFloor: process.ProcessState.UserTime() + process.ProcessState.SystemTime()}
 	})
 }
-

@@ -36,4 +36,3 @@ func startHolds(cluster string, nodes int, name func(i int) string) (*holds, err
 }
 
 func (h *holds) close() { _ = h.server.Close() }
-

@@ -1,0 +1,71 @@
+package lifecycles
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/tessera-k8s/tessera/bench/lab"
+)
+
+// kill is one SIGKILL.
+type kill struct {
+	process string
+	// at is the lifecycle with whose start it is due, later how long it waits then, down how long the process stays dead.
+	at          int
+	later, down time.Duration
+}
+
+// killsFor spreads kills over n lifecycles: virtualnode the most often, the lower API server less, the upper one least.
+func killsFor(n int, node string, random *rand.Rand) []kill {
+	var kills []kill
+	add := func(process string, times int) {
+		for range times {
+			kills = append(kills, kill{
+				process: process, at: random.IntN(n), later: time.Duration(random.Int64N(int64(300 * time.Millisecond))),
+				down: time.Duration(random.Int64N(int64(time.Second))),
+			})
+		}
+	}
+	add(lab.PartVirtualNode, max(2, n/50))
+	add(node+"/apiserver", max(1, n/200))
+	add("upper/apiserver", max(1, n/500))
+	slices.SortStableFunc(kills, func(a, b kill) int { return a.at - b.at })
+	return kills
+}
+
+// kill plays the kills, one after the other, as lifecycles begin; begun tells the number of each that does. It returns
+// when all are played, or when begun is closed or ctx ended.
+func (d *driver) kill(ctx context.Context, kills []kill, begun <-chan int) error {
+	started := -1
+	for _, k := range kills {
+		for started < k.at {
+			number, more := <-begun
+			if !more {
+				break // The last kills come at the end, while the last lifecycles are under way.
+			}
+			started = number
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		sleep(ctx, k.later)
+		process := d.lab.Process(k.process)
+		process.Kill()
+		sleep(ctx, k.down)
+		if err := process.Restart(ctx); err != nil && ctx.Err() == nil {
+			return fmt.Errorf("starting %s again: %w", k.process, err)
+		}
+		d.progress("lifecycle %d: killed %s, back after %s", k.at, k.process, k.down.Round(time.Millisecond))
+	}
+	return nil
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
