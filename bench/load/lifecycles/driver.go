@@ -163,6 +163,18 @@ func (d *driver) sees(ctx context.Context, i *instance, what string, ok func(lif
 	return err == nil
 }
 
+// goes waits until the upper pod of an instance has gone. One that came and went while the watch was broken was never seen,
+// so the API server is asked.
+func (d *driver) goes(ctx context.Context, i *instance) {
+	d.sees(ctx, i, "gone", func(l life) bool {
+		if l.last != nil {
+			return l.gone
+		}
+		pod, err := d.upper.CoreV1().Pods(d.namespace).Get(ctx, i.name, metav1.GetOptions{})
+		return apierrors.IsNotFound(err) || err == nil && pod.UID != i.uid
+	})
+}
+
 func describe(l life) string {
 	if l.last == nil {
 		return "never seen"

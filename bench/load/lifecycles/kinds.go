@@ -88,7 +88,7 @@ func (d *driver) end(ctx context.Context, i *instance, grace *int64) error {
 		return err
 	}
 	if i.trouble == "" {
-		d.sees(ctx, i, "gone", gone)
+		d.goes(ctx, i)
 	}
 	return nil
 }
@@ -236,6 +236,6 @@ func (d *driver) refused(ctx context.Context, _ string, random *rand.Rand) error
 	if err := d.remove(ctx, i, new(int64)); err != nil && !apierrors.IsNotFound(err) {
 		return err
 	}
-	d.sees(ctx, i, "gone", gone)
+	d.goes(ctx, i)
 	return nil
 }

@@ -1,0 +1,30 @@
+package virtualnode_test
+
+import (
+	"os"
+	"testing"
+
+	"github.com/tessera-k8s/tessera/bench/lab"
+	"github.com/tessera-k8s/tessera/bench/load/lifecycles"
+)
+
+// 500 pods live in all sorts of ways while virtualnode and the API servers of both sides are killed at seeded moments. None is
+// lost, doubled or orphaned, and nothing of others is changed; package lifecycles judges that without code of the product.
+func TestLifecyclesUnderKills(t *testing.T) {
+	lab.Need(t)
+	l, err := lab.Start(t.Context(), lifecycles.Lab(os.Stderr))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(l.Stop)
+	report, err := lifecycles.Play(t.Context(), l, lifecycles.Options{Lifecycles: 500, Rate: 10, Seed: 12}, t.Logf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := report.Print(t.Output()); err != nil {
+		t.Error(err)
+	}
+	if err := report.Check(); err != nil {
+		t.Error(err)
+	}
+}
