@@ -18,13 +18,13 @@ import (
 type costs struct {
 	// cpu is processor time by process.
 	cpu map[string]time.Duration
-	// writes are accepted requests that change something, such as "upper PATCH pods/status", as the API servers count them.
-	writes map[string]float64
+	// calls are accepted requests, such as "upper PATCH pods/status", as the API servers count them.
+	calls map[string]float64
 }
 
 // costs reads all counts of this moment.
 func (s *site) costs(ctx context.Context) (costs, error) {
-	now := costs{cpu: map[string]time.Duration{}, writes: map[string]float64{}}
+	now := costs{cpu: map[string]time.Duration{}, calls: map[string]float64{}}
 	for _, status := range s.lab.Status() {
 		if process := s.lab.Process(status.Name); process != nil && !process.Exited() {
 			now.cpu[status.Name] = process.CPU()
@@ -40,12 +40,12 @@ func (s *site) costs(ctx context.Context) (costs, error) {
 		if err != nil {
 			return now, fmt.Errorf("reading the metrics of the %s API server: %w", side, err)
 		}
-		count(now.writes, side, text)
+		count(now.calls, side, text)
 	}
 	return now, nil
 }
 
-// count adds up the accepted writes of pods and events in the text of an API server's metrics.
+// count adds up the accepted requests for pods and events, but for watches, in the text of an API server's metrics.
 func count(into map[string]float64, side string, text []byte) {
 	for scanner := bufio.NewScanner(bytes.NewReader(text)); scanner.Scan(); {
 		rest, ok := strings.CutPrefix(scanner.Text(), "apiserver_request_total{")
@@ -60,7 +60,7 @@ func count(into map[string]float64, side string, text []byte) {
 		}
 		resource := label["resource"]
 		if !slices.Contains([]string{"pods", "events"}, resource) || !strings.HasPrefix(label["code"], "2") ||
-			slices.Contains([]string{"GET", "LIST", "WATCH", "CONNECT"}, label["verb"]) {
+			label["verb"] == "WATCH" {
 			continue
 		}
 		if label["subresource"] != "" {
@@ -71,16 +71,16 @@ func count(into map[string]float64, side string, text []byte) {
 	}
 }
 
-// since returns what was spent since then: milliseconds of processor time and writes, both for each of n pods.
-func (c costs) since(before costs, n int) (cpu, writes map[string]float64) {
-	cpu, writes = map[string]float64{}, map[string]float64{}
+// since returns what was spent since then: milliseconds of processor time and calls, both for each of n pods.
+func (c costs) since(before costs, n int) (cpu, calls map[string]float64) {
+	cpu, calls = map[string]float64{}, map[string]float64{}
 	for name, now := range c.cpu {
 		cpu[name] = float64((now - before.cpu[name]).Microseconds()) / 1000 / float64(n)
 	}
-	for name, now := range c.writes {
-		if more := now - before.writes[name]; more > 0 {
-			writes[name] = more / float64(n)
+	for name, now := range c.calls {
+		if more := now - before.calls[name]; more > 0 {
+			calls[name] = more / float64(n)
 		}
 	}
-	return cpu, writes
+	return cpu, calls
 }

@@ -96,14 +96,14 @@ func (r *Result) Print(out io.Writer) error {
 	if err := table.Flush(); err != nil {
 		return err
 	}
-	if err := r.printCosts(out, "processor ms a pod", "%.2f", func(run Run) map[string]float64 { return run.CPUMsPerPod }); err != nil {
+	if err := r.printCosts(out, "processor ms a pod", func(run Run) map[string]float64 { return run.CPUMsPerPod }); err != nil {
 		return err
 	}
-	return r.printCosts(out, "accepted writes a pod", "%.2f", func(run Run) map[string]float64 { return run.Writes })
+	return r.printCosts(out, "accepted calls a pod", func(run Run) map[string]float64 { return run.Calls })
 }
 
 // printCosts writes a table with a column for each way.
-func (r *Result) printCosts(out io.Writer, title, format string, of func(Run) map[string]float64) error {
+func (r *Result) printCosts(out io.Writer, title string, of func(Run) map[string]float64) error {
 	ways := []string{wayVia, wayHinted, wayFloor, wayDirect}
 	columns := map[string]map[string]float64{}
 	names := map[string]bool{}
@@ -123,7 +123,7 @@ func (r *Result) printCosts(out io.Writer, title, format string, of func(Run) ma
 	for _, name := range slices.Sorted(maps.Keys(names)) {
 		fmt.Fprintf(table, "%s\t", name)
 		for _, way := range ways {
-			fmt.Fprintf(table, format+"\t", columns[way][name])
+			fmt.Fprintf(table, "%.2f\t", columns[way][name])
 		}
 		fmt.Fprintln(table)
 	}

@@ -25,9 +25,9 @@ type Run struct {
 	Lost          int     `json:"lost"`
 	Seconds       float64 `json:"seconds"` // from the first creation until the last pod is seen running where it was created
 	PodsPerSecond float64 `json:"podsPerSecond"`
-	// CPUMsPerPod is processor time by process, Writes are accepted writes of pods and events by side; both per pod.
+	// CPUMsPerPod is processor time by process, Calls are accepted requests for pods and events by side; both per pod.
 	CPUMsPerPod map[string]float64 `json:"cpuMsPerPod"`
-	Writes      map[string]float64 `json:"writes"`
+	Calls       map[string]float64 `json:"calls"`
 }
 
 // both are the clients of both sides.
@@ -58,7 +58,7 @@ func (s *site) burst(ctx context.Context, watched *observer, name, node string, 
 	}
 	run := Run{Pods: n, Lost: n - got, Seconds: last.Sub(start).Seconds()}
 	run.PodsPerSecond = float64(got) / run.Seconds
-	run.CPUMsPerPod, run.Writes = after.since(before, n)
+	run.CPUMsPerPod, run.Calls = after.since(before, n)
 	return run, s.clear(ctx, name)
 }
 
@@ -135,16 +135,18 @@ func (r *Saturation) sum() {
 	// What pods created directly cost are the writes of KWOK and the lower scheduler and one creation by the bench, which it
 	// makes above on the other ways.
 	own := func(way string) float64 {
-		return podWrites(mean(r.Rounds[way]).Writes) - podWrites(mean(r.Rounds[wayDirect]).Writes)
+		return podWrites(mean(r.Rounds[way]).Calls) - podWrites(mean(r.Rounds[wayDirect]).Calls)
 	}
 	r.WritesPerPod, r.HintedWritesPerPod, r.FloorWritesPerPod = own(wayVia), own(wayHinted), own(wayFloor)
 }
 
-// podWrites adds up all writes but the events of the lower scheduler, which it writes when it finds the time.
-func podWrites(writes map[string]float64) (total float64) {
-	for _, name := range slices.Sorted(maps.Keys(writes)) {
-		if !strings.HasPrefix(name, "lower") || !strings.HasSuffix(name, "events") {
-			total += writes[name]
+// podWrites adds up the calls that change something, but for the events of the lower scheduler, which it writes when it finds
+// the time.
+func podWrites(calls map[string]float64) (total float64) {
+	for _, name := range slices.Sorted(maps.Keys(calls)) {
+		read := strings.Contains(name, " GET ") || strings.Contains(name, " LIST ")
+		if !read && (!strings.HasPrefix(name, "lower") || !strings.HasSuffix(name, "events")) {
+			total += calls[name]
 		}
 	}
 	return total
@@ -162,13 +164,13 @@ func (r *Saturation) lost() (n int) {
 
 // mean is the mean of the costs of several runs.
 func mean(runs []Run) Run {
-	all := Run{CPUMsPerPod: map[string]float64{}, Writes: map[string]float64{}}
+	all := Run{CPUMsPerPod: map[string]float64{}, Calls: map[string]float64{}}
 	for _, run := range runs {
 		for name, value := range run.CPUMsPerPod {
 			all.CPUMsPerPod[name] += value / float64(len(runs))
 		}
-		for name, value := range run.Writes {
-			all.Writes[name] += value / float64(len(runs))
+		for name, value := range run.Calls {
+			all.Calls[name] += value / float64(len(runs))
 		}
 	}
 	return all
