@@ -33,6 +33,9 @@ const (
 	LowerScheduled = Domain + "LowerScheduled"
 	// LowerCreated is a pod condition type: False while the lower cluster refuses to create the pod, with its words.
 	LowerCreated = Domain + "LowerCreated"
+	// LowerPod is a finalizer: the pod has ended above because its lower node is lost, and its lower pod is still there.
+	// No pod of the same name may run elsewhere meanwhile.
+	LowerPod = Domain + "lower-pod"
 	// Keep is a pod annotation: "true" keeps rebalance from moving the pod.
 	Keep = Domain + "keep"
 	// Rules is an annotation of a virtual node: how it translates pods (translate.Rules), as JSON.
@@ -70,6 +73,8 @@ const (
 	UpperAnnotation = Domain + "upper-annotation."
 	// UpperSum is an annotation: a checksum of what was last brought down of those fields that may change later.
 	UpperSum = Domain + "upper-sum"
+	// UpperSizes is an annotation: the same of the containers' sizes, which change in a call of their own.
+	UpperSizes = Domain + "upper-sizes"
 	// OpenTo is a label of a namespace that is not ours: the identity of the upper cluster whose pods may go there, or "any".
 	OpenTo = Domain + "open-to"
 	// HintGate is the scheduling gate behind which a lower pod waits for its hint.

@@ -46,11 +46,17 @@ func (r *Reconciler) create(ctx context.Context, upper *corev1.Pod, memory *memo
 	tell(&lower.Spec, mode, node)
 	note(lower, node)
 	created, err := r.place(ctx, upper, lower)
+	if errors.Is(err, errForeign) {
+		return 0, r.giveWay(ctx, upper, r.notCreated(ctx, upper, err))
+	}
 	if err != nil {
 		return 0, r.notCreated(ctx, upper, err)
 	}
 	r.Metrics.created(r.Name, "created", time.Since(memory.since))
-	memory.sent, memory.sentAt = upper, time.Now()
+	memory.wasBelow, memory.createdAt = true, time.Now()
+	if created.Annotations[keys.UpperSum] == lower.Annotations[keys.UpperSum] { // Not if it was created before, from an older upper pod.
+		memory.sent = upper
+	}
 	r.Log.Debug("Pod is below", "pod", KeyOf(upper), "uid", upper.UID, "hint", node, "mode", mode)
 	if gated(created) {
 		return 0, r.giveHint(ctx, upper, created, node, memory)
@@ -111,12 +117,8 @@ func (r *Reconciler) notCreated(ctx context.Context, upper *corev1.Pod, cause er
 	return fmt.Errorf("creating pod below: %w", cause)
 }
 
-// Reasons of the condition tessera.sh/LowerCreated and of events, beside those of internal/keys.
-const (
-	reasonRefused     = "LowerRefused"
-	reasonNotAdmitted = "NotAdmitted"
-	reasonGone        = "LowerPodGone"
-)
+// reasonRefused is the reason of the condition tessera.sh/LowerCreated and of events, beside those of internal/keys.
+const reasonRefused = "LowerRefused"
 
 // refusal names what the lower cluster (or translation) holds against a pod; "" for a hiccup.
 func refusal(err error) string {
@@ -141,6 +143,5 @@ func outcome(reason string) string {
 	return reason
 }
 
-// KeyOf is the queue's key of an upper pod.
 // KeyOf is the key of an upper pod.
 func KeyOf(upper *corev1.Pod) string { return upper.Namespace + "/" + upper.Name }

@@ -23,14 +23,22 @@ const (
 	end     step = "end"     // it is being deleted above and lives below
 	remove  step = "remove"  // it is being deleted above and nothing is below
 	tend    step = "tend"    // it is on both sides: finish its hint, bring changes down, report its status up
+	abandon step = "abandon" // it should end below and cannot, as its lower node is lost: say so above
+	release step = "release" // it ended above when its lower node was lost, and has gone below now
 )
 
-// decide compares the two sides of a pod. Either may be nil. wasBelow: this process has created the lower pod or
-// has seen it.
+// known is what decides beside the two sides of a pod.
+type known struct {
+	wasBelow bool // this process has created the lower pod or has seen it
+	welcome  bool // the pod may be created below: it came through admission, or that is not asked for
+	lost     bool // the lower pod cannot end, as its node is lost
+}
+
+// decide compares the two sides of a pod. Either may be nil.
 //
-// Where the answer rests on something that is absent from a cache (replace, collect, remove), whoever takes the step
-// asks the API server first: a cache may lag behind it.
-func decide(upper, lower *corev1.Pod, wasBelow bool) step {
+// Where the answer rests on something that is absent from a cache (replace, collect, remove, abandon, release, refuse),
+// whoever takes the step asks the API server first: a cache may lag behind it.
+func decide(upper, lower *corev1.Pod, known known) step {
 	switch {
 	case upper == nil && lower == nil:
 		return idle
@@ -45,13 +53,18 @@ func decide(upper, lower *corev1.Pod, wasBelow bool) step {
 		}
 		return end
 	case snapshot.Finished(upper):
+		if lower == nil && held(upper) {
+			return release
+		}
 		return idle
+	case lower != nil && known.lost:
+		return abandon
 	case lower != nil:
 		return tend
-	case !admitted(upper):
-		return refuse
-	case wasBelow || hasRunBelow(upper):
+	case known.wasBelow || hasRunBelow(upper):
 		return replace
+	case !known.welcome:
+		return refuse
 	default:
 		return create
 	}

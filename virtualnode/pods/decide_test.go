@@ -66,39 +66,51 @@ func unmarked(pod *corev1.Pod) { delete(pod.Spec.Containers[0].Resources.Request
 
 func TestDecide(t *testing.T) {
 	t.Parallel()
+	fresh, seen := known{welcome: true}, known{welcome: true, wasBelow: true}
+	lost, unwelcome := known{welcome: true, wasBelow: true, lost: true}, known{}
 	cases := map[string]struct {
 		upper, lower *corev1.Pod
-		wasBelow     bool
+		known        known
 		want         step
 	}{
-		"nothing anywhere":                       {nil, nil, false, idle},
-		"new above":                              {upperPod("1"), nil, false, create},
-		"on both sides":                          {upperPod("1"), lowerPod("1"), true, tend},
-		"on both sides after a restart":          {upperPod("1"), lowerPod("1"), false, tend},
-		"without the mark":                       {upperPod("1", unmarked), nil, false, refuse},
-		"without the mark and below already":     {upperPod("1", unmarked), lowerPod("1"), false, tend},
-		"deleted above while it lives below":     {nil, lowerPod("1"), true, collect},
-		"orphan on its way out":                  {nil, lowerPod("1", deleting(30)), true, wait},
-		"same name again above":                  {upperPod("2"), lowerPod("1"), false, collect},
-		"same name again, the old one is ending": {upperPod("2"), lowerPod("1", deleting(30)), false, wait},
-		"being deleted above":                    {upperPod("1", deleting(30)), lowerPod("1"), true, end},
-		"being deleted above and below":          {upperPod("1", deleting(30)), lowerPod("1", deleting(30)), true, end},
-		"being deleted above and gone below":     {upperPod("1", deleting(30)), nil, true, remove},
-		"being deleted above, never below":       {upperPod("1", deleting(0)), nil, false, remove},
-		"finished and being deleted":             {upperPod("1", deleting(0), phase(corev1.PodSucceeded)), lowerPod("1"), true, end},
-		"finished above":                         {upperPod("1", phase(corev1.PodSucceeded)), lowerPod("1"), true, idle},
-		"failed above, nothing below":            {upperPod("1", phase(corev1.PodFailed)), nil, true, idle},
-		"vanished below":                         {upperPod("1"), nil, true, replace},
-		"vanished below while we were away":      {upperPod("1", phase(corev1.PodRunning)), nil, false, replace},
-		"vanished while pending below":           {upperPod("1", withCondition(keys.LowerScheduled, corev1.ConditionFalse)), nil, false, replace},
-		"refused below before":                   {upperPod("1", withCondition(keys.LowerCreated, corev1.ConditionFalse)), nil, false, create},
+		"nothing anywhere":                       {nil, nil, fresh, idle},
+		"new above":                              {upperPod("1"), nil, fresh, create},
+		"on both sides":                          {upperPod("1"), lowerPod("1"), seen, tend},
+		"on both sides after a restart":          {upperPod("1"), lowerPod("1"), fresh, tend},
+		"not welcome":                            {upperPod("1"), nil, unwelcome, refuse},
+		"not welcome and below already":          {upperPod("1"), lowerPod("1"), unwelcome, tend},
+		"not welcome any more and vanished":      {upperPod("1", phase(corev1.PodRunning)), nil, unwelcome, replace},
+		"deleted above while it lives below":     {nil, lowerPod("1"), seen, collect},
+		"orphan on its way out":                  {nil, lowerPod("1", deleting(30)), seen, wait},
+		"same name again above":                  {upperPod("2"), lowerPod("1"), fresh, collect},
+		"same name again, the old one is ending": {upperPod("2"), lowerPod("1", deleting(30)), fresh, wait},
+		"same name again, the old one is lost":   {upperPod("2"), lowerPod("1", deleting(30)), lost, wait},
+		"being deleted above":                    {upperPod("1", deleting(30)), lowerPod("1"), seen, end},
+		"being deleted above and below":          {upperPod("1", deleting(30)), lowerPod("1", deleting(30)), seen, end},
+		"being deleted above, lost below":        {upperPod("1", deleting(30)), lowerPod("1", deleting(30)), lost, end},
+		"being deleted above and gone below":     {upperPod("1", deleting(30)), nil, seen, remove},
+		"being deleted above, never below":       {upperPod("1", deleting(0)), nil, fresh, remove},
+		"finished and being deleted":             {upperPod("1", deleting(0), phase(corev1.PodSucceeded)), lowerPod("1"), seen, end},
+		"finished above":                         {upperPod("1", phase(corev1.PodSucceeded)), lowerPod("1"), seen, idle},
+		"failed above, nothing below":            {upperPod("1", phase(corev1.PodFailed)), nil, seen, idle},
+		"vanished below":                         {upperPod("1"), nil, seen, replace},
+		"vanished below while we were away":      {upperPod("1", phase(corev1.PodRunning)), nil, fresh, replace},
+		"vanished while pending below":           {upperPod("1", withCondition(keys.LowerScheduled, corev1.ConditionFalse)), nil, fresh, replace},
+		"refused below before":                   {upperPod("1", withCondition(keys.LowerCreated, corev1.ConditionFalse)), nil, fresh, create},
+		"its lower node is lost":                 {upperPod("1", phase(corev1.PodRunning)), lowerPod("1", deleting(30)), lost, abandon},
+		"abandoned, still below":                 {upperPod("1", phase(corev1.PodFailed), kept), lowerPod("1", deleting(30)), lost, idle},
+		"abandoned, gone below":                  {upperPod("1", phase(corev1.PodFailed), kept), nil, fresh, release},
+		"abandoned, being deleted, still below":  {upperPod("1", phase(corev1.PodFailed), kept, deleting(0)), lowerPod("1", deleting(30)), lost, end},
+		"abandoned, being deleted, gone below":   {upperPod("1", phase(corev1.PodFailed), kept, deleting(0)), nil, fresh, remove},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if got := decide(c.upper, c.lower, c.wasBelow); got != c.want {
+			if got := decide(c.upper, c.lower, c.known); got != c.want {
 				t.Errorf("decide = %s, want %s", got, c.want)
 			}
 		})
 	}
 }
+
+func kept(pod *corev1.Pod) { pod.Finalizers = []string{keys.LowerPod} }

@@ -13,15 +13,19 @@ import (
 	"github.com/tessera-k8s/tessera/internal/snapshot"
 )
 
-// end deletes the lower pod with the grace of the upper one and reports how it ends.
+// end deletes the lower pod with the grace of the upper one and reports how it ends. An abandoned pod ended above without
+// a grace, and to take the lower object away by force would say that its containers have ended: it is left alone.
 func (r *Reconciler) end(ctx context.Context, upper, lower *corev1.Pod) error {
+	if held(upper) {
+		return nil
+	}
 	grace := upper.DeletionGracePeriodSeconds
 	if lower.DeletionTimestamp == nil || shorter(grace, lower.DeletionGracePeriodSeconds) {
 		if err := r.deleteBelow(ctx, lower, grace); err != nil {
 			return err
 		}
 	}
-	return r.report(ctx, upper, lower)
+	return r.report(ctx, upper, lower, r.remember(KeyOf(upper), upper))
 }
 
 func shorter(a, b *int64) bool { return a != nil && b != nil && *a < *b }
@@ -74,7 +78,7 @@ func (r *Reconciler) remove(ctx context.Context, upper *corev1.Pod) error {
 	if err := gone(err); err != nil {
 		return fmt.Errorf("removing pod above: %w", err)
 	}
-	return nil
+	return r.letGo(ctx, upper)
 }
 
 // find asks the lower API server for the pod that stands for upper; nil if there is none.
@@ -94,7 +98,7 @@ func (r *Reconciler) find(ctx context.Context, upper *corev1.Pod) (*corev1.Pod, 
 
 // replace says above that the lower pod has gone although nobody above wanted that.
 func (r *Reconciler) replace(ctx context.Context, upper *corev1.Pod, memory *memory) (again time.Duration, err error) {
-	if time.Since(memory.sentAt) < recheck {
+	if time.Since(memory.createdAt) < recheck {
 		return recheck, nil // The cache has not seen the creation yet.
 	}
 	lower, err := r.find(ctx, upper)
@@ -107,8 +111,10 @@ func (r *Reconciler) replace(ctx context.Context, upper *corev1.Pod, memory *mem
 	if wanted, err := r.wanted(ctx, upper); err != nil || !wanted {
 		return recheck, err
 	}
-	r.Log.Warn("Lower pod has gone, its upper pod fails", "pod", KeyOf(upper), "uid", upper.UID)
-	return 0, r.fail(ctx, upper, reasonGone, "The pod was deleted in the lower cluster "+r.Name)
+	why := r.lastOf(upper)
+	end := endingOf(r.Name, why)
+	r.Log.Warn("Lower pod has gone, its upper pod fails", "pod", KeyOf(upper), "uid", upper.UID, "reason", end.reason)
+	return 0, r.writeStatus(ctx, upper, withDisruption(failed(upper, end.reason, end.message, metav1.Now()), why))
 }
 
 // wanted asks the upper API server whether the pod is still to run. The news from above may be behind that from

@@ -90,7 +90,7 @@ func TestHint(t *testing.T) {
 // waits asks once, finds that nothing is created without an answer, and lets the patience pass.
 func (b *bed) waits(t *testing.T) {
 	t.Helper()
-	memory := b.remember("ns/p", nil)
+	memory := b.remember("ns/p", b.podAbove("ns/p"))
 	ago := func(d time.Duration) time.Time { return time.Now().Add(-d) }
 	for _, was := range []asking{
 		{}, {since: ago(0), times: 100}, {since: ago(time.Hour), times: hintAttempts - 2},

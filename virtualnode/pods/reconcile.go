@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
+	corelisters "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/client-go/util/workqueue"
@@ -52,8 +53,11 @@ type Reconciler struct {
 	Setup
 	queue workqueue.TypedRateLimitingInterface[string]
 
+	storms storms
+
 	mu     sync.Mutex
 	memory map[string]*memory
+	last   map[string]*corev1.Pod // lower pods that went, where their status says why
 }
 
 // Setup is what a reconciler works between and with.
@@ -65,7 +69,14 @@ type Setup struct {
 	// ShowAddresses reports the addresses of lower pods as those of the upper ones.
 	ShowAddresses bool
 	// Reachable reports whether the lower cluster answers, so that what its cache says is news.
-	Reachable    func() bool
+	Reachable func() bool
+	// NodeReady reports whether a lower node works, as far as is known from memory.
+	NodeReady func(name string) bool
+	// Namespaces are those of the upper cluster, by whose labels pods are opted in.
+	Namespaces corelisters.NamespaceLister
+	// AcceptUnasked creates pods below that did not come through admission. Their namespace has to be opted in all the same.
+	AcceptUnasked bool
+	// Upper and Lower are clients of the two clusters.
 	Upper, Lower corev1client.CoreV1Interface
 	// Above are the upper pods bound to the virtual node, Below the lower pods that came through it, with the index ByUpper.
 	Above, Below cache.Indexer
@@ -80,20 +91,29 @@ type Setup struct {
 func New(setup Setup) *Reconciler {
 	queue := workqueue.NewTypedRateLimitingQueue(
 		workqueue.NewTypedItemExponentialFailureRateLimiter[string](firstRetry, slowestRetry))
-	return &Reconciler{Setup: setup, queue: queue, memory: map[string]*memory{}}
+	return &Reconciler{
+		Setup: setup, queue: queue, storms: newStorms(), memory: map[string]*memory{}, last: map[string]*corev1.Pod{},
+	}
 }
 
 // memory is what is known of a pod beyond the two caches. Losing it does no harm: it saves calls and tells a cache
 // that lags from a pod that has gone. Only the worker that has the pod's key touches it.
 type memory struct {
+	uid   types.UID // of the upper pod; "" where there is none
 	since time.Time // first look at the pod
 	// sent is the upper pod as it was last brought down, nil before.
 	sent *corev1.Pod
-	// sentAt is when the lower pod was created.
-	sentAt time.Time
+	// wasBelow: the lower pod has been created or seen; createdAt is when, if it was created.
+	wasBelow  bool
+	createdAt time.Time
 	// ungated is the lower pod whose gate has been taken off, for as long as the cache still shows it.
 	ungated types.UID
-	asking  asking
+	// written is the upper pod as it was after our last write, which was to the resource version before.
+	written *corev1.Pod
+	before  string
+	// unwanted is what the lower cluster said against changes.
+	unwanted map[change]unwanted
+	asking   asking
 }
 
 // Run works until ctx ends. Both caches are in sync when it is called.
@@ -120,6 +140,7 @@ func (r *Reconciler) resync(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
+			r.storms.sweep()
 			r.WakeAll()
 		}
 	}
@@ -164,15 +185,16 @@ func (r *Reconciler) reconcile(ctx context.Context, key string) (again time.Dura
 	upper := r.podAbove(key)
 	lower := r.podBelow(key, upper)
 	memory := r.remember(key, upper)
+	upper = memory.newest(upper)
 	if memory.ungated != "" && lower != nil && !gated(lower) {
 		memory.ungated = "" // The cache has caught up.
 	}
-	wasBelow := upper != nil && memory.sent != nil && memory.sent.UID == upper.UID
-	switch next := decide(upper, lower, wasBelow); next {
+	known := known{wasBelow: memory.wasBelow, welcome: upper != nil && r.welcome(upper), lost: r.lost(lower)}
+	switch next := decide(upper, lower, known); next {
 	case create:
 		return r.create(ctx, upper, memory)
 	case refuse:
-		return 0, r.refuse(ctx, upper)
+		return r.refuse(ctx, upper)
 	case replace:
 		return r.replace(ctx, upper, memory)
 	case collect:
@@ -185,6 +207,10 @@ func (r *Reconciler) reconcile(ctx context.Context, key string) (again time.Dura
 		return 0, r.remove(ctx, upper)
 	case tend:
 		return r.tend(ctx, upper, lower, memory)
+	case abandon:
+		return r.abandon(ctx, upper, lower)
+	case release:
+		return r.release(ctx, upper)
 	default:
 		if upper == nil {
 			r.forget(key)
@@ -195,6 +221,7 @@ func (r *Reconciler) reconcile(ctx context.Context, key string) (again time.Dura
 
 // tend looks after a pod that is on both sides.
 func (r *Reconciler) tend(ctx context.Context, upper, lower *corev1.Pod, memory *memory) (again time.Duration, err error) {
+	memory.wasBelow = true
 	if gated(lower) && memory.ungated != lower.UID {
 		// This process or the one before it was interrupted on the way.
 		node, again := r.ask(ctx, upper, memory)
@@ -204,7 +231,12 @@ func (r *Reconciler) tend(ctx context.Context, upper, lower *corev1.Pod, memory 
 		return 0, r.giveHint(ctx, upper, lower, node, memory)
 	}
 	// A change that is refused below must not keep the status from being reported.
-	return 0, errors.Join(r.report(ctx, upper, lower), r.bringDown(ctx, upper, lower, memory))
+	before := memory.unwanted[changeSize].text
+	err = errors.Join(r.report(ctx, upper, lower, memory), r.bringDown(ctx, upper, lower, memory), r.bringGates(ctx, upper, lower, memory))
+	if memory.unwanted[changeSize].text != before {
+		err = errors.Join(err, r.report(ctx, memory.newest(upper), lower, memory))
+	}
+	return lookAgain(lower), err
 }
 
 func (r *Reconciler) podAbove(key string) *corev1.Pod {
@@ -232,8 +264,11 @@ func (r *Reconciler) remember(key string, upper *corev1.Pod) *memory {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	m := r.memory[key]
-	if m == nil || (m.sent != nil && upper != nil && m.sent.UID != upper.UID) {
-		m = &memory{since: time.Now()}
+	if m == nil || (upper != nil && m.uid != upper.UID) {
+		m = &memory{since: time.Now(), unwanted: map[change]unwanted{}}
+		if upper != nil {
+			m.uid = upper.UID
+		}
 		r.memory[key] = m
 	}
 	return m
@@ -243,4 +278,30 @@ func (r *Reconciler) forget(key string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.memory, key)
+	delete(r.last, key)
+}
+
+// newest returns the upper pod as we last wrote it, for as long as the cache shows what was before: the same is not
+// written twice.
+func (m *memory) newest(cached *corev1.Pod) *corev1.Pod {
+	if m.written == nil || cached == nil || cached.ResourceVersion != m.before {
+		m.written = nil
+		return cached
+	}
+	return m.written
+}
+
+// wrote notes what a write to the upper pod made of it.
+func (r *Reconciler) wrote(before, after *corev1.Pod) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	m := r.memory[KeyOf(before)]
+	if m == nil || m.uid != before.UID || before.ResourceVersion == after.ResourceVersion {
+		return
+	}
+	after.ManagedFields = nil
+	if m.written == nil {
+		m.before = before.ResourceVersion
+	}
+	m.written = after
 }

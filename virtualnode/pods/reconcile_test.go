@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/kubernetes/fake"
+	corelisters "k8s.io/client-go/listers/core/v1"
 	clienttesting "k8s.io/client-go/testing"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/record"
@@ -41,7 +42,8 @@ func newBed(t *testing.T, above, below []runtime.Object) *bed {
 		Upper:  b.upper.CoreV1(), Lower: b.lower.CoreV1(),
 		Above:     cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{}),
 		Below:     cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{ByUpper: IndexByUpper}),
-		Reachable: func() bool { return true },
+		Reachable: func() bool { return true }, NodeReady: func(string) bool { return true },
+		Namespaces: namespaces(t, map[string]string{keys.Enabled: "true"}),
 		Events:    b.events, Metrics: NewMetrics(prometheus.NewRegistry()), Log: slog.New(slog.DiscardHandler),
 	})
 	b.lower.PrependReactor("create", "pods", func(action clienttesting.Action) (bool, runtime.Object, error) {
@@ -50,6 +52,16 @@ func newBed(t *testing.T, above, below []runtime.Object) *bed {
 	})
 	t.Cleanup(b.queue.ShutDown)
 	return b
+}
+
+// namespaces lists the namespace of the pods alone, with those labels.
+func namespaces(t *testing.T, labels map[string]string) corelisters.NamespaceLister {
+	t.Helper()
+	store := cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{})
+	if err := store.Add(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "ns", Labels: labels}}); err != nil {
+		t.Fatal(err)
+	}
+	return corelisters.NewNamespaceLister(store)
 }
 
 // sees puts what both API servers hold now into the caches.

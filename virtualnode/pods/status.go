@@ -14,25 +14,32 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/tessera-k8s/tessera/internal/keys"
+	"github.com/tessera-k8s/tessera/internal/snapshot"
 	"github.com/tessera-k8s/tessera/internal/translate"
 )
 
 // report carries the status of the lower pod up. While the lower cluster is out of reach nothing is reported: what
-// the cache holds is old, and the upper cluster has drawn its own conclusions (Ready=False) meanwhile.
-func (r *Reconciler) report(ctx context.Context, upper, lower *corev1.Pod) error {
-	if gated(lower) || !r.Reachable() {
+// the cache holds is old, and the upper cluster has drawn its own conclusions (Ready=False) meanwhile. Nor is anything
+// reported of a pod that is over above.
+func (r *Reconciler) report(ctx context.Context, upper, lower *corev1.Pod, memory *memory) error {
+	if gated(lower) || !r.Reachable() || snapshot.Finished(upper) {
 		return nil
 	}
-	return r.writeStatus(ctx, upper, told(upper, lower, r.ShowAddresses))
+	return r.writeStatus(ctx, upper, r.told(upper, lower, memory))
 }
 
 // told is the upper pod with the status and the facts that the lower one tells.
-func told(upper, lower *corev1.Pod, showAddresses bool) *corev1.Pod {
+func (r *Reconciler) told(upper, lower *corev1.Pod, memory *memory) *corev1.Pod {
 	pod := *upper
-	pod.Status = translate.UpperStatus(upper, lower, showAddresses)
-	if stopped(upper, lower) {
-		pod.Status.Phase, pod.Status.Reason = corev1.PodFailed, reasonGone
-		pod.Status.Message = "The pod was deleted in its lower cluster"
+	pod.Status = translate.UpperStatus(upper, lower, r.ShowAddresses)
+	tellGates(&pod.Status, upper, lower)
+	tellRefusedSize(&pod.Status, memory.unwanted[changeSize])
+	if ended(upper, lower) {
+		end := endingOf(r.Name, lower.Status.Conditions)
+		pod.Status.Phase = corev1.PodFailed
+		if pod.Status.Reason == "" {
+			pod.Status.Reason, pod.Status.Message = end.reason, end.message
+		}
 	}
 	pod.Annotations = maps.Clone(upper.Annotations)
 	for name, value := range map[string]string{keys.LowerNode: lower.Spec.NodeName, keys.LowerIP: lower.Status.PodIP} {
@@ -43,13 +50,6 @@ func told(upper, lower *corev1.Pod, showAddresses bool) *corev1.Pod {
 	return &pod
 }
 
-// stopped reports whether a pod that should run for ever has ended because somebody below deleted it. Containers that
-// obey leave with exit code 0, and Succeeded would be the wrong word for that.
-func stopped(upper, lower *corev1.Pod) bool {
-	return lower.DeletionTimestamp != nil && upper.DeletionTimestamp == nil &&
-		upper.Spec.RestartPolicy == corev1.RestartPolicyAlways && lower.Status.Phase == corev1.PodSucceeded
-}
-
 // writeStatus writes what differs of status and annotations, in one call. Only differences are sent, so what others
 // change at the same time (labels, conditions of theirs) is not turned back.
 func (r *Reconciler) writeStatus(ctx context.Context, upper, wanted *corev1.Pod) error {
@@ -57,13 +57,13 @@ func (r *Reconciler) writeStatus(ctx context.Context, upper, wanted *corev1.Pod)
 		return nil
 	}
 	patch, err := twoWay(
-		&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Annotations: upper.Annotations}, Status: upper.Status},
-		&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Annotations: wanted.Annotations, UID: upper.UID}, Status: wanted.Status},
+		&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Annotations: upper.Annotations, Finalizers: upper.Finalizers}, Status: upper.Status},
+		&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Annotations: wanted.Annotations, Finalizers: wanted.Finalizers, UID: upper.UID}, Status: wanted.Status},
 	)
 	if err != nil {
 		return fmt.Errorf("writing status: %w", err)
 	}
-	_, err = r.Upper.Pods(upper.Namespace).Patch(ctx, upper.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
+	written, err := r.Upper.Pods(upper.Namespace).Patch(ctx, upper.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
 	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
 		return nil // Gone or replaced by another of that name: an event brings us back.
 	}
@@ -71,6 +71,7 @@ func (r *Reconciler) writeStatus(ctx context.Context, upper, wanted *corev1.Pod)
 	if err != nil {
 		return fmt.Errorf("writing status: %w", err)
 	}
+	r.wrote(upper, written)
 	return nil
 }
 
@@ -79,16 +80,6 @@ func sorted(status corev1.PodStatus) corev1.PodStatus {
 	status.Conditions = slices.SortedFunc(slices.Values(status.Conditions),
 		func(a, b corev1.PodCondition) int { return cmp.Compare(a.Type, b.Type) })
 	return status
-}
-
-// refuse fails a pod that is bound to the virtual node and did not come through admission: nobody has asked whether
-// it fits below, and whoever bound it did not mean a lower cluster.
-func (r *Reconciler) refuse(ctx context.Context, upper *corev1.Pod) error {
-	r.Metrics.created(r.Name, reasonNotAdmitted, 0)
-	message := fmt.Sprintf("Pods run on virtual nodes only if %s came through admission: label the namespace or the pod %s=true",
-		keys.PodResource, keys.Enabled)
-	r.Events.Event(upper, corev1.EventTypeWarning, reasonNotAdmitted, message)
-	return r.fail(ctx, upper, reasonNotAdmitted, message)
 }
 
 // fail ends an upper pod, so that its controller makes another.

@@ -17,7 +17,7 @@ func TestTold(t *testing.T) {
 	upper := upperPod("1", withCondition(corev1.PodScheduled, corev1.ConditionTrue))
 	lower := lowerPod("1", phase(corev1.PodRunning), withCondition(corev1.PodScheduled, corev1.ConditionTrue), withCondition(corev1.PodReady, corev1.ConditionTrue))
 	lower.Spec.NodeName, lower.Status.PodIP, lower.Status.QOSClass = "n1", "10.0.0.1", corev1.PodQOSGuaranteed
-	got := told(upper, lower, false)
+	got := newBed(t, nil, nil).told(upper, lower, &memory{})
 	want := corev1.PodStatus{Phase: corev1.PodRunning, QOSClass: corev1.PodQOSBurstable, Conditions: []corev1.PodCondition{
 		{Type: keys.LowerScheduled, Status: corev1.ConditionTrue}, {Type: corev1.PodReady, Status: corev1.ConditionTrue},
 		{Type: corev1.PodScheduled, Status: corev1.ConditionTrue},
@@ -56,7 +56,7 @@ func TestReportSendsDifferencesOnly(t *testing.T) {
 	current.Annotations = map[string]string{"note": "new"}
 	withCondition("example.com/gate", corev1.ConditionTrue)(current)
 	b := newBed(t, []runtime.Object{current}, nil)
-	if err := b.report(t.Context(), seen, lowerPod("1", phase(corev1.PodRunning))); err != nil {
+	if err := b.report(t.Context(), seen, lowerPod("1", phase(corev1.PodRunning)), &memory{}); err != nil {
 		t.Fatal(err)
 	}
 	got, err := b.upper.CoreV1().Pods("ns").Get(t.Context(), "p", metav1.GetOptions{})
@@ -110,7 +110,7 @@ func TestStoppedBelow(t *testing.T) {
 		"service that we are deleting": {upperPod("1", policy(corev1.RestartPolicyAlways), deleting(1)), ended, corev1.PodSucceeded},
 		"ended before it was deleted":  {upperPod("1", policy(corev1.RestartPolicyNever)), lowerPod("1", phase(corev1.PodSucceeded)), corev1.PodSucceeded},
 	} {
-		if got := told(c.upper, c.lower, false).Status.Phase; got != c.want {
+		if got := newBed(t, nil, nil).told(c.upper, c.lower, &memory{}).Status.Phase; got != c.want {
 			t.Errorf("%s: %s, want %s", name, got, c.want)
 		}
 	}

@@ -3,6 +3,7 @@ package pods
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"maps"
@@ -38,33 +39,56 @@ func stamp(lower *corev1.Pod) {
 			fields.Images = append(fields.Images, containers[i].Image)
 		}
 	}
+	metav1.SetMetaDataAnnotation(&lower.ObjectMeta, keys.UpperSum, sum(fields))
+	metav1.SetMetaDataAnnotation(&lower.ObjectMeta, keys.UpperSizes, sum(sizesOf(&lower.Spec)))
+}
+
+// sum is a checksum of fields that JSON can hold.
+func sum(fields any) string {
 	text, _ := json.Marshal(fields) // These types marshal always; map keys come sorted.
 	sum := fnv.New64a()
 	sum.Write(text)
-	metav1.SetMetaDataAnnotation(&lower.ObjectMeta, keys.UpperSum, strconv.FormatUint(sum.Sum64(), 36))
+	return strconv.FormatUint(sum.Sum64(), 36)
 }
 
-// bringDown carries changes of the upper pod to the lower one.
+// bringDown carries changes of the upper pod to the lower one: first those that have calls of their own and may be refused,
+// then the rest together with the notes of what is below.
 func (r *Reconciler) bringDown(ctx context.Context, upper, lower *corev1.Pod, memory *memory) error {
-	if memory.sent == upper {
+	if memory.sent == upper && len(memory.unwanted) == 0 {
 		return nil
 	}
-	wanted, err := translate.LowerPod(upper, r.Target())
+	plain := *upper
+	plain.Spec.EphemeralContainers = nil // One that is not let through must not keep the rest from coming down.
+	wanted, err := translate.LowerPod(&plain, r.Target())
 	if err != nil {
 		return fmt.Errorf("bringing changes down: %w", err)
 	}
 	stamp(wanted)
-	if wanted.Annotations[keys.UpperSum] != lower.Annotations[keys.UpperSum] {
-		patch, err := changes(lower, wanted, memory.sent)
-		if err != nil {
-			return err
-		}
-		_, err = r.Lower.Pods(lower.Namespace).Patch(ctx, lower.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{})
-		if err := gone(err); err != nil {
-			return fmt.Errorf("bringing changes down: %w", err)
-		}
+	sized, err := r.resize(ctx, upper, lower, wanted, memory)
+	if !sized {
+		wanted.Annotations[keys.UpperSizes] = lower.Annotations[keys.UpperSizes] // As yet.
 	}
-	memory.sent = upper
+	err = errors.Join(err, r.bringEphemeral(ctx, upper, lower, memory), r.bringFields(ctx, lower, wanted, memory))
+	if err == nil {
+		memory.sent = upper
+	}
+	return err
+}
+
+// bringFields carries the fields that a plain update may change.
+func (r *Reconciler) bringFields(ctx context.Context, lower, wanted *corev1.Pod, memory *memory) error {
+	same := func(key string) bool { return wanted.Annotations[key] == lower.Annotations[key] }
+	if same(keys.UpperSum) && same(keys.UpperSizes) {
+		return nil
+	}
+	patch, err := changes(lower, wanted, memory.sent)
+	if err != nil {
+		return err
+	}
+	_, err = r.Lower.Pods(lower.Namespace).Patch(ctx, lower.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{})
+	if err := gone(err); err != nil {
+		return fmt.Errorf("bringing changes down: %w", err)
+	}
 	return nil
 }
 

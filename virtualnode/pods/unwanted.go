@@ -1,0 +1,68 @@
+package pods
+
+import (
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// change is a kind of change of an upper pod that is brought down in a call of its own.
+type change string
+
+const (
+	changeSize      change = "resize"
+	changeEphemeral change = "ephemeral containers"
+	changeGates     change = "readiness gates"
+)
+
+// reasonChange is the reason of the event for a change that is refused below.
+const reasonChange = "LowerRefusedChange"
+
+// unwantedAgain is how long a refused change is left alone. The resync, once a minute, tries it again.
+const unwantedAgain = 50 * time.Second
+
+// unwanted is a change that the lower cluster refuses.
+type unwanted struct {
+	generation int64 // of the upper pod
+	text       string
+	since, at  time.Time // first and last refused with that text
+}
+
+// waits reports whether a change was refused a moment ago and the upper pod is still the same.
+func (m *memory) waits(change change, upper *corev1.Pod) bool {
+	r, ok := m.unwanted[change]
+	return ok && r.generation == upper.Generation && time.Since(r.at) < unwantedAgain
+}
+
+// answered takes what the lower cluster says to a change. A refusal is told to the owner, once, and is not an error: trying
+// again at once would not help, and the rest of the pod goes on. Other errors come back.
+func (r *Reconciler) answered(change change, upper *corev1.Pod, memory *memory, err error) error {
+	if err == nil {
+		delete(memory.unwanted, change)
+		return nil
+	}
+	if !unwilling(err) {
+		if err := gone(err); err != nil {
+			return fmt.Errorf("bringing %s down: %w", change, err)
+		}
+		return nil
+	}
+	now := time.Now()
+	since := memory.unwanted[change].since
+	if memory.unwanted[change].text != err.Error() {
+		since = now
+		r.Events.Eventf(upper, corev1.EventTypeWarning, reasonChange, "Cluster %s refuses the %s: %v", r.Name, change, err)
+	}
+	memory.unwanted[change] = unwanted{generation: upper.Generation, text: err.Error(), since: since, at: now}
+	return nil
+}
+
+// unwilling reports whether the lower cluster does not want a change, or does not know that kind of change: an older API
+// server has no such subresource.
+func unwilling(err error) bool {
+	unknown := apierrors.IsNotFound(err) && apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse)
+	return unknown || refused(err) || apierrors.IsBadRequest(err) || apierrors.IsMethodNotSupported(err)
+}
