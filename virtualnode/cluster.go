@@ -67,8 +67,10 @@ func newVirtualNode(s *server, name string, config *restclient.Config, broken st
 			o.LabelSelector = labels.Set{keys.Upper: s.identity, keys.VirtualNode: name}.String()
 		})
 	v.pods = pods.New(pods.Setup{
-		Name: name, Target: v.target, Reachable: v.reachable, ShowAddresses: v.config.Network == NetworkFlat,
-		Upper: s.upper.CoreV1(), Lower: watch.Client().CoreV1(),
+		Name: name, Target: v.target, Reachable: v.reachable, NodeReady: v.nodeReady,
+		ShowAddresses: v.config.Network == NetworkFlat, AcceptUnasked: v.config.Unasked == UnaskedAccept,
+		Namespaces: s.above.Namespaces(),
+		Upper:      s.upper.CoreV1(), Lower: watch.Client().CoreV1(),
 		Above: v.above.GetIndexer(), Below: v.below.GetIndexer(),
 		Hints: s.hints, Events: s.events, Metrics: s.metrics.pods, Log: v.log,
 	})
@@ -81,31 +83,38 @@ func selectField(name, value string) func(*metav1.ListOptions) {
 
 // wire turns events into keys of the queue. Tombstones count as deletions.
 func (v *virtualNode) wire() error {
-	handle := func(informer cache.SharedIndexInformer, key func(*corev1.Pod) string, also func()) error {
+	handle := func(informer cache.SharedIndexInformer, key func(*corev1.Pod) string, also, gone func(*corev1.Pod)) error {
 		take := func(object any) {
+			if pod, ok := object.(*corev1.Pod); ok {
+				also(pod)
+				v.pods.Look(key(pod))
+			}
+		}
+		drop := func(object any) {
 			if tombstone, ok := object.(cache.DeletedFinalStateUnknown); ok {
 				object = tombstone.Obj
 			}
 			if pod, ok := object.(*corev1.Pod); ok {
-				v.pods.Look(key(pod))
-				also()
+				gone(pod)
+				take(pod)
 			}
 		}
 		if err := informer.SetTransform(trim); err != nil {
 			return fmt.Errorf("watching pods of %s: %w", v.name, err)
 		}
 		_, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-			AddFunc: take, DeleteFunc: take, UpdateFunc: func(_, object any) { take(object) },
+			AddFunc: take, DeleteFunc: drop, UpdateFunc: func(_, object any) { take(object) },
 		})
 		if err != nil {
 			return fmt.Errorf("watching pods of %s: %w", v.name, err)
 		}
 		return nil
 	}
-	if err := handle(v.above, pods.KeyOf, v.keeper.Touch); err != nil {
+	nothing := func(*corev1.Pod) {}
+	if err := handle(v.above, pods.KeyOf, func(*corev1.Pod) { v.keeper.Touch() }, nothing); err != nil {
 		return err
 	}
-	return handle(v.below, pods.UpperKey, func() {})
+	return handle(v.below, pods.UpperKey, nothing, v.pods.Gone)
 }
 
 // run serves the virtual node until ctx ends.
@@ -171,6 +180,16 @@ func (v *virtualNode) readVersion() {
 }
 
 func (v *virtualNode) reachable() bool { return node.Reachable(v.watch.Health(), time.Now()) }
+
+// nodeReady reports whether a lower node works by the newest snapshot.
+func (v *virtualNode) nodeReady(name string) bool {
+	s := v.snapshot.Load()
+	if s == nil {
+		return true // Nothing is known yet.
+	}
+	node := s.Node(name)
+	return node != nil && node.Ready
+}
 
 // facts are what the Node is made from at this moment.
 func (v *virtualNode) facts() node.Facts {

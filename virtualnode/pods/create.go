@@ -122,7 +122,10 @@ const reasonRefused = "LowerRefused"
 
 // refusal names what the lower cluster (or translation) holds against a pod; "" for a hiccup.
 func refusal(err error) string {
+	notAllowed := (*translate.NotAllowed)(nil)
 	switch {
+	case errors.As(err, &notAllowed):
+		return string(keys.NotAllowed)
 	case errors.Is(err, errForeign):
 		return string(keys.NameConflict)
 	case errors.Is(err, errTaken), apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):

@@ -44,7 +44,7 @@ func newBed(t *testing.T, above, below []runtime.Object) *bed {
 		Below:     cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{ByUpper: IndexByUpper}),
 		Reachable: func() bool { return true }, NodeReady: func(string) bool { return true },
 		Namespaces: namespaces(t, map[string]string{keys.Enabled: "true"}),
-		Events:    b.events, Metrics: NewMetrics(prometheus.NewRegistry()), Log: slog.New(slog.DiscardHandler),
+		Events:     b.events, Metrics: NewMetrics(prometheus.NewRegistry()), Log: slog.New(slog.DiscardHandler),
 	})
 	b.lower.PrependReactor("create", "pods", func(action clienttesting.Action) (bool, runtime.Object, error) {
 		action.(clienttesting.CreateAction).GetObject().(*corev1.Pod).Status.Phase = corev1.PodPending // As an API server does.
