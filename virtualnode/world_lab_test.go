@@ -3,6 +3,7 @@ package virtualnode_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -41,13 +42,14 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// fakeExtender answers GET /v1/holds/UID from a map; it hangs for the UIDs in silent.
+// fakeExtender answers GET /v1/holds/UID from a map; it hangs for the UIDs in silent. It notes what POST /v1/avoid asks for.
 type fakeExtender struct {
 	server *httptest.Server
 	mu     sync.Mutex
 	node   map[types.UID]string // "cluster/node"
 	silent map[types.UID]bool
 	asked  map[types.UID]int
+	avoid  func(body []byte) // called for POST /v1/avoid if it is set
 }
 
 func newFakeExtender() *fakeExtender {
@@ -57,6 +59,16 @@ func newFakeExtender() *fakeExtender {
 }
 
 func (f *fakeExtender) answer(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == "/v1/avoid" {
+		body, _ := io.ReadAll(r.Body) // What is missing is missed by the test.
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if f.avoid != nil {
+			f.avoid(body)
+		}
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
 	uid := types.UID(strings.TrimPrefix(r.URL.Path, "/v1/holds/"))
 	f.mu.Lock()
 	place, silent := f.node[uid], f.silent[uid]
@@ -102,7 +114,7 @@ func newWorld(t *testing.T, l *lab.Lab) *world {
 	t.Helper()
 	w := &world{T: t, lab: l, upper: client(t, l.Upper())}
 	ns, err := w.upper.CoreV1().Namespaces().Create(t.Context(),
-		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-"}}, metav1.CreateOptions{})
+		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-", Labels: map[string]string{keys.Enabled: "true"}}}, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
