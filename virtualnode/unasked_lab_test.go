@@ -1,0 +1,183 @@
+package virtualnode_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
+
+	"github.com/tessera-k8s/tessera/internal/keys"
+)
+
+// counted counts the upper pods that ever were in the namespace on virtual nodes, by the label app and the reason they ended for.
+type counted struct {
+	mu    sync.Mutex
+	pods  map[string]map[types.UID]string
+	waits map[string]bool // some pod of it waited
+}
+
+func (c *counted) take(events <-chan watch.Event) {
+	for event := range events {
+		pod, ok := event.Object.(*corev1.Pod)
+		if !ok || pod.Labels["app"] == "" {
+			continue
+		}
+		c.mu.Lock()
+		app := pod.Labels["app"]
+		if c.pods[app] == nil {
+			c.pods[app] = map[types.UID]string{}
+		}
+		c.pods[app][pod.UID] = pod.Status.Reason
+		if pod.Status.Phase == corev1.PodPending && conditionOf(pod.Status.Conditions, keys.LowerCreated).Type != "" {
+			c.waits[app] = true
+		}
+		c.mu.Unlock()
+	}
+}
+
+// A Deployment with nodeName in its template and a DaemonSet that tolerates everything are not created below, and do not make
+// pod after pod.
+func TestUnaskedPodsMakeNoStorm(t *testing.T) {
+	w := newWorld(t, shared.Get(t))
+	events, err := w.upper.CoreV1().Pods(w.ns).Watch(t.Context(), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	counts := &counted{pods: map[string]map[types.UID]string{}, waits: map[string]bool{}}
+	go counts.take(events.ResultChan())
+	begin := time.Now()
+	unmarked := func(p *corev1.Pod) { p.Spec.Containers[0].Resources = corev1.ResourceRequirements{} }
+	w.deploy("named", 1, unmarked, func(p *corev1.Pod) { p.Spec.NodeName = w.lab.LowerName(1) })
+	template := w.template("daemon", 1, unmarked, func(p *corev1.Pod) {
+		p.Spec.Tolerations = []corev1.Toleration{{Operator: corev1.TolerationOpExists}}
+	})
+	daemons := &appsv1.DaemonSet{ObjectMeta: metav1.ObjectMeta{Name: "daemon"}, Spec: appsv1.DaemonSetSpec{
+		Selector: &metav1.LabelSelector{MatchLabels: template.Labels}, Template: template,
+	}}
+	if _, err := w.upper.AppsV1().DaemonSets(w.ns).Create(t.Context(), daemons, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	const watched = 12 * time.Second // A storm would make hundreds in that time.
+	w.eventually(func() error {
+		counts.mu.Lock()
+		defer counts.mu.Unlock()
+		if !counts.waits["named"] || len(counts.pods["daemon"]) < 2 || time.Since(begin) < watched {
+			return fmt.Errorf("counted so far: %v, waiting: %v", counts.pods, counts.waits)
+		}
+		return nil
+	})
+	counts.mu.Lock()
+	defer counts.mu.Unlock()
+	for app, reason := range map[string]string{"named": "NotAdmitted", "daemon": "DaemonSetNotSupported"} {
+		seen := false
+		for _, ended := range counts.pods[app] {
+			seen = seen || ended == reason
+		}
+		if n := len(counts.pods[app]); n > 9 || !seen {
+			t.Errorf("%s has made %d pods in %s, some of them ended as %s: %t", app, n, time.Since(begin).Round(time.Second), reason, seen)
+		}
+	}
+	for k := 1; k <= 2; k++ {
+		below, err := w.lower(k).CoreV1().Pods(w.ns).List(t.Context(), metav1.ListOptions{})
+		if err != nil || len(below.Items) > 0 {
+			t.Errorf("%d pods below, %v", len(below.Items), err)
+		}
+	}
+}
+
+// A pod with the mark runs only where its namespace or itself has opted in. One that runs stays when that is taken back.
+func TestOptIn(t *testing.T) {
+	w := newWorld(t, shared.Get(t))
+	opt := func(value string) {
+		t.Helper()
+		patch := fmt.Appendf(nil, `{"metadata":{"labels":{%q:%s}}}`, keys.Enabled, value)
+		if _, err := w.upper.CoreV1().Namespaces().Patch(t.Context(), w.ns, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.create(w.pod("stays", 1))
+	w.becomes(w.upper, "stays", "Running", running)
+	opt("null")
+	w.eventually(func() error { // The cache of virtualnode may lag; pods of that moment may run.
+		w.create(w.pod("probe", 1))
+		probe := w.becomes(w.upper, "probe", "decided", func(p *corev1.Pod) bool { return p.Status.Phase != corev1.PodPending })
+		now := int64(0)
+		if err := w.upper.CoreV1().Pods(w.ns).Delete(t.Context(), "probe", metav1.DeleteOptions{GracePeriodSeconds: &now}); err != nil {
+			t.Fatal(err)
+		}
+		w.vanishes(w.upper, "probe")
+		if probe.Status.Reason != "NotAdmitted" {
+			return fmt.Errorf("a pod that is not opted in is %s %q", probe.Status.Phase, probe.Status.Reason)
+		}
+		return nil
+	})
+	w.create(w.pod("itself", 1, func(p *corev1.Pod) { p.Labels[keys.Enabled] = "true" }))
+	w.becomes(w.upper, "itself", "Running", running)
+	opt(`"true"`)
+	w.create(w.pod("again", 1))
+	w.becomes(w.upper, "again", "Running", running)
+	w.create(w.pod("out", 1, func(p *corev1.Pod) { p.Labels[keys.Enabled] = "false" }))
+	w.becomes(w.upper, "out", "refused", func(p *corev1.Pod) bool { return p.Status.Reason == "NotAdmitted" })
+	if stays := w.get(w.upper, "stays"); !running(stays) {
+		t.Errorf("the pod that was running is %s", stays.Status.Phase)
+	}
+}
+
+// The name of a StatefulSet's pod is taken below: the cluster is avoided, then the pod is evicted, and the foreign pod stays.
+func TestNameConflictGivesWay(t *testing.T) {
+	w := newWorld(t, shared.Get(t))
+	lower := w.lower(1)
+	if _, err := lower.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: w.ns}}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	w.eventually(func() error {
+		foreign := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "s-0"}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "theirs"}}}}
+		_, err := lower.CoreV1().Pods(w.ns).Create(t.Context(), foreign, metav1.CreateOptions{})
+		return err
+	})
+	foreign := w.becomes(lower, "s-0", "Running", running)
+	var evicted corev1.Pod
+	avoided := make(chan string, 100)
+	holds.set(func() {
+		holds.avoid = func(body []byte) {
+			var asked struct {
+				Owner           struct{ Kind, Namespace, Name string }
+				Cluster, Reason string
+			}
+			if json.Unmarshal(body, &asked) != nil || asked.Owner.Namespace != w.ns {
+				return
+			}
+			if pod, err := w.upper.CoreV1().Pods(w.ns).Get(t.Context(), "s-0", metav1.GetOptions{}); err == nil && len(avoided) == 0 {
+				evicted = *pod
+			}
+			// From now on the extender would not let the pod come here.
+			patch := fmt.Appendf(nil, `{"spec":{"template":{"spec":{"nodeSelector":{%q:%q}}}}}`, keys.Cluster, w.lab.LowerName(2))
+			_, _ = w.upper.AppsV1().StatefulSets(w.ns).Patch(t.Context(), "s", types.StrategicMergePatchType, patch, metav1.PatchOptions{})
+			avoided <- asked.Owner.Kind + " " + asked.Owner.Name + " " + asked.Cluster + " " + asked.Reason
+		}
+	})
+	t.Cleanup(func() { holds.set(func() { holds.avoid = nil }) })
+	w.stateful("s", 1)
+	select {
+	case got := <-avoided:
+		if want := "StatefulSet s " + w.lab.LowerName(1) + " NameConflict"; got != want {
+			t.Errorf("avoided: %s, want %s", got, want)
+		}
+	case <-time.After(patience):
+		t.Fatal("nothing is avoided")
+	}
+	pod := w.becomes(w.upper, "s-0", "Running elsewhere", func(p *corev1.Pod) bool { return running(p) && p.Spec.NodeName == w.lab.LowerName(2) })
+	if evicted.UID == "" || evicted.UID == pod.UID || evicted.DeletionTimestamp != nil {
+		t.Errorf("when the cluster was avoided the pod was %s, deleted %v; now it is %s", evicted.UID, evicted.DeletionTimestamp, pod.UID)
+	}
+	if after := w.get(lower, "s-0"); after.ResourceVersion != foreign.ResourceVersion {
+		t.Error("the foreign pod was touched")
+	}
+}
