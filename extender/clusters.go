@@ -74,7 +74,7 @@ func (e *Extender) publish(s *snapshot.Snapshot) {
 	for _, pod := range news.Refused {
 		e.metrics.refusals.WithLabelValues(s.Cluster).Inc()
 		e.log.Warn("A kubelet refused a pod, its node is avoided for such pods for a while",
-			"cluster", s.Cluster, "node", pod.Node, "uid", pod.UpperUID, "reason", pod.Refusal)
+			"cluster", s.Cluster, "node", pod.Node, "uid", pod.UpperUID, "reason", pod.Refusal.Reason)
 	}
 	for _, uid := range news.Overpromised {
 		if e.told.Add(string(uid), nil, gocache.DefaultExpiration) != nil {

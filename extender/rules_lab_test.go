@@ -37,6 +37,9 @@ func TestRules(t *testing.T) {
 	t.Run("extended resources of several lower nodes are used", r.extendedResources)
 	t.Run("a host port is taken once a virtual node", r.hostPorts)
 	t.Run("ordinary pods spread beside virtual nodes", r.ordinarySpread)
+	t.Run("a name or namespace that is taken below is seen first", r.nameTaken)
+	t.Run("a lower node whose kubelet refused a pod is avoided", r.kubeletRefused)
+	t.Run("a bind that nobody asked about is counted", r.unasked)
 }
 
 // rules is the lab of these cases. Each of them leaves it empty.

@@ -205,7 +205,7 @@ func (p *Pool) Publish(now time.Time, s *Snapshot) (news News) {
 	before := &Snapshot{}
 	c := p.clusters[s.Cluster]
 	if c == nil {
-		c = &cluster{holds: map[types.UID]*Hold{}, counters: map[string]*counter{}, refusals: map[refusal]time.Time{}}
+		c = &cluster{holds: map[types.UID]*Hold{}, counters: map[string]*counter{}, refusals: map[turned]time.Time{}}
 		p.clusters[s.Cluster] = c
 		for _, hold := range p.holds {
 			if hold.Cluster == s.Cluster {

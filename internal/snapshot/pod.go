@@ -176,15 +176,13 @@ type LowerPod struct {
 	// Priority and Created order pending pods as the lower scheduler does.
 	Priority int32
 	Created  time.Time
-	// Refusal is the reason why the kubelet of its node did not let the pod in; empty for all others. Of our own pods alone.
-	Refusal string
+	// Refusal is set on those of our own pods that the kubelet of their node did not let in.
+	Refusal *Refusal
 	// Object is kept of a pod whose volumes or claims matter to others; nil for most.
 	Object *corev1.Pod
 
 	tenant
 	name       uint64                   // hash of namespace and name
-	shape      shape                    // of a pod with a Refusal
-	refusedAt  time.Time                // the same
 	apartTerms []corev1.PodAffinityTerm // what apart was read from
 	asks       *Pod                     // while it is pending
 }
@@ -202,9 +200,7 @@ func NewLowerPod(pod *corev1.Pod, identity string) *LowerPod {
 	if pod.Labels[keys.Upper] == identity && identity != "" {
 		lower.UpperUID = types.UID(pod.Annotations[keys.UpperUID])
 		lower.Hint = cmp.Or(lower.Hint, pod.Annotations[keys.HintNode])
-		if lower.Refusal = refusedBy(pod); lower.Refusal != "" {
-			lower.shape, lower.refusedAt = shapeOf(lower.Requests, pod), refusedAt(pod)
-		}
+		lower.Refusal = newRefusal(pod, lower.Requests)
 	}
 	lower.Unschedulable = pod.Spec.NodeName == "" && slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
 		return c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse && c.Reason == corev1.PodReasonUnschedulable

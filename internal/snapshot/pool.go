@@ -49,7 +49,7 @@ type cluster struct {
 	// lifted is the hold that the question at hand does not count.
 	lifted *Hold
 	// refusals are what kubelets have said lately, each until when it counts.
-	refusals map[refusal]time.Time
+	refusals map[turned]time.Time
 	counters map[string]*counter
 }
 

@@ -28,14 +28,23 @@ var refusals = []string{
 
 const outOf = "OutOf"
 
-// refusedBy is the reason why the kubelet of its node did not let a pod in, "" if it did.
-func refusedBy(pod *corev1.Pod) string {
+// Refusal is what a kubelet said to a pod.
+type Refusal struct {
+	// Reason is one of the kubelet's, such as OutOfcpu.
+	Reason string
+
+	shape shape
+	at    time.Time // as near as the pod says
+}
+
+// newRefusal returns what the kubelet of its node said to a pod that it did not let in, nil if it did.
+func newRefusal(pod *corev1.Pod, requests Resources) *Refusal {
 	reason := pod.Status.Reason
 	if pod.Status.Phase != corev1.PodFailed || pod.Spec.NodeName == "" ||
 		!strings.HasPrefix(reason, outOf) && !slices.Contains(refusals, reason) {
-		return ""
+		return nil
 	}
-	return reason
+	return &Refusal{Reason: reason, shape: shapeOf(requests, pod), at: refusedAt(pod)}
 }
 
 // refusedAt is when a kubelet refused a pod, as near as the pod says: kubelets write down when they first saw it.
@@ -70,8 +79,8 @@ func shapeOf(requests Resources, pod *corev1.Pod) shape {
 	return sha256.Sum256(text)
 }
 
-// refusal is what a kubelet has said: no pods of this shape on this node.
-type refusal struct {
+// turned is what a kubelet has said: no pods of this shape on this node.
+type turned struct {
 	node  string
 	shape shape
 }
@@ -79,24 +88,24 @@ type refusal struct {
 // turnedAway remembers until when nodes of a cluster are left out, and returns the pods that were newly refused. What the
 // first snapshot of a cluster shows is no news: its pods may have been refused long ago, and they say when.
 func (c *cluster) turnedAway(now time.Time, before, s *Snapshot) []*LowerPod {
-	var turned []*LowerPod
+	var news []*LowerPod
 	for uid, own := range s.Own {
-		if was := before.Own[uid]; own.Refusal == "" || was != nil && was.UID == own.UID && was.Refusal != "" {
+		if was := before.Own[uid]; own.Refusal == nil || was != nil && was.UID == own.UID && was.Refusal != nil {
 			continue
 		}
 		from := now
 		if before.Cluster == "" {
-			from = own.refusedAt
+			from = own.Refusal.at
 		} else {
-			turned = append(turned, own)
+			news = append(news, own)
 		}
-		at := refusal{node: own.Node, shape: own.shape}
+		at := turned{node: own.Node, shape: own.Refusal.shape}
 		if until := from.Add(AvoidRefusing); until.After(now) && until.After(c.refusals[at]) {
 			c.refusals[at] = until
 		}
 	}
-	slices.SortFunc(turned, func(a, b *LowerPod) int { return cmp.Compare(a.UpperUID, b.UpperUID) })
-	return turned
+	slices.SortFunc(news, func(a, b *LowerPod) int { return cmp.Compare(a.UpperUID, b.UpperUID) })
+	return news
 }
 
 // refusing are the nodes whose kubelets have refused pods of the same shape lately.
@@ -128,6 +137,6 @@ func (p *Pool) Refusals(name string) map[string]int {
 // forgive lets the nodes take pods again whose time is over.
 func (p *Pool) forgive(now time.Time) {
 	for _, c := range p.clusters {
-		maps.DeleteFunc(c.refusals, func(_ refusal, until time.Time) bool { return !now.Before(until) })
+		maps.DeleteFunc(c.refusals, func(_ turned, until time.Time) bool { return !now.Before(until) })
 	}
 }

@@ -131,7 +131,7 @@ func (w *world) publish(cluster string) string {
 		fmt.Fprintf(&out, "overpromised: %v\n", news.Overpromised)
 	}
 	for _, pod := range news.Refused {
-		fmt.Fprintf(&out, "refused by the kubelet of %s: %s, %s\n", pod.Node, pod.UpperUID, pod.Refusal)
+		fmt.Fprintf(&out, "refused by the kubelet of %s: %s, %s\n", pod.Node, pod.UpperUID, pod.Refusal.Reason)
 	}
 	return out.String() + w.view()
 }
