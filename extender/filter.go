@@ -128,7 +128,8 @@ func (e *Extender) compileAll(pod *corev1.Pod, nodes []*corev1.Node) []*snapshot
 	for i, node := range nodes {
 		below, err := e.compile(pod, node)
 		if err != nil {
-			e.log.Warn("Reading a pod failed, a virtual node is refused", "namespace", pod.Namespace, "name", pod.Name, "node", node.Name, "err", err)
+			e.log.Warn("Reading a pod failed, a virtual node is refused",
+				"namespace", pod.Namespace, "name", pod.Name, "node", node.Name, "err", err)
 			continue
 		}
 		pods[i] = below

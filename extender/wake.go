@@ -58,7 +58,9 @@ func (e *Extender) wait(pod *corev1.Pod, verdicts []verdict, unknown map[string]
 		w.woken = before.woken
 	}
 	for _, v := range verdicts {
-		w.targets = append(w.targets, target{name: v.node.Name, labels: v.node.Labels, rules: rulesOf(v.node), entries: e.entries.Load(), pod: v.pod})
+		w.targets = append(w.targets, target{
+			name: v.node.Name, labels: v.node.Labels, rules: rulesOf(v.node), entries: e.entries.Load(), pod: v.pod,
+		})
 		e.lookLater(v.Reason)
 	}
 	for name := range unknown {

@@ -73,6 +73,8 @@ func (s *Snapshot) closed(pod *Pod, identity string) bool {
 	if !exists || labels[keys.Upper] == identity {
 		return false
 	}
-	to := labels[keys.OpenTo]
-	return to != identity && to != openToAny && !slices.Contains(pod.OpenNamespaces, pod.namespace) && !slices.Contains(pod.OpenNamespaces, "*")
+	if to := labels[keys.OpenTo]; to == identity || to == openToAny {
+		return false
+	}
+	return !slices.Contains(pod.OpenNamespaces, pod.namespace) && !slices.Contains(pod.OpenNamespaces, "*")
 }

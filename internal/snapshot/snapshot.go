@@ -79,7 +79,8 @@ func New(content Content) *Snapshot {
 	s := &Snapshot{
 		Cluster: content.Cluster, Nodes: nodes, Own: content.Own, Pods: content.Pods, waiting: content.Waiting,
 		namespaces: content.Namespaces, devices: content.Devices,
-		names: newNames(content.taken), topologies: map[string]*topology{}, parts: map[string]*participants{}, index: make(map[string]int, len(nodes)), classes: make([]int, len(nodes)), free: newColumns(nodes),
+		names: newNames(content.taken), topologies: map[string]*topology{}, parts: map[string]*participants{},
+		index: make(map[string]int, len(nodes)), classes: make([]int, len(nodes)), free: newColumns(nodes),
 	}
 	classes := map[[sha256.Size]byte]int{}
 	for i, node := range nodes {
@@ -146,8 +147,9 @@ func (s *Snapshot) Free() Resources {
 //
 //	advertised[r] = own[r] + max(0, sum over usable nodes of max(0, free[r]) - reserve[r]) + largest usable node's allocatable[r]
 //
-// A pod that fits on a node asks for no more than the last term, so the reserve takes nothing from that. own is what the upper scheduler charges the virtual node for: the requests of our own unfinished upper pods on
-// it. Every resource that any node of the cluster lists is in it, so that none looks unknown above.
+// A pod that fits on a node asks for no more than the last term, so the reserve (of Select) takes nothing from that. own is
+// what the upper scheduler charges the virtual node for: the requests of our own unfinished upper pods on it. Every resource
+// that any node of the cluster lists is in it, so that none looks unknown above.
 func (s *Snapshot) Advertised(own Resources) Resources {
 	var slack Resources
 	for _, node := range s.Nodes {
