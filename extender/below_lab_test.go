@@ -105,7 +105,7 @@ func (r *rules) unasked(t *testing.T) {
 	if err := get(t.Context(), url, &answer); err != nil {
 		t.Fatal(err)
 	}
-	before := answer.Clusters
+	before := slices.Clone(answer.Clusters)
 	pod := newPod("stray", cpus(1))
 	pod.Spec.NodeName = "lower-1"
 	r.create(t, "by-hand", pod)

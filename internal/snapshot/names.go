@@ -3,6 +3,7 @@ package snapshot
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"hash/fnv"
 	"slices"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -16,6 +17,13 @@ import (
 func nameHash(namespace, name string) uint64 {
 	sum := sha256.Sum256([]byte(namespace + "/" + name))
 	return max(1, binary.LittleEndian.Uint64(sum[:]))
+}
+
+// through is a name of a pod of ours that came through a virtual node.
+func through(name uint64, virtualNode string) uint64 {
+	hash := fnv.New64a()
+	hash.Write([]byte(virtualNode)) // It takes everything.
+	return max(1, name^hash.Sum64())
 }
 
 // names is a set of hashes, made anew for every snapshot: a table with open addressing, at most half full, that takes a
@@ -56,14 +64,14 @@ func (p *Pool) Conflicts(name string, pod *Pod, uid types.UID) bool {
 	if c == nil || identity == "" { // Not translated, as in a simulation: it is nobody's.
 		return false
 	}
-	return c.snapshot.closed(pod, identity) || uid != "" && c.snapshot.nameTaken(pod, uid)
+	return c.snapshot.closed(pod, identity) || uid != "" && c.snapshot.nameTaken(pod)
 }
 
-// nameTaken: a pod of this name is there, and it is neither this one nor one of ours that is about to go.
-func (s *Snapshot) nameTaken(pod *Pod, uid types.UID) bool {
-	own := s.Own[uid]
-	mine := own != nil && own.name == pod.name && own.labels[keys.VirtualNode] == pod.labels[keys.VirtualNode]
-	return !mine && s.names.has(pod.name)
+// nameTaken: a pod of this name is there, and it is neither one of ours that is about to go nor one that came through the
+// same virtual node. Of that name only one pod at a time is above, so that one stands for this pod, or for an earlier one:
+// virtualnode waits for its end, or gives it to this pod if the upper cluster was built anew.
+func (s *Snapshot) nameTaken(pod *Pod) bool {
+	return s.names.has(pod.name) && !s.through.has(through(pod.name, pod.labels[keys.VirtualNode]))
 }
 
 // closed: the namespace is there, is not ours, and neither its owner nor our configuration opens it to us. Where nobody may

@@ -52,7 +52,7 @@ func (s *Snapshot) Select(part Part) *Snapshot {
 		}
 	}
 	selected := New(content)
-	selected.names, selected.reserve = s.names, part.Reserve
+	selected.names, selected.through, selected.reserve = s.names, s.through, part.Reserve
 	return selected
 }
 

@@ -7,6 +7,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/tessera-k8s/tessera/internal/keys"
 )
 
 // Snapshot is one lower cluster at one moment. Immutable but for what it remembers of questions: not for two at a time.
@@ -21,6 +23,7 @@ type Snapshot struct {
 
 	waiting    []*LowerPod
 	names      names   // that are taken
+	through    names   // those of ours, each with its virtual node
 	reserve    Reserve // of the part that this is
 	namespaces Namespaces
 	devices    map[corev1.ResourceName]bool
@@ -49,7 +52,7 @@ type Content struct {
 	// Devices are the extended resources that a device class of the cluster can give (DRAExtendedResource).
 	Devices map[corev1.ResourceName]bool
 
-	taken []uint64 // hashes of names
+	taken, through []uint64 // hashes of names
 }
 
 // Add takes a pod into what a snapshot knows of the cluster as a whole. Its name is taken as long as it exists, but for
@@ -61,11 +64,13 @@ func (c *Content) Add(pod *LowerPod) {
 			c.Waiting = append(c.Waiting, pod)
 		}
 	}
-	if pod.UpperUID == "" || !pod.terminating {
-		c.taken = append(c.taken, pod.name)
-	}
 	if pod.UpperUID == "" {
+		c.taken = append(c.taken, pod.name)
 		return
+	}
+	if !pod.terminating {
+		c.taken = append(c.taken, pod.name)
+		c.through = append(c.through, through(pod.name, pod.labels[keys.VirtualNode]))
 	}
 	if before := c.Own[pod.UpperUID]; before == nil || before.Node == "" {
 		c.Own[pod.UpperUID] = pod
@@ -79,7 +84,8 @@ func New(content Content) *Snapshot {
 	s := &Snapshot{
 		Cluster: content.Cluster, Nodes: nodes, Own: content.Own, Pods: content.Pods, waiting: content.Waiting,
 		namespaces: content.Namespaces, devices: content.Devices,
-		names: newNames(content.taken), topologies: map[string]*topology{}, parts: map[string]*participants{},
+		names: newNames(content.taken), through: newNames(content.through),
+		topologies: map[string]*topology{}, parts: map[string]*participants{},
 		index: make(map[string]int, len(nodes)), classes: make([]int, len(nodes)), free: newColumns(nodes),
 	}
 	classes := map[[sha256.Size]byte]int{}
