@@ -20,6 +20,7 @@ import (
 	"github.com/tessera-k8s/tessera/internal/lower"
 	"github.com/tessera-k8s/tessera/internal/snapshot"
 	"github.com/tessera-k8s/tessera/internal/translate"
+	"github.com/tessera-k8s/tessera/virtualnode/namespaces"
 	"github.com/tessera-k8s/tessera/virtualnode/node"
 	"github.com/tessera-k8s/tessera/virtualnode/pods"
 )
@@ -40,11 +41,12 @@ type virtualNode struct {
 	keeper   *node.Keeper
 
 	// nil where broken:
-	watch *lower.Watch
-	pods  *pods.Reconciler
-	self  cache.SharedIndexInformer // the Node itself, for its labels
-	above cache.SharedIndexInformer // upper pods bound to it
-	below cache.SharedIndexInformer // lower pods that came through it
+	watch  *lower.Watch
+	pods   *pods.Reconciler
+	spaces *namespaces.Keeper
+	self   cache.SharedIndexInformer // the Node itself, for its labels
+	above  cache.SharedIndexInformer // upper pods bound to it
+	below  cache.SharedIndexInformer // lower pods that came through it
 }
 
 // newVirtualNode wires a virtual node. config is nil where the kubeconfig cannot be used, broken says why.
@@ -66,8 +68,17 @@ func newVirtualNode(s *server, name string, config *restclient.Config, broken st
 		func(o *metav1.ListOptions) {
 			o.LabelSelector = labels.Set{keys.Upper: s.identity, keys.VirtualNode: name}.String()
 		})
+	v.spaces, err = namespaces.New(namespaces.Setup{
+		Name: name, Identity: s.identity, Upper: s.upper, Lower: watch.Client(),
+		LowerName: func(upper string) string { return upper },
+		Rules:     namespaces.Rules{PodSecurity: v.config.PodSecurity, Labels: v.config.NamespaceLabels, Open: v.config.OpenNamespaces},
+		Above:     s.above.Namespaces(), Changes: s.above.namespaces, Log: v.log,
+	})
+	if err != nil {
+		return nil, err
+	}
 	v.pods = pods.New(pods.Setup{
-		Name: name, Target: v.target, Reachable: v.reachable, NodeReady: v.nodeReady,
+		Name: name, Target: v.target, Reachable: v.reachable, NodeReady: v.nodeReady, Namespace: v.spaces.Use,
 		ShowAddresses: v.config.Network == NetworkFlat, AcceptUnasked: v.config.Unasked == UnaskedAccept,
 		Namespaces: s.above.Namespaces(),
 		Upper:      s.upper.CoreV1(), Lower: watch.Client().CoreV1(),
@@ -127,6 +138,7 @@ func (v *virtualNode) run(ctx context.Context) {
 		group.Go(func() { v.above.RunWithContext(ctx) })
 		group.Go(func() { v.below.RunWithContext(ctx) })
 		group.Go(func() { v.watchHealth(ctx) })
+		group.Go(func() { v.spaces.Run(ctx) })
 		group.Go(func() {
 			if cache.WaitForCacheSync(ctx.Done(), v.above.HasSynced, v.below.HasSynced, v.server.above.synced) {
 				v.log.Info("Pods are synced", "above", len(v.above.GetStore().ListKeys()), "below", len(v.below.GetStore().ListKeys()))

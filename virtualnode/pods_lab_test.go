@@ -168,7 +168,7 @@ func TestHint(t *testing.T) {
 func TestForeignPodIsNotTouched(t *testing.T) {
 	w := newWorld(t, shared.Get(t))
 	lower := w.lower(1)
-	if _, err := lower.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: w.ns}}, metav1.CreateOptions{}); err != nil {
+	if _, err := lower.CoreV1().Namespaces().Create(t.Context(), openNamespace(w.ns), metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	w.eventually(func() error {
@@ -214,7 +214,7 @@ func TestPodsWithoutTheMarkAreRefused(t *testing.T) {
 func TestQuotaBelow(t *testing.T) {
 	w := newWorld(t, shared.Get(t))
 	lower := w.lower(1)
-	if _, err := lower.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: w.ns}}, metav1.CreateOptions{}); err != nil {
+	if _, err := lower.CoreV1().Namespaces().Create(t.Context(), openNamespace(w.ns), metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	quota := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Name: "q"}, Spec: corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{corev1.ResourcePods: resource.MustParse("0")}}}

@@ -129,6 +129,11 @@ func newWorld(t *testing.T, l *lab.Lab) *world {
 	return w
 }
 
+// openNamespace is a namespace that Tessera has not made and its pods may go to.
+func openNamespace(name string) *corev1.Namespace {
+	return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{keys.OpenTo: "any"}}}
+}
+
 func (w *world) lower(k int) kubernetes.Interface { return client(w.T, w.lab.Lower(k)) }
 
 func (w *world) eventually(check func() error) {

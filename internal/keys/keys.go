@@ -77,6 +77,10 @@ const (
 	UpperSizes = Domain + "upper-sizes"
 	// OpenTo is a label of a namespace that is not ours: the identity of the upper cluster whose pods may go there, or "any".
 	OpenTo = Domain + "open-to"
+	// NamespaceLabels is an annotation of a namespace that we made: the keys of labels it takes over from the upper one.
+	NamespaceLabels = Domain + "namespace-labels"
+	// PodSecurity is an annotation of a namespace that we made: the least level that it was configured to enforce.
+	PodSecurity = Domain + "pod-security"
 	// HintGate is the scheduling gate behind which a lower pod waits for its hint.
 	HintGate = Domain + "hint"
 )

@@ -13,6 +13,7 @@ import (
 
 	"github.com/tessera-k8s/tessera/internal/keys"
 	"github.com/tessera-k8s/tessera/internal/translate"
+	"github.com/tessera-k8s/tessera/virtualnode/namespaces"
 )
 
 // patience is how many attempts a refusal is taken for one that will pass by itself: the default ServiceAccount of
@@ -67,14 +68,11 @@ func (r *Reconciler) create(ctx context.Context, upper *corev1.Pod, memory *memo
 
 // place creates the lower pod, its namespace too if that is missing, or finds the one that exists already.
 func (r *Reconciler) place(ctx context.Context, upper, lower *corev1.Pod) (*corev1.Pod, error) {
+	if err := r.Namespace(ctx, upper.Namespace); err != nil {
+		return nil, err
+	}
 	pods := r.Lower.Pods(lower.Namespace)
 	created, err := pods.Create(ctx, lower, metav1.CreateOptions{})
-	if apierrors.IsNotFound(err) {
-		if err := r.makeNamespace(ctx, lower.Namespace); err != nil {
-			return nil, err
-		}
-		created, err = pods.Create(ctx, lower, metav1.CreateOptions{})
-	}
 	if !apierrors.IsAlreadyExists(err) {
 		return created, err
 	}
@@ -89,18 +87,6 @@ func (r *Reconciler) place(ctx context.Context, upper, lower *corev1.Pod) (*core
 	default:
 		return existing, nil // An attempt before this one came through.
 	}
-}
-
-// makeNamespace creates a lower namespace with our mark. One that exists is used as it is.
-func (r *Reconciler) makeNamespace(ctx context.Context, name string) error {
-	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
-		Name: name, Labels: map[string]string{keys.Upper: r.Target().Identity},
-	}}
-	_, err := r.Lower.Namespaces().Create(ctx, namespace, metav1.CreateOptions{})
-	if err != nil && !apierrors.IsAlreadyExists(err) {
-		return fmt.Errorf("creating namespace %s below: %w", name, err)
-	}
-	return nil
 }
 
 // notCreated tells the owner of the pod what keeps it from being created, unless it is likely to pass by itself.
@@ -126,7 +112,7 @@ func refusal(err error) string {
 	switch {
 	case errors.As(err, &notAllowed):
 		return string(keys.NotAllowed)
-	case errors.Is(err, errForeign):
+	case errors.Is(err, errForeign), errors.Is(err, namespaces.ErrForeign):
 		return string(keys.NameConflict)
 	case errors.Is(err, errTaken), apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
 		return ""

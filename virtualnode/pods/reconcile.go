@@ -68,6 +68,8 @@ type Setup struct {
 	Target func() translate.Target
 	// ShowAddresses reports the addresses of lower pods as those of the upper ones.
 	ShowAddresses bool
+	// Namespace sees to it that the lower namespace of an upper one is there for pods, see namespaces.Keeper.Use.
+	Namespace func(ctx context.Context, upper string) error
 	// Reachable reports whether the lower cluster answers, so that what its cache says is news.
 	Reachable func() bool
 	// NodeReady reports whether a lower node works, as far as is known from memory.

@@ -43,7 +43,8 @@ func newBed(t *testing.T, above, below []runtime.Object) *bed {
 		Above:     cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{}),
 		Below:     cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{ByUpper: IndexByUpper}),
 		Reachable: func() bool { return true }, NodeReady: func(string) bool { return true },
-		Namespaces: namespaces(t, map[string]string{keys.Enabled: "true"}),
+		Namespace:  func(context.Context, string) error { return nil },
+		Namespaces: namespacesAbove(t, map[string]string{keys.Enabled: "true"}),
 		Events:     b.events, Metrics: NewMetrics(prometheus.NewRegistry()), Log: slog.New(slog.DiscardHandler),
 	})
 	b.lower.PrependReactor("create", "pods", func(action clienttesting.Action) (bool, runtime.Object, error) {
@@ -54,8 +55,8 @@ func newBed(t *testing.T, above, below []runtime.Object) *bed {
 	return b
 }
 
-// namespaces lists the namespace of the pods alone, with those labels.
-func namespaces(t *testing.T, labels map[string]string) corelisters.NamespaceLister {
+// namespacesAbove lists the namespace of the pods alone, with those labels.
+func namespacesAbove(t *testing.T, labels map[string]string) corelisters.NamespaceLister {
 	t.Helper()
 	store := cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{})
 	if err := store.Add(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "ns", Labels: labels}}); err != nil {

@@ -54,7 +54,7 @@ func TestWelcome(t *testing.T) {
 			t.Parallel()
 			namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "ns", Labels: c.namespace}}
 			b := newBed(t, []runtime.Object{upperPod("1", c.pod...), namespace}, nil)
-			b.Namespaces, b.AcceptUnasked = namespaces(t, c.namespace), c.accept
+			b.Namespaces, b.AcceptUnasked = namespacesAbove(t, c.namespace), c.accept
 			b.sees(t)
 			if err := b.step(t); err != nil {
 				t.Fatal(err)
@@ -74,7 +74,7 @@ func TestOptInIsConfirmed(t *testing.T) {
 	t.Parallel()
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "ns", Labels: map[string]string{keys.Enabled: "true"}}}
 	b := newBed(t, []runtime.Object{upperPod("1"), namespace}, nil)
-	b.Namespaces = namespaces(t, nil)
+	b.Namespaces = namespacesAbove(t, nil)
 	b.sees(t)
 	again, err := b.reconcile(t.Context(), "ns/p")
 	if got := calls(b.upper); err != nil || again == 0 || got != nil {
