@@ -20,6 +20,7 @@ import (
 	"github.com/tessera-k8s/tessera/internal/lower"
 	"github.com/tessera-k8s/tessera/internal/snapshot"
 	"github.com/tessera-k8s/tessera/internal/translate"
+	"github.com/tessera-k8s/tessera/virtualnode/budgets"
 	"github.com/tessera-k8s/tessera/virtualnode/namespaces"
 	"github.com/tessera-k8s/tessera/virtualnode/node"
 	"github.com/tessera-k8s/tessera/virtualnode/pods"
@@ -41,13 +42,17 @@ type virtualNode struct {
 	keeper   *node.Keeper
 
 	// nil where broken:
-	watch  *lower.Watch
-	pods   *pods.Reconciler
-	spaces *namespaces.Keeper
-	self   cache.SharedIndexInformer // the Node itself, for its labels
-	above  cache.SharedIndexInformer // upper pods bound to it
-	below  cache.SharedIndexInformer // lower pods that came through it
+	watch   *lower.Watch
+	pods    *pods.Reconciler
+	spaces  *namespaces.Keeper
+	budgets *budgets.Keeper
+	self    cache.SharedIndexInformer // the Node itself, for its labels
+	above   cache.SharedIndexInformer // upper pods bound to it
+	below   cache.SharedIndexInformer // lower pods that came through it
 }
+
+// belowIndexers are the indexes of lower pods.
+var belowIndexers = cache.Indexers{pods.ByUpper: pods.IndexByUpper, cache.NamespaceIndex: cache.MetaNamespaceIndexFunc}
 
 // newVirtualNode wires a virtual node. config is nil where the kubeconfig cannot be used, broken says why.
 func newVirtualNode(s *server, name string, config *restclient.Config, broken string) (*virtualNode, error) {
@@ -64,19 +69,23 @@ func newVirtualNode(s *server, name string, config *restclient.Config, broken st
 	v.watch = watch
 	v.self = coreinformers.NewFilteredNodeInformer(s.upper, 0, nil, selectField("metadata.name", name))
 	v.above = coreinformers.NewFilteredPodInformer(s.upper, "", 0, cache.Indexers{}, selectField("spec.nodeName", name))
-	v.below = coreinformers.NewFilteredPodInformer(watch.Client(), "", 0, cache.Indexers{pods.ByUpper: pods.IndexByUpper},
+	v.below = coreinformers.NewFilteredPodInformer(watch.Client(), "", 0, belowIndexers,
 		func(o *metav1.ListOptions) {
 			o.LabelSelector = labels.Set{keys.Upper: s.identity, keys.VirtualNode: name}.String()
 		})
 	v.spaces, err = namespaces.New(namespaces.Setup{
 		Name: name, Identity: s.identity, Upper: s.upper, Lower: watch.Client(),
-		LowerName: func(upper string) string { return upper },
+		LowerName: v.lowerNamespace,
 		Rules:     namespaces.Rules{PodSecurity: v.config.PodSecurity, Labels: v.config.NamespaceLabels, Open: v.config.OpenNamespaces},
 		Above:     s.above.Namespaces(), Changes: s.above.namespaces, Log: v.log,
 	})
 	if err != nil {
 		return nil, err
 	}
+	v.budgets = budgets.New(budgets.Setup{
+		Name: name, Identity: s.identity, Lower: watch.Client(), LowerName: v.lowerNamespace,
+		Budgets: s.above.Budgets(), Changes: s.above.budgets, Below: v.below, Crowds: s.crowds, Log: v.log,
+	})
 	v.pods = pods.New(pods.Setup{
 		Name: name, Target: v.target, Reachable: v.reachable, NodeReady: v.nodeReady, Namespace: v.spaces.Use,
 		ShowAddresses: v.config.Network == NetworkFlat, AcceptUnasked: v.config.Unasked == UnaskedAccept,
@@ -139,6 +148,7 @@ func (v *virtualNode) run(ctx context.Context) {
 		group.Go(func() { v.below.RunWithContext(ctx) })
 		group.Go(func() { v.watchHealth(ctx) })
 		group.Go(func() { v.spaces.Run(ctx) })
+		group.Go(func() { v.budgets.Run(ctx) })
 		group.Go(func() {
 			if cache.WaitForCacheSync(ctx.Done(), v.above.HasSynced, v.below.HasSynced, v.server.above.synced) {
 				v.log.Info("Pods are synced", "above", len(v.above.GetStore().ListKeys()), "below", len(v.below.GetStore().ListKeys()))
@@ -218,6 +228,9 @@ func (v *virtualNode) facts() node.Facts {
 	f.Own = node.Charged(above)
 	return f
 }
+
+// lowerNamespace is the name below of an upper namespace.
+func (v *virtualNode) lowerNamespace(upper string) string { return upper }
 
 // target is where pods of this virtual node go: unsealing depends on its labels, also on those a user gave it.
 func (v *virtualNode) target() translate.Target {

@@ -21,6 +21,7 @@ import (
 
 	"github.com/tessera-k8s/tessera/internal/lower"
 	"github.com/tessera-k8s/tessera/internal/serve"
+	"github.com/tessera-k8s/tessera/virtualnode/budgets"
 	"github.com/tessera-k8s/tessera/virtualnode/pods"
 )
 
@@ -29,7 +30,8 @@ type server struct {
 	config   *Config
 	log      *slog.Logger
 	upper    kubernetes.Interface
-	above    *upperObjects // what all virtual nodes look at
+	above    *upperObjects   // what all virtual nodes look at
+	crowds   *budgets.Crowds // the same for pods of namespaces with budgets
 	identity string
 	hints    *pods.Hints
 	events   record.EventRecorder
@@ -70,7 +72,8 @@ func Run(ctx context.Context, config *Config) error {
 	defer broadcaster.Shutdown()
 	broadcaster.StartRecordingToSink(&corev1client.EventSinkImpl{Interface: upper.CoreV1().Events("")})
 	s := &server{
-		config: config, log: log, upper: upper, above: above, identity: identity, hints: hints, metrics: newMetrics(),
+		config: config, log: log, upper: upper, above: above, crowds: budgets.NewCrowds(upper),
+		identity: identity, hints: hints, metrics: newMetrics(),
 		events: broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "tessera-virtualnode"}),
 		nodes:  map[string]*virtualNode{}, broken: map[string]func(){},
 	}
