@@ -22,27 +22,27 @@ type count struct {
 	here, elsewhere int
 	// below are the ready lower pods of this virtual node. It differs from here while news is on its way.
 	below int
+	// most are the pods of this virtual node on whichever side there are more, ready or not.
+	most int
 }
 
-// minAvailable is how many pods the mirror demands. mine: it is this virtual node's turn to let pods go.
+// minAvailable is how many pods the mirror demands: never less than what the budget demands without the pods elsewhere.
 //
-// Never less than what the budget demands without the pods elsewhere. What it allows is at most what the budget allows
-// now; to those that it does not allow to go belongs every pod that is ready on either side, so that a pod that has just
-// become ready below does not free another before the upper cluster has counted it.
-func minAvailable(status policyv1.PodDisruptionBudgetStatus, observed bool, pods count, mine bool) int {
-	ready := max(pods.here, pods.below)
-	if !observed {
-		return ready + 1 // The upper API server lets no pod go either, be it ready or not.
-	}
+// mine: it is this virtual node's turn to let pods go, and the mirror allows as many as the budget does now. A pod that
+// is ready on one side only is not let go, so that one that has just become ready below does not free another before
+// the upper cluster has counted it. Where it is not its turn, none may go, also in the moment in which a pod becomes
+// ready: so as many are demanded as could.
+func minAvailable(status policyv1.PodDisruptionBudgetStatus, pods count, mine bool) int {
 	demanded := int(status.DesiredHealthy)
-	allowed := 0
-	if mine {
-		allowed = max(0, min(int(status.DisruptionsAllowed), pods.here+pods.elsewhere-demanded))
+	if !mine {
+		return max(pods.most, demanded-pods.elsewhere)
 	}
-	return max(0, ready-allowed, demanded-pods.elsewhere)
+	allowed := max(0, min(int(status.DisruptionsAllowed), pods.here+pods.elsewhere-demanded))
+	return max(0, max(pods.here, pods.below)-allowed, demanded-pods.elsewhere)
 }
 
-// observed reports whether the status of a budget speaks of its present spec.
+// observed reports whether the status of a budget speaks of its present spec. Where it does not, the upper API server
+// lets no pod go.
 func observed(budget *policyv1.PodDisruptionBudget) bool {
 	return budget.Status.ObservedGeneration >= budget.Generation
 }
@@ -69,6 +69,9 @@ func survey(selected []*corev1.Pod, status policyv1.PodDisruptionBudgetStatus, s
 		}
 		if pod.Annotations[keys.LowerNode] != "" {
 			on = append(on, pod.Spec.NodeName)
+		}
+		if pod.Spec.NodeName == self && pod.DeletionTimestamp == nil {
+			pods.most++
 		}
 		switch {
 		case !healthy(pod, status):

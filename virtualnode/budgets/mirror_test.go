@@ -20,33 +20,32 @@ func TestMinAvailable(t *testing.T) {
 		return policyv1.PodDisruptionBudgetStatus{DesiredHealthy: desired, DisruptionsAllowed: allowed}
 	}
 	for name, c := range map[string]struct {
-		status  policyv1.PodDisruptionBudgetStatus
-		unknown bool
-		pods    count
-		mine    bool
-		want    int
+		status policyv1.PodDisruptionBudgetStatus
+		pods   count
+		mine   bool
+		want   int
 	}{
-		"all here":                                      {status(3, 1), false, count{here: 4, below: 4}, true, 3},
-		"one evicted, no news of it yet":                {status(3, 1), false, count{here: 4, below: 3}, true, 3},
-		"one evicted, the budget has not counted it":    {status(3, 1), false, count{here: 3, below: 3}, true, 3},
-		"one evicted and counted":                       {status(3, 0), false, count{here: 3, below: 3}, true, 3},
-		"replaced, ready below alone":                   {status(3, 0), false, count{here: 3, below: 4}, true, 4},
-		"replaced, ready on both, not counted yet":      {status(3, 0), false, count{here: 4, below: 4}, true, 4},
-		"half elsewhere":                                {status(3, 1), false, count{here: 2, elsewhere: 2, below: 2}, true, 1},
-		"half elsewhere, not its turn":                  {status(3, 1), false, count{here: 2, elsewhere: 2, below: 2}, false, 2},
-		"one evicted elsewhere, not counted yet":        {status(3, 1), false, count{here: 2, elsewhere: 1, below: 2}, true, 2},
-		"an eviction elsewhere is granted, not counted": {status(3, 0), false, count{here: 2, elsewhere: 2, below: 2}, true, 2},
-		"too few are healthy":                           {status(3, 0), false, count{here: 1, elsewhere: 1, below: 1}, true, 2},
-		"too few are healthy, not its turn":             {status(3, 0), false, count{here: 1, elsewhere: 1, below: 1}, false, 2},
-		"the budget was changed just now":               {status(0, 9), true, count{here: 2, below: 2}, true, 3},
-		"nothing is demanded":                           {status(0, 4), false, count{here: 4, below: 4}, true, 0},
-		"scaled up, the status is behind":               {status(1, 1), false, count{here: 2, below: 2}, true, 1},
-		"more elsewhere than demanded":                  {status(2, 6), false, count{here: 2, elsewhere: 6, below: 2}, true, 0},
-		"nobody is healthy":                             {status(2, 0), false, count{}, true, 2},
+		"all here":                                      {status(3, 1), count{here: 4, below: 4}, true, 3},
+		"one evicted, no news of it yet":                {status(3, 1), count{here: 4, below: 3}, true, 3},
+		"one evicted, the budget has not counted it":    {status(3, 1), count{here: 3, below: 3}, true, 3},
+		"one evicted and counted":                       {status(3, 0), count{here: 3, below: 3}, true, 3},
+		"replaced, ready below alone":                   {status(3, 0), count{here: 3, below: 4}, true, 4},
+		"replaced, ready on both, not counted yet":      {status(3, 0), count{here: 4, below: 4}, true, 4},
+		"half elsewhere":                                {status(3, 1), count{here: 2, elsewhere: 2, below: 2}, true, 1},
+		"half elsewhere, not its turn":                  {status(3, 1), count{here: 2, elsewhere: 2, below: 2, most: 2}, false, 2},
+		"one evicted elsewhere, not counted yet":        {status(3, 1), count{here: 2, elsewhere: 1, below: 2}, true, 2},
+		"an eviction elsewhere is granted, not counted": {status(3, 0), count{here: 2, elsewhere: 2, below: 2}, true, 2},
+		"too few are healthy":                           {status(3, 0), count{here: 1, elsewhere: 1, below: 1}, true, 2},
+		"too few are healthy, not its turn":             {status(3, 0), count{here: 1, elsewhere: 1, below: 1, most: 1}, false, 2},
+		"not its turn, one is not ready":                {status(3, 1), count{here: 2, elsewhere: 2, below: 2, most: 3}, false, 3},
+		"nothing is demanded":                           {status(0, 4), count{here: 4, below: 4}, true, 0},
+		"scaled up, the status is behind":               {status(1, 1), count{here: 2, below: 2}, true, 1},
+		"more elsewhere than demanded":                  {status(2, 6), count{here: 2, elsewhere: 6, below: 2}, true, 0},
+		"nobody is healthy":                             {status(2, 0), count{}, true, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if got := minAvailable(c.status, !c.unknown, c.pods, c.mine); got != c.want {
+			if got := minAvailable(c.status, c.pods, c.mine); got != c.want {
 				t.Errorf("minAvailable %d, want %d", got, c.want)
 			}
 		})
@@ -76,7 +75,7 @@ func TestSurvey(t *testing.T) {
 		upperPod("h", "x", unready, func(p *corev1.Pod) { p.Status.Phase = corev1.PodFailed }),
 	}
 	got, on := survey(pods, policyv1.PodDisruptionBudgetStatus{DisruptedPods: map[string]metav1.Time{"leaving": {}}}, "v")
-	if want := (count{here: 1, elsewhere: 3}); got != want {
+	if want := (count{here: 1, elsewhere: 3, most: 2}); got != want {
 		t.Errorf("count %+v, want %+v", got, want)
 	}
 	if diff := cmp.Diff([]string{"v", "w"}, on); diff != "" {

@@ -25,10 +25,10 @@ type world struct {
 	ever     map[string]bool // virtual nodes that ever let a pod go
 }
 
-// simPod is a pod; it is ready between two ticks.
+// simPod is a pod: bound to a virtual node, then ready, then gone (0: not yet).
 type simPod struct {
-	node        string
-	ready, gone int
+	node               string
+	bound, ready, gone int
 }
 
 // simNode is the keeper of one virtual node and its lower cluster.
@@ -60,10 +60,14 @@ func (w *world) decide(n *simNode, now int) {
 	var pods count
 	for i, p := range w.pods {
 		then := now - n.podLag
-		if p.ready > then || (p.gone != 0 && p.gone <= then) {
+		if p.bound > then || (p.gone != 0 && p.gone <= then) {
 			continue
 		}
-		seen = append(seen, upperPod(fmt.Sprint(i), p.node))
+		pod := upperPod(fmt.Sprint(i), p.node)
+		if !p.readyAt(then) {
+			pod.Status.Conditions = nil
+		}
+		seen = append(seen, pod)
 	}
 	healthy := w.healthyAt(now - n.statusLag)
 	status := policyv1.PodDisruptionBudgetStatus{
@@ -78,7 +82,7 @@ func (w *world) decide(n *simNode, now int) {
 		n.since = clock
 	}
 	mine, _ := turn("budget", on, n.name, n.since, clock)
-	n.writes = append(n.writes, minAvailable(status, true, pods, mine))
+	n.writes = append(n.writes, minAvailable(status, pods, mine))
 	n.leastInEffect = n.writes[max(0, len(n.writes)-1-n.writeLag)]
 }
 
@@ -103,7 +107,9 @@ func (w *world) drain(n *simNode, now int) {
 	if healthy := w.healthyAt(now); healthy < w.demanded {
 		w.Fatalf("at %s %s lets a pod go, and %d are left of %d demanded", time.Duration(now)*tick, n.name, healthy, w.demanded)
 	}
-	w.pods = append(w.pods, &simPod{node: w.nodes[w.rand.IntN(len(w.nodes))].name, ready: now + 5 + w.rand.IntN(30)})
+	bound := now + w.rand.IntN(10)
+	// A pod takes longer to become ready than the news takes that there is one.
+	w.pods = append(w.pods, &simPod{node: w.nodes[w.rand.IntN(len(w.nodes))].name, bound: bound, ready: bound + 20 + w.rand.IntN(30)})
 }
 
 // All virtual nodes are drained at the same time, over and over, with news that comes late and clocks that differ. The

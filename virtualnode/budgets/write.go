@@ -30,7 +30,7 @@ func (k *Keeper) present(namespace, name string) *policyv1.PodDisruptionBudget {
 	return object.(*policyv1.PodDisruptionBudget)
 }
 
-// selectedBelow are the unfinished lower pods that the mirror of a budget selects.
+// selectedBelow are the lower pods that stay and that the mirror of a budget selects.
 func (k *Keeper) selectedBelow(budget *policyv1.PodDisruptionBudget) []*corev1.Pod {
 	if budget.Spec.Selector == nil {
 		return nil // It selects nothing.
@@ -46,7 +46,7 @@ func (k *Keeper) selectedBelow(budget *policyv1.PodDisruptionBudget) []*corev1.P
 	var selected []*corev1.Pod
 	for _, object := range objects {
 		pod := object.(*corev1.Pod)
-		if pod.Annotations[keys.UpperNamespace] == budget.Namespace && !snapshot.Finished(pod) && selector.Matches(labels.Set(pod.Labels)) {
+		if pod.Annotations[keys.UpperNamespace] == budget.Namespace && !snapshot.Finished(pod) && pod.DeletionTimestamp == nil && selector.Matches(labels.Set(pod.Labels)) {
 			selected = append(selected, pod)
 		}
 	}
@@ -78,7 +78,9 @@ func (k *Keeper) want(ctx context.Context, budget *policyv1.PodDisruptionBudget)
 		}
 	}
 	pods, on := survey(selected, budget.Status, k.Name)
-	for _, pod := range k.selectedBelow(budget) {
+	lower := k.selectedBelow(budget)
+	pods.most = max(pods.most, len(lower))
+	for _, pod := range lower {
 		if ready(pod) {
 			pods.below++
 		}
@@ -89,7 +91,7 @@ func (k *Keeper) want(ctx context.Context, budget *policyv1.PodDisruptionBudget)
 	if !next.IsZero() {
 		again = max(next.Sub(now), time.Millisecond)
 	}
-	least := minAvailable(budget.Status, observed(budget), pods, mine)
+	least := minAvailable(budget.Status, pods, mine && observed(budget))
 	return mirror(budget, k.LowerName(budget.Namespace), k.Identity, k.Name, least), again, nil
 }
 
