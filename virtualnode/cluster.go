@@ -230,7 +230,9 @@ func (v *virtualNode) facts() node.Facts {
 }
 
 // lowerNamespace is the name below of an upper namespace.
-func (v *virtualNode) lowerNamespace(upper string) string { return upper }
+func (v *virtualNode) lowerNamespace(upper string) string {
+	return v.config.rules().LowerNamespace(upper)
+}
 
 // target is where pods of this virtual node go: unsealing depends on its labels, also on those a user gave it.
 func (v *virtualNode) target() translate.Target {
