@@ -35,14 +35,17 @@ type virtualNode struct {
 	broken string // why the kubeconfig cannot be used; "" if it can
 	server *server
 	config ClusterConfig // what holds for this cluster
+	taking snapshot.Part // what of the lower cluster it stands for
 	log    *slog.Logger
 
 	snapshot atomic.Pointer[snapshot.Snapshot]
-	version  atomic.Value // string: the lower API server's version
+	overlap  atomic.Pointer[string] // what node.Overlaps says; nil where the network is not flat
+	version  atomic.Value           // string: the lower API server's version
 	keeper   *node.Keeper
 
 	// nil where broken:
 	watch   *lower.Watch
+	devices *lower.Devices
 	pods    *pods.Reconciler
 	spaces  *namespaces.Keeper
 	budgets *budgets.Keeper
@@ -58,7 +61,14 @@ var belowIndexers = cache.Indexers{pods.ByUpper: pods.IndexByUpper, cache.Namesp
 func newVirtualNode(s *server, name string, config *restclient.Config, broken string) (*virtualNode, error) {
 	v := &virtualNode{name: name, broken: broken, server: s, config: s.config.cluster(name), log: s.log.With("cluster", name)}
 	v.version.Store("")
-	v.keeper = node.NewKeeper(name, s.upper, v.log, s.metrics.nodeWrites.WithLabelValues(name), v.facts)
+	var err error
+	if v.taking, err = lower.PartOf(v.config.rules()); err != nil {
+		return nil, fmt.Errorf("reading the configuration of %s: %w", name, err)
+	}
+	v.keeper = node.NewKeeper(node.Setup{
+		Name: name, Client: s.upper, Log: v.log, Changes: s.metrics.nodeWrites.WithLabelValues(name),
+		Observe: v.facts, Health: v.health, LeaseStopsAfter: v.config.LeaseStopsAfter.Duration,
+	})
 	if config == nil {
 		return v, nil
 	}
@@ -67,6 +77,7 @@ func newVirtualNode(s *server, name string, config *restclient.Config, broken st
 		return nil, err
 	}
 	v.watch = watch
+	v.devices = lower.NewDevices(watch.Client(), v.log, v.keeper.Touch)
 	v.self = coreinformers.NewFilteredNodeInformer(s.upper, 0, nil, selectField("metadata.name", name))
 	v.above = coreinformers.NewFilteredPodInformer(s.upper, "", 0, cache.Indexers{}, selectField("spec.nodeName", name))
 	v.below = coreinformers.NewFilteredPodInformer(watch.Client(), "", 0, belowIndexers,
@@ -91,6 +102,7 @@ func newVirtualNode(s *server, name string, config *restclient.Config, broken st
 		ShowAddresses: v.config.Network == NetworkFlat, AcceptUnasked: v.config.Unasked == UnaskedAccept,
 		Namespaces: s.above.Namespaces(),
 		Upper:      s.upper.CoreV1(), Lower: watch.Client().CoreV1(),
+		OnLost: pods.OnLost(*v.config.OnLost), DefaultToleration: s.config.DefaultToleration.Duration,
 		Above: v.above.GetIndexer(), Below: v.below.GetIndexer(),
 		Hints: s.hints, Events: s.events, Metrics: s.metrics.pods, Log: v.log,
 	})
@@ -130,6 +142,13 @@ func (v *virtualNode) wire() error {
 		}
 		return nil
 	}
+	touch := func(any) { v.keeper.Touch() } // Somebody may have labelled the Node.
+	_, err := v.self.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc: touch, DeleteFunc: touch, UpdateFunc: func(_, object any) { touch(object) },
+	})
+	if err != nil {
+		return fmt.Errorf("watching node %s: %w", v.name, err)
+	}
 	nothing := func(*corev1.Pod) {}
 	if err := handle(v.above, pods.KeyOf, func(*corev1.Pod) { v.keeper.Touch() }, nothing); err != nil {
 		return err
@@ -143,6 +162,7 @@ func (v *virtualNode) run(ctx context.Context) {
 	group.Go(func() { v.keeper.Run(ctx) })
 	if v.watch != nil {
 		group.Go(func() { v.watch.Run(ctx) })
+		group.Go(func() { v.devices.Run(ctx) })
 		group.Go(func() { v.self.RunWithContext(ctx) })
 		group.Go(func() { v.above.RunWithContext(ctx) })
 		group.Go(func() { v.below.RunWithContext(ctx) })
@@ -178,7 +198,7 @@ func (v *virtualNode) watchHealth(ctx context.Context) {
 				v.pods.WakeAll()
 			}
 		}
-		facts := node.Facts{Name: v.name, Health: v.watch.Health(), Snapshot: v.snapshot.Load()}
+		facts := node.Facts{Name: v.name, Health: v.health(), Rules: v.config.rules(), Snapshot: v.part()}
 		if ready := facts.Ready(time.Now()); ready.Status != before.Status || ready.Reason != before.Reason {
 			before = ready
 			v.keeper.Touch()
@@ -201,7 +221,23 @@ func (v *virtualNode) readVersion() {
 	v.keeper.Touch()
 }
 
-func (v *virtualNode) reachable() bool { return node.Reachable(v.watch.Health(), time.Now()) }
+func (v *virtualNode) reachable() bool { return node.Reachable(v.health(), time.Now()) }
+
+// health is how the lower cluster answers; it never has where the kubeconfig cannot be used.
+func (v *virtualNode) health() lower.Health {
+	if v.watch == nil {
+		return lower.Health{}
+	}
+	return v.watch.Health()
+}
+
+// part is the newest snapshot of the lower nodes that take part, nil before the first.
+func (v *virtualNode) part() *snapshot.Snapshot {
+	if whole := v.snapshot.Load(); whole != nil {
+		return whole.Select(v.taking)
+	}
+	return nil
+}
 
 // nodeReady reports whether a lower node works by the newest snapshot.
 func (v *virtualNode) nodeReady(name string) bool {
@@ -219,13 +255,11 @@ func (v *virtualNode) facts() node.Facts {
 	if v.watch == nil {
 		return f
 	}
-	f.Health, f.Snapshot = v.watch.Health(), v.snapshot.Load()
-	objects := v.above.GetStore().List()
-	above := make([]*corev1.Pod, 0, len(objects))
-	for _, object := range objects {
-		above = append(above, object.(*corev1.Pod))
+	f.Health, f.Snapshot, f.Stands, f.Devices = v.health(), v.part(), v.stands(), v.devices.Most()
+	if overlap := v.overlap.Load(); overlap != nil {
+		f.More = append(f.More, node.Flat(*overlap))
 	}
-	f.Own = node.Charged(above)
+	f.Own = node.Charged(stored[*corev1.Pod](v.above))
 	return f
 }
 
@@ -237,12 +271,20 @@ func (v *virtualNode) lowerNamespace(upper string) string {
 // target is where pods of this virtual node go: unsealing depends on its labels, also on those a user gave it.
 func (v *virtualNode) target() translate.Target {
 	target := translate.Target{VirtualNode: v.name, Identity: v.server.identity, Rules: v.config.rules()}
-	if object, ok, _ := v.self.GetStore().GetByKey(v.name); ok {
-		target.Labels = object.(*corev1.Node).Labels
+	if stands := v.stands(); stands != nil {
+		target.Labels = stands.Labels
 	} else {
 		target.Labels = map[string]string{keys.Cluster: v.name}
 	}
 	return target
+}
+
+// stands is the Node as the upper cluster shows it, nil if it does not.
+func (v *virtualNode) stands() *corev1.Node {
+	if object, ok, _ := v.self.GetStore().GetByKey(v.name); ok {
+		return object.(*corev1.Node)
+	}
+	return nil
 }
 
 // synced reports whether the upper cluster has been listed.

@@ -35,6 +35,9 @@ type Config struct {
 	PerCluster map[string]ClusterConfig `json:"perCluster,omitempty"`
 	// PodWorkers is how many pods of one virtual node are worked on at the same time.
 	PodWorkers int `json:"podWorkers,omitempty"`
+	// DefaultToleration is for how long the upper API server has pods tolerate a lost node if they say nothing: what its flags
+	// --default-not-ready-toleration-seconds and --default-unreachable-toleration-seconds say. onLost changes that time alone.
+	DefaultToleration metav1.Duration `json:"defaultToleration"`
 	// OrphanGrace is how long a lower pod stays whose upper pod has gone without this process having seen it go, counted
 	// from when the upper cluster was last seen whole.
 	OrphanGrace metav1.Duration `json:"orphanGrace"`
@@ -48,6 +51,9 @@ extender: ""                 URL of the extender, asked for the lower node it ho
 extenderCAFile: ""           CA of the extender's certificate, PEM; empty: the system's
 extenderTokenFile: ""        bearer token shown to the extender; read again when it changes
 podWorkers: 20               pods of one virtual node worked on at the same time
+defaultToleration: 5m        how long the upper API server has pods tolerate a lost node if they say nothing (its flags
+                             --default-not-ready-toleration-seconds, --default-unreachable-toleration-seconds); pods with
+                             any other time keep it, whatever onLost says
 orphanGrace: 15m             how long a lower pod whose upper pod has gone unseen stays, counted from when the upper cluster was whole
 perCluster: {}               what differs for a lower cluster, {NAME: {hint: preferred}}: any of the keys that follow
 
@@ -56,7 +62,7 @@ perCluster: {}               what differs for a lower cluster, {NAME: {hint: pre
 // DefaultConfig is what holds where the file is silent.
 func DefaultConfig() *Config {
 	return &Config{
-		PodWorkers: 20, OrphanGrace: metav1.Duration{Duration: 15 * time.Minute},
+		PodWorkers: 20, DefaultToleration: metav1.Duration{Duration: 5 * time.Minute}, OrphanGrace: metav1.Duration{Duration: 15 * time.Minute},
 		ClusterConfig: defaultClusterConfig(),
 	}
 }
@@ -70,6 +76,9 @@ func (c *Config) Validate() error {
 	errs = append(errs, c.validate(""))
 	if c.OrphanGrace.Duration < 0 {
 		errs = append(errs, fmt.Errorf("orphanGrace: %s is negative", c.OrphanGrace.Duration))
+	}
+	if c.DefaultToleration.Duration < 0 {
+		errs = append(errs, fmt.Errorf("defaultToleration: %s is negative", c.DefaultToleration.Duration))
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.PerCluster)) {
 		if faults := validation.IsDNS1123Subdomain(name); len(faults) > 0 {

@@ -70,12 +70,8 @@ const (
 	UnaskedAccept Unasked = "accept" // they are created below like all others
 )
 
-// OnLost says what becomes of the pods of a cluster that is out of reach: Keep lets them be, for ever; After replaces
-// them when it has been out of reach for so long; neither leaves it to the pods' own tolerations, as on any node.
-type OnLost struct {
-	Keep  bool
-	After time.Duration
-}
+// OnLost is pods.OnLost as it is written in a file.
+type OnLost pods.OnLost
 
 // MarshalJSON writes what UnmarshalJSON reads.
 func (o OnLost) MarshalJSON() ([]byte, error) {
@@ -154,8 +150,8 @@ func (c *Config) cluster(name string) ClusterConfig {
 		Allow:           either(own.Allow, all.Allow),
 		Nodes:           cmp.Or(own.Nodes, all.Nodes),
 		Reserve:         eitherMap(own.Reserve, all.Reserve),
-		OnLost:          cmp.Or(own.OnLost, all.OnLost),
-		LeaseStopsAfter: cmp.Or(own.LeaseStopsAfter, all.LeaseStopsAfter),
+		OnLost:          cmp.Or(own.OnLost, all.OnLost, defaultClusterConfig().OnLost),
+		LeaseStopsAfter: cmp.Or(own.LeaseStopsAfter, all.LeaseStopsAfter, defaultClusterConfig().LeaseStopsAfter),
 		Unasked:         cmp.Or(own.Unasked, all.Unasked),
 	}
 }

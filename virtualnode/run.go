@@ -85,6 +85,7 @@ func Run(ctx context.Context, config *Config) error {
 		func(ctx context.Context) error { return config.Serve(ctx, log, s.routes(guard)) },
 		above.run,
 		folder.Run,
+		s.watchOverlaps,
 	)
 }
 

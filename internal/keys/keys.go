@@ -17,6 +17,8 @@ const (
 	Sealed = Domain + "sealed"
 	// Cluster is the label of a virtual node: the name of its lower cluster.
 	Cluster = Domain + "cluster"
+	// Zone is a label of a virtual node: the zone that all its usable lower nodes are in.
+	Zone = Domain + "zone"
 	// LowerNode and LowerIP are pod annotations, facts written by virtualnode.
 	LowerNode = Domain + "lower-node"
 	LowerIP   = Domain + "lower-ip"

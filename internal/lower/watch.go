@@ -9,6 +9,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
@@ -110,6 +111,12 @@ func (w *Watch) wire() error {
 // Client is the client of the lower cluster.
 func (w *Watch) Client() kubernetes.Interface { return w.client }
 
+// Nodes returns the nodes as they were last seen, with their pod ranges, which snapshots do not have. The caller does not
+// change them.
+func (w *Watch) Nodes() []*corev1.Node {
+	return listed[*corev1.Node](w.nodes, metav1.NamespaceAll)
+}
+
 // Health returns how the cluster answers now.
 func (w *Watch) Health() Health {
 	w.mu.Lock()
@@ -161,9 +168,14 @@ func (w *Watch) publish(ctx context.Context) {
 	}
 }
 
-// see notes an event and asks for a snapshot.
+// see notes an event and asks for a snapshot. A watch that is open outlives the credentials it was opened with: its events
+// do not make up for a probe that was turned away.
 func (w *Watch) see() {
-	w.contact(nil)
+	w.mu.Lock()
+	if !apierrors.IsUnauthorized(w.health.Err) {
+		w.health.Err, w.health.Contact = nil, time.Now()
+	}
+	w.mu.Unlock()
 	w.Touch()
 }
 
@@ -292,6 +304,7 @@ func trimNode(object any) (any, error) {
 	}
 	trimmed := snapshot.TrimNode(node)
 	trimmed.ResourceVersion, trimmed.UID = node.ResourceVersion, node.UID
+	trimmed.Spec.PodCIDRs = node.Spec.PodCIDRs
 	trimmed.Status.Allocatable = node.Status.Allocatable
 	for _, c := range node.Status.Conditions {
 		if c.Type == corev1.NodeReady {

@@ -1,9 +1,7 @@
 package node
 
 import (
-	"errors"
 	"fmt"
-	"strings"
 	"testing"
 	"time"
 
@@ -92,63 +90,6 @@ func TestChargedCountsAsTheSchedulerDoes(t *testing.T) {
 	}
 }
 
-func TestNodeLabels(t *testing.T) {
-	t.Parallel()
-	arm := func(node *corev1.Node) { node.Labels[corev1.LabelArchStable] = "arm64" }
-	uniform := Facts{Name: "v", Health: healthy(), Snapshot: picture(snapshot.NewNode(lowerNode("a"), nil), snapshot.NewNode(lowerNode("b"), nil))}
-	mixed := Facts{Name: "v", Health: healthy(), Snapshot: picture(snapshot.NewNode(lowerNode("a"), nil), snapshot.NewNode(lowerNode("b", arm), nil))}
-	want := map[string]string{
-		keys.Cluster: "v", "kubernetes.io/role": "agent", "type": "virtual-kubelet",
-		corev1.LabelOSStable: "linux", corev1.LabelArchStable: "amd64",
-	}
-	if diff := cmp.Diff(want, uniform.node(now).Labels); diff != "" {
-		t.Error(diff)
-	}
-	delete(want, corev1.LabelArchStable)
-	if diff := cmp.Diff(want, mixed.node(now).Labels); diff != "" {
-		t.Errorf("nodes of two architectures: %s", diff)
-	}
-	for label := range uniform.node(now).Labels {
-		if label == corev1.LabelHostname || strings.HasPrefix(label, "topology.") {
-			t.Errorf("label %s makes the topology spread of ordinary pods count the virtual node", label)
-		}
-	}
-	taints := uniform.node(now).Spec.Taints
-	if len(taints) != 1 || taints[0].Key != keys.VirtualTaint || taints[0].Effect != corev1.TaintEffectNoSchedule {
-		t.Errorf("taints %v", taints)
-	}
-}
-
-func TestReady(t *testing.T) {
-	t.Parallel()
-	usable := picture(snapshot.NewNode(lowerNode("a"), nil))
-	silent := lower.Health{Synced: true, Contact: now.Add(-unreachableAfter - time.Second), Err: errors.New("connection refused")}
-	cases := map[string]struct {
-		Facts  Facts
-		reason string
-		status corev1.ConditionStatus
-		says   string
-	}{
-		"working":           {Facts{Health: healthy(), Snapshot: usable}, reasonReady, corev1.ConditionTrue, ""},
-		"one failed probe":  {Facts{Health: lower.Health{Synced: true, Contact: now.Add(-4 * time.Second), Err: errors.New("x")}, Snapshot: usable}, reasonReady, corev1.ConditionTrue, ""},
-		"silent":            {Facts{Health: silent, Snapshot: usable}, reasonUnreachable, corev1.ConditionFalse, "connection refused"},
-		"never reached":     {Facts{Health: lower.Health{Err: errors.New("no such host")}}, reasonUnreachable, corev1.ConditionFalse, "no such host"},
-		"broken kubeconfig": {Facts{Broken: "no server"}, reasonUnreachable, corev1.ConditionFalse, "kubeconfig of this cluster cannot be used: no server"},
-		"just started":      {Facts{}, reasonNotSynced, corev1.ConditionFalse, "being listed"},
-		"listing":           {Facts{Health: lower.Health{Contact: now}}, reasonNotSynced, corev1.ConditionFalse, ""},
-		"all cordoned":      {Facts{Health: healthy(), Snapshot: picture(snapshot.NewNode(lowerNode("a", cordoned), nil))}, reasonNoNodes, corev1.ConditionFalse, "None of the 1 nodes"},
-	}
-	for name, c := range cases {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			got := c.Facts.Ready(now)
-			if got.Reason != c.reason || got.Status != c.status || !strings.Contains(got.Message, c.says) {
-				t.Errorf("got %s %s %q, want %s %s %q", got.Status, got.Reason, got.Message, c.status, c.reason, c.says)
-			}
-		})
-	}
-}
-
 // The time of the last transition moves with the status alone, or every write would be a change.
 func TestReadyTransition(t *testing.T) {
 	t.Parallel()
@@ -160,7 +101,7 @@ func TestReadyTransition(t *testing.T) {
 		t.Errorf("nothing changed, and yet: %s", diff)
 	}
 	f.Broken = "gone"
-	if got := f.Ready(later).LastTransitionTime; !got.Time.Equal(later) {
+	if got := f.node(later).Status.Conditions[0].LastTransitionTime; !got.Time.Equal(later) {
 		t.Errorf("transition at %s, want %s", got, later)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -19,33 +20,45 @@ import (
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 
 	"github.com/tessera-k8s/tessera/internal/keys"
+	"github.com/tessera-k8s/tessera/internal/lower"
 )
 
 // Times of the keeper.
 const (
 	publishInterval   = 500 * time.Millisecond // between two writes of the node's status
+	roomPatience      = time.Second            // for a pod that has been counted on one side to be counted on the other
 	settlePatience    = 5 * time.Second        // for the first look at a cluster whose node stood as Ready
 	registerRetry     = 5 * time.Second
-	heartbeatInterval = 5 * time.Minute // of the status; the lease beats every 10 s
+	heartbeatInterval = 5 * time.Minute // of the status, while the lease is renewed
 	nodeWriteTimeout  = 10 * time.Second
 )
 
 // Keeper registers one virtual node, renews its lease and writes its status whenever that changes.
 type Keeper struct {
-	name    string
-	client  kubernetes.Interface
-	log     *slog.Logger
-	changes prometheus.Counter
-	// observe returns the facts of the moment. before is filled in by the keeper.
-	observe func() Facts
+	Setup
 	// dirty has an element when something changed since the status was last made.
 	dirty chan struct{}
+	// unready is since when the Node says that it is not Ready; nil while it is.
+	unready atomic.Pointer[time.Time]
 }
 
-// NewKeeper returns a keeper that does nothing before Run. changes counts the changes it writes; observe returns the facts of the moment.
-func NewKeeper(name string, client kubernetes.Interface, log *slog.Logger, changes prometheus.Counter, observe func() Facts) *Keeper {
-	return &Keeper{name: name, client: client, log: log, changes: changes, observe: observe, dirty: make(chan struct{}, 1)}
+// Setup is what a keeper works with.
+type Setup struct {
+	// Name is that of the virtual node.
+	Name   string
+	Client kubernetes.Interface
+	Log    *slog.Logger
+	// Changes counts the changes written.
+	Changes prometheus.Counter
+	// Observe returns the facts of the moment; Health is the part of them that is cheap to have.
+	Observe func() Facts
+	Health  func() lower.Health
+	// LeaseStopsAfter is how long the lower cluster may be silent before the lease is not renewed any more.
+	LeaseStopsAfter time.Duration
 }
+
+// NewKeeper returns a keeper that does nothing before Run.
+func NewKeeper(setup Setup) *Keeper { return &Keeper{Setup: setup, dirty: make(chan struct{}, 1)} }
 
 // Touch asks for the status to be made anew.
 func (k *Keeper) Touch() {
@@ -59,7 +72,7 @@ func (k *Keeper) Touch() {
 func (k *Keeper) Run(ctx context.Context) {
 	for ctx.Err() == nil {
 		if err := k.keep(ctx); err != nil && ctx.Err() == nil {
-			k.log.Error("Virtual node cannot be kept, trying again", "err", err)
+			k.Log.Error("Virtual node cannot be kept, trying again", "err", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -77,9 +90,10 @@ func (k *Keeper) keep(ctx context.Context) error {
 	facts := k.settle(ctx, before)
 	node := facts.node(time.Now())
 	feed := newFeed()
-	nodes := ownNodes{k.client.CoreV1().Nodes()}
+	nodes := ownNodes{k.Client.CoreV1().Nodes()}
 	controller, err := vknode.NewNodeController(feed, node.DeepCopy(), nodes,
-		vknode.WithNodeEnableLeaseV1(k.client.CoordinationV1().Leases(corev1.NamespaceNodeLease), vknode.DefaultLeaseDuration),
+		vknode.WithNodeEnableLeaseV1WithRenewInterval(
+			leases{k.Client.CoordinationV1().Leases(corev1.NamespaceNodeLease), k.lost}, vknode.DefaultLeaseDuration, beatInterval),
 		vknode.WithNodeStatusUpdateInterval(heartbeatInterval),
 		vknode.WithNodeStatusUpdateErrorHandler(func(ctx context.Context, err error) error { return k.mend(ctx, nodes, err) }),
 	)
@@ -92,7 +106,7 @@ func (k *Keeper) keep(ctx context.Context) error {
 	group.Go(func() {
 		select {
 		case <-controller.Ready():
-			k.log.Info("Virtual node is registered")
+			k.Log.Info("Virtual node is registered")
 			k.publish(publishing, feed, node)
 		case <-publishing.Done():
 		}
@@ -105,12 +119,12 @@ func (k *Keeper) keep(ctx context.Context) error {
 
 // claim returns the Node of our name, nil if there is none. A Node that is not ours is an error: it is never taken over.
 func (k *Keeper) claim(ctx context.Context) (*corev1.Node, error) {
-	node, err := ownNodes{k.client.CoreV1().Nodes()}.Get(ctx, k.name, metav1.GetOptions{})
+	node, err := ownNodes{k.Client.CoreV1().Nodes()}.Get(ctx, k.Name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("reading node %s: %w", k.name, err)
+		return nil, fmt.Errorf("reading node %s: %w", k.Name, err)
 	}
 	tainted := slices.ContainsFunc(node.Spec.Taints, func(t corev1.Taint) bool { return t.Key == keys.VirtualTaint })
 	if tainted {
@@ -118,9 +132,9 @@ func (k *Keeper) claim(ctx context.Context) (*corev1.Node, error) {
 	}
 	after := node.DeepCopy()
 	after.Spec.Taints = append(after.Spec.Taints, virtualTaint)
-	node, err = k.client.CoreV1().Nodes().Update(ctx, after, metav1.UpdateOptions{})
+	node, err = k.Client.CoreV1().Nodes().Update(ctx, after, metav1.UpdateOptions{})
 	if err != nil {
-		return nil, fmt.Errorf("putting the taint back on node %s: %w", k.name, err)
+		return nil, fmt.Errorf("putting the taint back on node %s: %w", k.Name, err)
 	}
 	return node, nil
 }
@@ -130,9 +144,9 @@ func (k *Keeper) claim(ctx context.Context) (*corev1.Node, error) {
 func (k *Keeper) settle(ctx context.Context, before *corev1.Node) Facts {
 	patience := time.After(settlePatience)
 	for {
-		facts := k.observe()
+		facts := k.Observe()
 		facts.before = before
-		stood := facts.readyBefore()
+		stood := facts.conditionBefore(corev1.NodeReady)
 		if stood == nil || stood.Status != corev1.ConditionTrue || facts.Broken != "" || facts.Ready(time.Now()).Status == corev1.ConditionTrue {
 			return facts
 		}
@@ -151,36 +165,86 @@ func (k *Keeper) mend(ctx context.Context, nodes corev1client.NodeInterface, cau
 	if !apierrors.IsNotFound(cause) {
 		return cause
 	}
-	k.log.Warn("Virtual node was deleted, registering it again")
-	facts := k.observe()
+	k.Log.Warn("Virtual node was deleted, registering it again")
+	facts := k.Observe()
 	_, err := nodes.Create(ctx, facts.node(time.Now()), metav1.CreateOptions{})
 	return err
 }
 
-// publish hands every change of the node on, at most one per publishInterval; the last one always.
+// publish hands every change of the node on, at most one per publishInterval; the last one always. While the lease is
+// not renewed the status beats in its place, or the upper cluster would put "stopped posting status" over our reason.
 func (k *Keeper) publish(ctx context.Context, feed *feed, last *corev1.Node) {
+	k.note(last)
 	k.Touch() // For what happened while the node was being registered.
+	beat := time.NewTicker(beatInterval)
+	defer beat.Stop()
 	for {
+		node := last
 		select {
 		case <-ctx.Done():
 			return
 		case <-k.dirty:
-		}
-		facts := k.observe()
-		facts.before = last
-		if node := facts.node(time.Now()); !equality.Semantic.DeepEqual(node, last) {
-			k.changes.Inc()
-			k.tell(last, node)
-			if !feed.send(ctx, node.DeepCopy()) {
-				return
+			node = k.changed(ctx, last)
+		case <-beat.C:
+			if !k.lost() {
+				continue
 			}
-			last = node
 		}
-		select {
-		case <-ctx.Done():
+		if node == nil {
+			continue
+		}
+		k.note(node)
+		if !feed.send(ctx, node.DeepCopy()) {
 			return
-		case <-time.After(publishInterval):
 		}
+		last = node
+		if !pause(ctx, publishInterval) {
+			return
+		}
+	}
+}
+
+// changed returns the node as it is now, nil if that is no news. A change of the room alone is looked at again after a
+// moment: a pod that is bound above and not yet below, or has ended below and not yet above, changes nothing in the end.
+func (k *Keeper) changed(ctx context.Context, last *corev1.Node) *corev1.Node {
+	node := k.make(last)
+	if onlyRoom(node, last) {
+		if !pause(ctx, roomPatience) {
+			return nil
+		}
+		node = k.make(last)
+	}
+	if equality.Semantic.DeepEqual(node, last) {
+		return nil
+	}
+	k.Changes.Inc()
+	k.tell(last, node)
+	return node
+}
+
+func (k *Keeper) make(last *corev1.Node) *corev1.Node {
+	facts := k.Observe()
+	facts.before = last
+	return facts.node(time.Now())
+}
+
+// onlyRoom reports whether two nodes differ in what can be allocated and in nothing else.
+func onlyRoom(a, b *corev1.Node) bool {
+	if equality.Semantic.DeepEqual(a.Status.Allocatable, b.Status.Allocatable) {
+		return false
+	}
+	same := *a
+	same.Status.Allocatable = b.Status.Allocatable
+	return equality.Semantic.DeepEqual(&same, b)
+}
+
+// pause waits; false means that ctx ended first.
+func pause(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(d):
+		return true
 	}
 }
 
@@ -188,7 +252,7 @@ func (k *Keeper) publish(ctx context.Context, feed *feed, last *corev1.Node) {
 func (k *Keeper) tell(last, node *corev1.Node) {
 	before, now := last.Status.Conditions[0], node.Status.Conditions[0]
 	if before.Status != now.Status || before.Reason != now.Reason {
-		k.log.Info("Virtual node changes", "ready", now.Status, "reason", now.Reason, "message", now.Message)
+		k.Log.Info("Virtual node changes", "ready", now.Status, "reason", now.Reason, "message", now.Message)
 	}
 }
 
@@ -203,7 +267,7 @@ var _ vknode.NodeProvider = (*feed)(nil)
 func newFeed() *feed { return &feed{ready: make(chan struct{})} }
 
 // Ping always succeeds: that the lower cluster is silent is said by the condition Ready, which could not be written
-// if Ping failed. The lease says that this process lives.
+// if Ping failed. The lease is stopped where it is written (leases).
 func (f *feed) Ping(ctx context.Context) error { return ctx.Err() }
 
 // NotifyNodeStatus implements vknode.NodeProvider. cb may block until the controller has taken the change before.
@@ -237,11 +301,15 @@ func (n ownNodes) Get(ctx context.Context, name string, options metav1.GetOption
 	ctx, cancel := context.WithTimeout(ctx, nodeWriteTimeout)
 	defer cancel()
 	node, err := n.NodeInterface.Get(ctx, name, options)
-	if err == nil && node.Labels[keys.Cluster] != name {
+	if err != nil {
+		return nil, err
+	}
+	if node.Labels[keys.Cluster] != name {
 		return nil, fmt.Errorf("node %s exists and is not a virtual node (it has no label %s=%s): "+
 			"rename the cluster's file or delete that Node", name, keys.Cluster, name)
 	}
-	return node, err
+	disown(node)
+	return node, nil
 }
 
 // Patch implements corev1client.NodeInterface.

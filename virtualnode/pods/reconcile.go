@@ -72,6 +72,10 @@ type Setup struct {
 	Namespace func(ctx context.Context, upper string) error
 	// Reachable reports whether the lower cluster answers, so that what its cache says is news.
 	Reachable func() bool
+	// OnLost says what becomes of pods whose cluster is out of reach. DefaultToleration is the time that the upper API server
+	// has pods tolerate that if they say nothing.
+	OnLost            OnLost
+	DefaultToleration time.Duration
 	// NodeReady reports whether a lower node works, as far as is known from memory.
 	NodeReady func(name string) bool
 	// Namespaces are those of the upper cluster, by whose labels pods are opted in.
@@ -238,7 +242,7 @@ func (r *Reconciler) tend(ctx context.Context, upper, lower *corev1.Pod, memory 
 	if memory.unwanted[changeSize].text != before {
 		err = errors.Join(err, r.report(ctx, memory.newest(upper), lower, memory))
 	}
-	return lookAgain(lower), err
+	return lookAgain(lower), errors.Join(err, r.endure(ctx, upper))
 }
 
 func (r *Reconciler) podAbove(key string) *corev1.Pod {

@@ -32,7 +32,7 @@ type changeable struct {
 func stamp(lower *corev1.Pod) {
 	fields := changeable{
 		Labels: lower.Labels, Annotations: lower.Annotations,
-		ActiveDeadline: lower.Spec.ActiveDeadlineSeconds, Tolerations: lower.Spec.Tolerations,
+		ActiveDeadline: lower.Spec.ActiveDeadlineSeconds, Tolerations: timeless(lower.Spec.Tolerations),
 	}
 	for _, containers := range [][]corev1.Container{lower.Spec.InitContainers, lower.Spec.Containers} {
 		for i := range containers {
@@ -49,6 +49,16 @@ func sum(fields any) string {
 	sum := fnv.New64a()
 	sum.Write(text)
 	return strconv.FormatUint(sum.Sum64(), 36)
+}
+
+// timeless are tolerations without their times, which stay below as they were at the creation: above they may be changed by
+// what is to become of pods whose cluster is out of reach, which says nothing of a lower node that is.
+func timeless(tolerations []corev1.Toleration) []corev1.Toleration {
+	all := slices.Clone(tolerations)
+	for i := range all {
+		all[i].TolerationSeconds = nil
+	}
+	return all
 }
 
 // bringDown carries changes of the upper pod to the lower one: first those that have calls of their own and may be refused,

@@ -1,0 +1,221 @@
+package virtualnode_test
+
+import (
+	"fmt"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/tessera-k8s/tessera/bench/lab"
+	"github.com/tessera-k8s/tessera/internal/keys"
+)
+
+// Two clusters fall silent at once. The pods of the one are kept, those of the other replaced, and when the clusters are
+// back nothing is there twice.
+func lost(w *world) {
+	kept, gone := w.lab.LowerName(1), w.lab.LowerName(2)
+	w.workload("kept", kept, 2)
+	w.workload("gone", gone, 2)
+	before := map[string]map[types.UID]bool{kept: w.replicas("kept", kept, 2), gone: w.replicas("gone", gone, 2)}
+	containers := w.below("kept", 1)
+	w.eventually(func() error { return w.tolerates("kept", nil) })
+	w.eventually(func() error { return w.tolerates("gone", new(int64(5))) })
+	for _, name := range []string{kept, gone} {
+		// Without it nobody below takes the silent leases of the restart for dead nodes, after which KWOK, unlike a kubelet, would
+		// never call their pods ready again.
+		w.lab.Process(name + "/kube-controller-manager").Kill()
+		w.lab.Process(name + "/apiserver").Kill()
+	}
+	w.nodeReady(kept, corev1.ConditionFalse, "LowerUnreachable")
+	w.nodeReady(gone, corev1.ConditionFalse, "LowerUnreachable")
+	lab.Eventually(w.T, lostPatience, func() error { return w.replaced("gone", before[gone]) })
+	w.node(kept, func(node *corev1.Node) error { return outlived(node, 8*time.Second) })
+	w.leaseEnds(kept)
+	for uid, pod := range w.above("kept") {
+		if !before[kept][uid] || pod.DeletionTimestamp != nil || pod.Status.Phase != corev1.PodRunning {
+			w.Errorf("pod %s of the cluster that keeps its pods: %s, deleted %v", pod.Name, pod.Status.Phase, pod.DeletionTimestamp)
+		}
+	}
+	for _, name := range []string{kept, gone} {
+		for _, process := range []string{"/apiserver", "/kube-controller-manager"} {
+			if err := w.lab.Process(name + process).Restart(w.Context()); err != nil {
+				w.Fatal(err)
+			}
+		}
+	}
+	lab.Eventually(w.T, lostPatience, func() error { return readyAgain(w, kept, gone) })
+	after := map[string]map[types.UID]bool{kept: w.replicas("kept", kept, 2), gone: w.replicas("gone", gone, 2)}
+	for uid := range after[kept] {
+		if !before[kept][uid] || containers[uid] != w.below("kept", 1)[uid] {
+			w.Errorf("pod %s was replaced", uid)
+		}
+	}
+	w.eventually(func() error {
+		for k, name := range map[int]string{1: "kept", 2: "gone"} {
+			there := w.below(name, k)
+			for uid := range there {
+				if !after[w.lab.LowerName(k)][uid] {
+					return fmt.Errorf("a pod of %s is there that is none above", name)
+				}
+			}
+			if len(there) != 2 {
+				return fmt.Errorf("%d pods of %s below, want 2", len(there), name)
+			}
+		}
+		return nil
+	})
+}
+
+// above lists the pods of a Deployment by UID.
+func (w *world) above(name string) map[types.UID]*corev1.Pod {
+	w.Helper()
+	list, err := w.upper.CoreV1().Pods(w.ns).List(w.Context(), metav1.ListOptions{LabelSelector: "app=" + name})
+	if err != nil {
+		w.Fatal(err)
+	}
+	found := map[types.UID]*corev1.Pod{}
+	for i := range list.Items {
+		found[list.Items[i].UID] = &list.Items[i]
+	}
+	return found
+}
+
+// tolerates says as an error which pod does not tolerate a lost node for that many seconds; nil is for ever.
+func (w *world) tolerates(name string, seconds *int64) error {
+	w.Helper()
+	for _, pod := range w.above(name) {
+		found := 0
+		for _, t := range pod.Spec.Tolerations {
+			if t.Key != corev1.TaintNodeNotReady && t.Key != corev1.TaintNodeUnreachable {
+				continue
+			}
+			if (t.TolerationSeconds == nil) != (seconds == nil) || (seconds != nil && *t.TolerationSeconds != *seconds) {
+				return fmt.Errorf("pod %s tolerates %s for %v", pod.Name, t.Key, t.TolerationSeconds)
+			}
+			found++
+		}
+		if found != 2 {
+			return fmt.Errorf("pod %s has tolerations %v", pod.Name, pod.Spec.Tolerations)
+		}
+	}
+	return nil
+}
+
+// replaced says as an error which of the pods nobody has deleted yet, or that there are no new ones.
+func (w *world) replaced(name string, old map[types.UID]bool) error {
+	w.Helper()
+	fresh := 0
+	for uid, pod := range w.above(name) {
+		if old[uid] && pod.DeletionTimestamp == nil {
+			return fmt.Errorf("pod %s is not deleted", pod.Name)
+		}
+		if !old[uid] {
+			fresh++
+		}
+	}
+	if fresh != len(old) {
+		return fmt.Errorf("%d new pods of %s, want %d", fresh, name, len(old))
+	}
+	return nil
+}
+
+// outlived says as an error that a node's pods have not had to tolerate a lost node for that long yet.
+func outlived(node *corev1.Node, d time.Duration) error {
+	for _, taint := range node.Spec.Taints {
+		if taint.Key == corev1.TaintNodeNotReady && taint.Effect == corev1.TaintEffectNoExecute && taint.TimeAdded != nil {
+			if since := time.Since(taint.TimeAdded.Time); since < d {
+				return fmt.Errorf("tainted %s ago", since)
+			}
+			return nil
+		}
+	}
+	return fmt.Errorf("node %s evicts no pods: %v", node.Name, node.Spec.Taints)
+}
+
+// leaseEnds waits until the lease is not renewed any more, while the Node goes on to say why.
+func (w *world) leaseEnds(name string) {
+	w.Helper()
+	lab.Eventually(w.T, lostPatience, func() error {
+		lease, err := w.upper.CoordinationV1().Leases(corev1.NamespaceNodeLease).Get(w.Context(), name, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		if since := time.Since(lease.Spec.RenewTime.Time); since < 15*time.Second {
+			return fmt.Errorf("the lease was renewed %s ago", since)
+		}
+		return nil
+	})
+	w.nodeReady(name, corev1.ConditionFalse, "LowerUnreachable")
+}
+
+// workload creates a Deployment, of one cluster unless that is "".
+func (w *world) workload(name, cluster string, replicas int32) {
+	w.Helper()
+	labels := map[string]string{"app": name}
+	template := corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: corev1.PodSpec{
+		TerminationGracePeriodSeconds: new(int64(1)),
+		Containers: []corev1.Container{{Name: "c", Image: "app:1", Resources: corev1.ResourceRequirements{
+			Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("100m")},
+		}}},
+	}}
+	if cluster != "" {
+		template.Spec.NodeSelector = map[string]string{keys.Cluster: cluster}
+	}
+	_, err := w.upper.AppsV1().Deployments(w.ns).Create(w.Context(), &appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec:       appsv1.DeploymentSpec{Replicas: &replicas, Selector: &metav1.LabelSelector{MatchLabels: labels}, Template: template},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		w.Fatal(err)
+	}
+}
+
+// replicas waits until exactly so many pods of a Deployment exist, all of them on the cluster and ready, and returns their UIDs.
+func (w *world) replicas(name, cluster string, want int) map[types.UID]bool {
+	w.Helper()
+	var uids map[types.UID]bool
+	lab.Eventually(w.T, lostPatience, func() error {
+		uids = map[types.UID]bool{}
+		list, err := w.upper.CoreV1().Pods(w.ns).List(w.Context(), metav1.ListOptions{LabelSelector: "app=" + name})
+		if err != nil {
+			return err
+		}
+		for i := range list.Items {
+			pod := &list.Items[i]
+			if ready := conditionOf(pod.Status.Conditions, corev1.PodReady); ready.Status != corev1.ConditionTrue || pod.DeletionTimestamp != nil {
+				return fmt.Errorf("pod %s on %q: %s, ready %q, deleted %v", pod.Name, pod.Spec.NodeName, pod.Status.Phase, ready.Status, pod.DeletionTimestamp)
+			}
+			if cluster != "" && pod.Spec.NodeName != cluster {
+				return fmt.Errorf("pod %s is on %q, want %s", pod.Name, pod.Spec.NodeName, cluster)
+			}
+			uids[pod.UID] = true
+		}
+		if len(uids) != want {
+			return fmt.Errorf("%d pods of %s, want %d", len(uids), name, want)
+		}
+		return nil
+	})
+	return uids
+}
+
+// below lists the pods of a Deployment in lower cluster k by the UID of the upper pod.
+func (w *world) below(name string, k int) map[types.UID]types.UID {
+	w.Helper()
+	list, err := w.lower(k).CoreV1().Pods(w.ns).List(w.Context(), metav1.ListOptions{LabelSelector: "app=" + name})
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		w.Fatal(err)
+	}
+	found := map[types.UID]types.UID{}
+	for i := range list.Items {
+		found[types.UID(list.Items[i].Annotations[keys.UpperUID])] = list.Items[i].UID
+	}
+	return found
+}
