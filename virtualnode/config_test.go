@@ -42,6 +42,7 @@ func TestBadConfig(t *testing.T) {
 		"lost, after":      {good + "onLost: {after: 1ms}\n", `onLost: {"after":"1ms"} is none of`},
 		"lease":            {good + "leaseStopsAfter: 10ms\n", `leaseStopsAfter: 10ms is less than 1s`},
 		"grace":            {good + "orphanGrace: -1s\n", `orphanGrace: -1s is negative`},
+		"toleration":       {good + "defaultToleration: -1s\n", `defaultToleration: -1s is negative`},
 		"word for workers": {good + "podWorkers: many\n", "podWorkers"},
 	}
 	for name, c := range cases {
