@@ -23,6 +23,7 @@ import (
 	"github.com/tessera-k8s/tessera/virtualnode/budgets"
 	"github.com/tessera-k8s/tessera/virtualnode/namespaces"
 	"github.com/tessera-k8s/tessera/virtualnode/node"
+	"github.com/tessera-k8s/tessera/virtualnode/orphans"
 	"github.com/tessera-k8s/tessera/virtualnode/pods"
 )
 
@@ -47,6 +48,7 @@ type virtualNode struct {
 	watch   *lower.Watch
 	devices *lower.Devices
 	pods    *pods.Reconciler
+	orphans *orphans.Ledger
 	spaces  *namespaces.Keeper
 	budgets *budgets.Keeper
 	self    cache.SharedIndexInformer // the Node itself, for its labels
@@ -97,13 +99,14 @@ func newVirtualNode(s *server, name string, config *restclient.Config, broken st
 		Name: name, Identity: s.identity, Lower: watch.Client(), LowerName: v.lowerNamespace,
 		Budgets: s.above.Budgets(), Changes: s.above.budgets, Below: v.below, Crowds: s.crowds, Log: v.log,
 	})
+	v.orphans = orphans.New(s.config.OrphanGrace.Duration, s.whole.brokenAt)
 	v.pods = pods.New(pods.Setup{
 		Name: name, Target: v.target, Reachable: v.reachable, NodeReady: v.nodeReady, Namespace: v.spaces.Use,
 		ShowAddresses: v.config.Network == NetworkFlat, AcceptUnasked: v.config.Unasked == UnaskedAccept,
 		Namespaces: s.above.Namespaces(),
 		Upper:      s.upper.CoreV1(), Lower: watch.Client().CoreV1(),
 		OnLost: pods.OnLost(*v.config.OnLost), DefaultToleration: s.config.DefaultToleration.Duration,
-		Above: v.above.GetIndexer(), Below: v.below.GetIndexer(),
+		Above: v.above.GetIndexer(), Below: v.below.GetIndexer(), Orphans: v.orphans,
 		Hints: s.hints, Events: s.events, Metrics: s.metrics.pods, Log: v.log,
 	})
 	return v, v.wire()
@@ -113,21 +116,23 @@ func selectField(name, value string) func(*metav1.ListOptions) {
 	return func(o *metav1.ListOptions) { o.FieldSelector = fields.OneTermEqualSelector(name, value).String() }
 }
 
-// wire turns events into keys of the queue. Tombstones count as deletions.
+// wire turns events into keys of the queue. Tombstones count as deletions, but not as deletions that were seen: what they
+// stand for is missing from a new list, and a list may come out of a backup.
 func (v *virtualNode) wire() error {
-	handle := func(informer cache.SharedIndexInformer, key func(*corev1.Pod) string, also, gone func(*corev1.Pod)) error {
+	handle := func(informer cache.SharedIndexInformer, key func(*corev1.Pod) string, also, gone func(pod *corev1.Pod, seen bool)) error {
 		take := func(object any) {
 			if pod, ok := object.(*corev1.Pod); ok {
-				also(pod)
+				also(pod, true)
 				v.pods.Look(key(pod))
 			}
 		}
 		drop := func(object any) {
-			if tombstone, ok := object.(cache.DeletedFinalStateUnknown); ok {
+			tombstone, missed := object.(cache.DeletedFinalStateUnknown)
+			if missed {
 				object = tombstone.Obj
 			}
 			if pod, ok := object.(*corev1.Pod); ok {
-				gone(pod)
+				gone(pod, !missed)
 				take(pod)
 			}
 		}
@@ -149,11 +154,22 @@ func (v *virtualNode) wire() error {
 	if err != nil {
 		return fmt.Errorf("watching node %s: %w", v.name, err)
 	}
-	nothing := func(*corev1.Pod) {}
-	if err := handle(v.above, pods.KeyOf, func(*corev1.Pod) { v.keeper.Touch() }, nothing); err != nil {
+	if err := v.above.SetWatchErrorHandlerWithContext(v.server.whole.watchFailed); err != nil {
+		return fmt.Errorf("watching pods of %s: %w", v.name, err)
+	}
+	deleted := func(upper *corev1.Pod, seen bool) {
+		if seen {
+			v.orphans.Saw(upper.UID, time.Now())
+		}
+	}
+	changed := func(upper *corev1.Pod, _ bool) {
+		deleted(upper, upper.DeletionTimestamp != nil)
+		v.keeper.Touch()
+	}
+	if err := handle(v.above, pods.KeyOf, changed, deleted); err != nil {
 		return err
 	}
-	return handle(v.below, pods.UpperKey, nothing, v.pods.Gone)
+	return handle(v.below, pods.UpperKey, func(*corev1.Pod, bool) {}, func(lower *corev1.Pod, _ bool) { v.pods.Gone(lower) })
 }
 
 // run serves the virtual node until ctx ends.
@@ -190,7 +206,7 @@ func (v *virtualNode) watchHealth(ctx context.Context) {
 	ticker := time.NewTicker(healthInterval)
 	defer ticker.Stop()
 	var before corev1.NodeCondition
-	back := false
+	back, brake := false, ""
 	for {
 		if now := v.reachable(); now != back {
 			if back = now; back {
@@ -201,6 +217,10 @@ func (v *virtualNode) watchHealth(ctx context.Context) {
 		facts := node.Facts{Name: v.name, Health: v.health(), Rules: v.config.rules(), Snapshot: v.part()}
 		if ready := facts.Ready(time.Now()); ready.Status != before.Status || ready.Reason != before.Reason {
 			before = ready
+			v.keeper.Touch()
+		}
+		if now := v.orphans.Brake(); now != brake {
+			brake = now
 			v.keeper.Touch()
 		}
 		select {
@@ -256,6 +276,7 @@ func (v *virtualNode) facts() node.Facts {
 		return f
 	}
 	f.Health, f.Snapshot, f.Stands, f.Devices = v.health(), v.part(), v.stands(), v.devices.Most()
+	f.More = append(f.More, node.Orphans(v.orphans.Brake()))
 	if overlap := v.overlap.Load(); overlap != nil {
 		f.More = append(f.More, node.Flat(*overlap))
 	}

@@ -104,7 +104,9 @@ func TestKillDuringCreations(t *testing.T) {
 
 // What happened above while nobody looked is made up for at the next start.
 func TestRestartMakesUpForWhatItMissed(t *testing.T) {
-	l := own(t, lab.Options{Lower: 1, Nodes: 2, UpperNodes: 1})
+	l := own(t, lab.Options{Lower: 1, Nodes: 2, UpperNodes: 1, Config: map[string]map[string]any{
+		lab.PartVirtualNode: {"orphanGrace": "1s"}, // A pod deleted by force while nobody looked is an orphan.
+	}})
 	w := newWorld(t, l)
 	for _, name := range []string{"stays", "deleted", "forced"} {
 		w.create(w.pod(name, 1))

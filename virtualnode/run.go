@@ -36,15 +36,29 @@ type server struct {
 	hints    *pods.Hints
 	events   record.EventRecorder
 	metrics  *metrics
+	whole    *upperWatch
 
 	mu     sync.Mutex
 	nodes  map[string]*virtualNode
 	broken map[string]func() // ends the virtual node of a kubeconfig that cannot be used, and waits for that
 }
 
-// Run serves virtual nodes until ctx ends.
+// Run serves virtual nodes until ctx ends. When the upper cluster is restored from a backup meanwhile, everything is read
+// anew, as after a restart of the process.
 func Run(ctx context.Context, config *Config) error {
 	log := config.Logger("virtualnode")
+	for {
+		err := run(ctx, log, config)
+		if !errors.Is(err, errWentBack) {
+			return err
+		}
+		log.Warn("Starting anew", "err", err)
+	}
+}
+
+func run(ctx context.Context, log *slog.Logger, config *Config) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	upper, err := serve.UpperClient("virtualnode", config.UpperKubeconfig)
 	if err != nil {
 		return err
@@ -75,6 +89,7 @@ func Run(ctx context.Context, config *Config) error {
 		config: config, log: log, upper: upper, above: above, crowds: budgets.NewCrowds(upper),
 		identity: identity, hints: hints, metrics: newMetrics(),
 		events: broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "tessera-virtualnode"}),
+		whole:  newUpperWatch(upper, log),
 		nodes:  map[string]*virtualNode{}, broken: map[string]func(){},
 	}
 	folder := &lower.Folder{
@@ -86,6 +101,7 @@ func Run(ctx context.Context, config *Config) error {
 		above.run,
 		folder.Run,
 		s.watchOverlaps,
+		s.whole.run,
 	)
 }
 
@@ -93,6 +109,8 @@ func (s *server) routes(guard *serve.Guard) http.Handler {
 	mux := http.NewServeMux()
 	serve.Health(mux, s.readiness)
 	mux.Handle("GET /metrics", guard.Bearer(serve.Metrics(s.metrics.registry)))
+	mux.Handle("GET /debug/orphans", guard.Bearer(http.HandlerFunc(s.listOrphans)))
+	mux.Handle("POST /v1/orphans/collect", guard.Bearer(http.HandlerFunc(s.collectOrphans)))
 	return mux
 }
 

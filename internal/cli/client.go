@@ -6,7 +6,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -18,22 +17,36 @@ import (
 )
 
 // extenderFlags say which extender to ask, and as whom.
-type extenderFlags struct {
-	url, caFile, tokenFile string
-	output                 string
-}
+type extenderFlags struct{ daemonFlags }
 
 func (f *extenderFlags) add(command *cobra.Command) {
+	f.daemonFlags.add(command, "extender")
+	f.addOutput(command)
+}
+
+// daemonFlags say which daemon to ask, and as whom.
+type daemonFlags struct {
+	daemon                 string // extender or virtualnode: also the name of the flag that takes its URL
+	url, caFile, tokenFile string
+	output                 string // table unless a flag says otherwise
+}
+
+func (f *daemonFlags) add(command *cobra.Command, daemon string) {
+	f.daemon, f.output = daemon, "table"
+	variable := "TESSERA_" + strings.ToUpper(daemon)
 	flags := command.Flags()
-	flags.StringVar(&f.url, "extender", os.Getenv("TESSERA_EXTENDER"), "URL of the extender (default $TESSERA_EXTENDER)")
-	flags.StringVar(&f.caFile, "ca-file", "", "CA of the extender's certificate, PEM")
+	flags.StringVar(&f.url, daemon, os.Getenv(variable), "URL of the "+daemon+" (default $"+variable+")")
+	flags.StringVar(&f.caFile, "ca-file", "", "CA of the "+daemon+"'s certificate, PEM")
 	flags.StringVar(&f.tokenFile, "token-file", "", "file with a bearer token, as `kubectl create token` gives it")
-	flags.StringVarP(&f.output, "output", "o", "table", "table or json")
+}
+
+func (f *daemonFlags) addOutput(command *cobra.Command) {
+	command.Flags().StringVarP(&f.output, "output", "o", f.output, "table or json")
 }
 
 // ask sends a request, body nil for GET, and decodes the answer into result. With -o json the answer goes to out as
 // it is, and printed is true.
-func (f *extenderFlags) ask(ctx context.Context, out io.Writer, path string, body []byte, result any) (printed bool, err error) {
+func (f *daemonFlags) ask(ctx context.Context, out io.Writer, path string, body []byte, result any) (printed bool, err error) {
 	if f.output != "table" && f.output != "json" {
 		return false, fmt.Errorf("--output: %q is neither table nor json", f.output)
 	}
@@ -44,21 +57,21 @@ func (f *extenderFlags) ask(ctx context.Context, out io.Writer, path string, bod
 	if f.output == "json" {
 		var indented bytes.Buffer
 		if err := json.Indent(&indented, data, "", "  "); err != nil {
-			return false, fmt.Errorf("reading the extender's answer: %w", err)
+			return false, fmt.Errorf("reading the %s's answer: %w", f.daemon, err)
 		}
 		_, err := fmt.Fprintln(out, indented.String())
 		return true, err
 	}
 	if err := json.Unmarshal(data, result); err != nil {
-		return false, fmt.Errorf("reading the extender's answer: %w", err)
+		return false, fmt.Errorf("reading the %s's answer: %w", f.daemon, err)
 	}
 	return false, nil
 }
 
-func (f *extenderFlags) send(ctx context.Context, path string, body []byte) ([]byte, error) {
+func (f *daemonFlags) send(ctx context.Context, path string, body []byte) ([]byte, error) {
 	if f.url == "" {
-		return nil, errors.New("--extender: no URL given; in the cluster: " +
-			"kubectl -n tessera-system port-forward service/tessera-extender 10260, then --extender https://127.0.0.1:10260")
+		return nil, fmt.Errorf("--%[1]s: no URL given; in the cluster: "+
+			"kubectl -n tessera-system port-forward service/tessera-%[1]s 10260, then --%[1]s https://127.0.0.1:10260", f.daemon)
 	}
 	method := http.MethodGet
 	if body != nil {
@@ -66,7 +79,7 @@ func (f *extenderFlags) send(ctx context.Context, path string, body []byte) ([]b
 	}
 	request, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(f.url, "/")+path, bytes.NewReader(body))
 	if err != nil {
-		return nil, fmt.Errorf("--extender: %w", err)
+		return nil, fmt.Errorf("--%s: %w", f.daemon, err)
 	}
 	client, err := f.client(request)
 	if err != nil {
@@ -74,21 +87,21 @@ func (f *extenderFlags) send(ctx context.Context, path string, body []byte) ([]b
 	}
 	response, err := client.Do(request)
 	if err != nil {
-		return nil, fmt.Errorf("asking the extender: %w", err)
+		return nil, fmt.Errorf("asking the %s: %w", f.daemon, err)
 	}
 	defer response.Body.Close()
 	data, err := io.ReadAll(response.Body)
 	if err != nil {
-		return nil, fmt.Errorf("reading the extender's answer: %w", err)
+		return nil, fmt.Errorf("reading the %s's answer: %w", f.daemon, err)
 	}
 	if response.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("asking the extender: %s: %s", response.Status, refusal(data))
+		return nil, fmt.Errorf("asking the %s: %s: %s", f.daemon, response.Status, refusal(data))
 	}
 	return data, nil
 }
 
 // client honours the flags about TLS and the token.
-func (f *extenderFlags) client(request *http.Request) (*http.Client, error) {
+func (f *daemonFlags) client(request *http.Request) (*http.Client, error) {
 	client := &http.Client{Timeout: 30 * time.Second}
 	if f.caFile != "" {
 		data, err := os.ReadFile(f.caFile)

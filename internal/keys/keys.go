@@ -77,6 +77,9 @@ const (
 	UpperSum = Domain + "upper-sum"
 	// UpperSizes is an annotation: the same of the containers' sizes, which change in a call of their own.
 	UpperSizes = Domain + "upper-sizes"
+	// SpecSum is an annotation: a checksum of the spec that the pod was made from, which says whether another upper pod of
+	// that name could have made it.
+	SpecSum = Domain + "spec-sum"
 	// OpenTo is a label of a namespace that is not ours: the identity of the upper cluster whose pods may go there, or "any".
 	OpenTo = Domain + "open-to"
 	// NamespaceLabels is an annotation of a namespace that we made: the keys of labels it takes over from the upper one.

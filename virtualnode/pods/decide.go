@@ -18,7 +18,8 @@ const (
 	create  step = "create"  // it is not below yet
 	refuse  step = "refuse"  // it is bound to the virtual node and not Tessera's
 	replace step = "replace" // it was below and has gone: say so above, so that its controller replaces it
-	collect step = "collect" // what is below belongs to no upper pod any more
+	collect step = "collect" // what is below belongs to no upper pod any more: its deletion was seen
+	orphan  step = "orphan"  // what is below belongs to no upper pod, and nobody knows why
 	wait    step = "wait"    // what is below is an older pod of that name, on its way out
 	end     step = "end"     // it is being deleted above and lives below
 	remove  step = "remove"  // it is being deleted above and nothing is below
@@ -29,24 +30,23 @@ const (
 
 // known is what decides beside the two sides of a pod.
 type known struct {
-	wasBelow bool // this process has created the lower pod or has seen it
-	welcome  bool // the pod may be created below: it came through admission, or that is not asked for
-	lost     bool // the lower pod cannot end, as its node is lost
+	wasBelow   bool // this process has created the lower pod or has seen it
+	welcome    bool // the pod may be created below: it came through admission, or that is not asked for
+	lost       bool // the lower pod cannot end, as its node is lost
+	sawDeleted bool // this process saw the deletion of the upper pod that the lower one stands for
 }
 
 // decide compares the two sides of a pod. Either may be nil.
 //
-// Where the answer rests on something that is absent from a cache (replace, collect, remove, abandon, release, refuse),
-// whoever takes the step asks the API server first: a cache may lag behind it.
+// Where the answer rests on something that is absent from a cache (replace, collect, orphan, remove, abandon, release,
+// refuse), whoever takes the step asks the API server first: a cache may lag behind it.
 func decide(upper, lower *corev1.Pod, known known) step {
+	stranger := lower != nil && (upper == nil || upperUID(lower) != upper.UID)
 	switch {
 	case upper == nil && lower == nil:
 		return idle
-	case upper == nil || (lower != nil && upperUID(lower) != upper.UID):
-		if lower.DeletionTimestamp != nil {
-			return wait
-		}
-		return collect
+	case stranger:
+		return decideStranger(upper, lower, known.sawDeleted)
 	case upper.DeletionTimestamp != nil:
 		if lower == nil {
 			return remove
@@ -67,6 +67,20 @@ func decide(upper, lower *corev1.Pod, known known) step {
 		return refuse
 	default:
 		return create
+	}
+}
+
+// decideStranger decides about a lower pod that stands for another upper pod than the one that is there, if any.
+func decideStranger(upper, lower *corev1.Pod, sawDeleted bool) step {
+	switch {
+	case sawDeleted && lower.DeletionTimestamp == nil:
+		return collect
+	case upper != nil && upper.DeletionTimestamp != nil:
+		return remove // What is below is none of its business.
+	case lower.DeletionTimestamp != nil:
+		return wait
+	default:
+		return orphan
 	}
 }
 

@@ -68,6 +68,7 @@ func TestDecide(t *testing.T) {
 	t.Parallel()
 	fresh, seen := known{welcome: true}, known{welcome: true, wasBelow: true}
 	lost, unwelcome := known{welcome: true, wasBelow: true, lost: true}, known{}
+	deleted := known{welcome: true, sawDeleted: true}
 	cases := map[string]struct {
 		upper, lower *corev1.Pod
 		known        known
@@ -80,9 +81,14 @@ func TestDecide(t *testing.T) {
 		"not welcome":                            {upperPod("1"), nil, unwelcome, refuse},
 		"not welcome and below already":          {upperPod("1"), lowerPod("1"), unwelcome, tend},
 		"not welcome any more and vanished":      {upperPod("1", phase(corev1.PodRunning)), nil, unwelcome, replace},
-		"deleted above while it lives below":     {nil, lowerPod("1"), seen, collect},
+		"deleted above while it lives below":     {nil, lowerPod("1"), deleted, collect},
+		"gone above, nobody saw it go":           {nil, lowerPod("1"), seen, orphan},
 		"orphan on its way out":                  {nil, lowerPod("1", deleting(30)), seen, wait},
-		"same name again above":                  {upperPod("2"), lowerPod("1"), fresh, collect},
+		"same name again above":                  {upperPod("2"), lowerPod("1"), deleted, collect},
+		"same name again, nobody saw it go":      {upperPod("2"), lowerPod("1"), fresh, orphan},
+		"waits for an orphan and is deleted":     {upperPod("2", deleting(30)), lowerPod("1"), fresh, remove},
+		"waits for an ending one and is deleted": {upperPod("2", deleting(30)), lowerPod("1", deleting(30)), deleted, remove},
+		"both are wanted no more":                {upperPod("2", deleting(30)), lowerPod("1"), deleted, collect},
 		"same name again, the old one is ending": {upperPod("2"), lowerPod("1", deleting(30)), fresh, wait},
 		"same name again, the old one is lost":   {upperPod("2"), lowerPod("1", deleting(30)), lost, wait},
 		"being deleted above":                    {upperPod("1", deleting(30)), lowerPod("1"), seen, end},

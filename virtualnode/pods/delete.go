@@ -41,21 +41,6 @@ func (r *Reconciler) deleteBelow(ctx context.Context, lower *corev1.Pod, grace *
 	return nil
 }
 
-// collect deletes a lower pod whose upper pod has gone. The cache of upper pods may lag behind the API server, as
-// after a start: it is asked itself before anything is killed.
-func (r *Reconciler) collect(ctx context.Context, lower *corev1.Pod) (again time.Duration, err error) {
-	namespace, name := lower.Annotations[keys.UpperNamespace], lower.Annotations[keys.UpperName]
-	upper, err := r.Upper.Pods(namespace).Get(ctx, name, metav1.GetOptions{})
-	if err != nil && !apierrors.IsNotFound(err) {
-		return 0, fmt.Errorf("reading the upper pod: %w", err)
-	}
-	if err == nil && upper.UID == upperUID(lower) && upper.Spec.NodeName == r.Name {
-		return recheck, nil
-	}
-	r.Log.Info("Lower pod has no upper pod any more, deleting it", "pod", UpperKey(lower), "uid", upperUID(lower))
-	return 0, r.deleteBelow(ctx, lower, nil)
-}
-
 // remove takes the upper pod away once nothing is left of it below, and not before: its room below counts as taken
 // for as long as the upper object exists.
 func (r *Reconciler) remove(ctx context.Context, upper *corev1.Pod) error {

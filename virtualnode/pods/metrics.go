@@ -12,13 +12,17 @@ type Metrics struct {
 	duration prometheus.Histogram
 	hints    *prometheus.CounterVec
 	statuses *prometheus.CounterVec
+	orphans  *prometheus.GaugeVec
+	brake    *prometheus.GaugeVec
 }
 
 // NewMetrics returns the figures, registered.
 func NewMetrics(registry prometheus.Registerer) *Metrics {
 	m := &Metrics{
 		creates: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "tessera_virtualnode_create_total", Help: "Attempts to create a pod below: created, failed (tried again) or why it was refused.",
+			Name: "tessera_virtualnode_create_total",
+			Help: "Attempts to create a pod below: created, adopted (an orphan was taken over), " +
+				"failed (tried again) or why it was refused.",
 		}, []string{"cluster", "result"}),
 		duration: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "tessera_virtualnode_create_duration_seconds", Help: "Time from the first look at a bound pod until it exists below.",
@@ -32,8 +36,14 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		statuses: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "tessera_virtualnode_status_total", Help: "Writes of a pod's status to the upper cluster: written or failed.",
 		}, []string{"cluster", "result"}),
+		orphans: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "tessera_virtualnode_orphans", Help: "Lower pods whose upper pod is not there, without its deletion having been seen.",
+		}, []string{"cluster"}),
+		brake: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "tessera_virtualnode_orphan_brake", Help: "1 while there are so many orphans that none is collected.",
+		}, []string{"cluster"}),
 	}
-	registry.MustRegister(m.creates, m.duration, m.hints, m.statuses)
+	registry.MustRegister(m.creates, m.duration, m.hints, m.statuses, m.orphans, m.brake)
 	return m
 }
 
@@ -55,4 +65,13 @@ func (m *Metrics) status(cluster string, err error) {
 		result = "failed"
 	}
 	m.statuses.WithLabelValues(cluster, result).Inc()
+}
+
+func (m *Metrics) orphaned(cluster string, count int, brake bool) {
+	m.orphans.WithLabelValues(cluster).Set(float64(count))
+	on := 0.0
+	if brake {
+		on = 1
+	}
+	m.brake.WithLabelValues(cluster).Set(on)
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/tessera-k8s/tessera/internal/keys"
 	"github.com/tessera-k8s/tessera/internal/translate"
+	"github.com/tessera-k8s/tessera/virtualnode/orphans"
 )
 
 // Times of the reconciler.
@@ -86,6 +87,8 @@ type Setup struct {
 	Upper, Lower corev1client.CoreV1Interface
 	// Above are the upper pods bound to the virtual node, Below the lower pods that came through it, with the index ByUpper.
 	Above, Below cache.Indexer
+	// Orphans is the book of lower pods whose upper pod is not there; it is told of every deletion that is seen above.
+	Orphans *orphans.Ledger
 	// Hints may be nil: nobody is asked then.
 	Hints   *Hints
 	Events  record.EventRecorder
@@ -132,6 +135,7 @@ func (r *Reconciler) Run(ctx context.Context, workers int) {
 		})
 	}
 	group.Go(func() { r.resync(ctx) })
+	group.Go(func() { r.survey(ctx) })
 	<-ctx.Done()
 	r.queue.ShutDown()
 	group.Wait()
@@ -195,7 +199,9 @@ func (r *Reconciler) reconcile(ctx context.Context, key string) (again time.Dura
 	if memory.ungated != "" && lower != nil && !gated(lower) {
 		memory.ungated = "" // The cache has caught up.
 	}
-	known := known{wasBelow: memory.wasBelow, welcome: upper != nil && r.welcome(upper), lost: r.lost(lower)}
+	known := known{
+		wasBelow: memory.wasBelow, welcome: upper != nil && r.welcome(upper), lost: r.lost(lower), sawDeleted: r.sawDeleted(lower),
+	}
 	switch next := decide(upper, lower, known); next {
 	case create:
 		return r.create(ctx, upper, memory)
@@ -203,8 +209,8 @@ func (r *Reconciler) reconcile(ctx context.Context, key string) (again time.Dura
 		return r.refuse(ctx, upper)
 	case replace:
 		return r.replace(ctx, upper, memory)
-	case collect:
-		return r.collect(ctx, lower)
+	case collect, orphan:
+		return r.alone(ctx, next, upper, lower)
 	case wait:
 		return 0, nil // The event of its deletion brings us back.
 	case end:

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
@@ -23,6 +24,7 @@ import (
 
 	"github.com/tessera-k8s/tessera/internal/keys"
 	"github.com/tessera-k8s/tessera/internal/translate"
+	"github.com/tessera-k8s/tessera/virtualnode/orphans"
 )
 
 // bed is a reconciler between two API servers that are maps. Its caches are filled by hand, so that a test can let
@@ -45,6 +47,7 @@ func newBed(t *testing.T, above, below []runtime.Object) *bed {
 		Reachable: func() bool { return true }, NodeReady: func(string) bool { return true },
 		Namespace:  func(context.Context, string) error { return nil },
 		Namespaces: namespacesAbove(t, map[string]string{keys.Enabled: "true"}),
+		Orphans:    orphans.New(0, func() time.Time { return time.Time{} }),
 		Events:     b.events, Metrics: NewMetrics(prometheus.NewRegistry()), Log: slog.New(slog.DiscardHandler),
 	})
 	b.lower.PrependReactor("create", "pods", func(action clienttesting.Action) (bool, runtime.Object, error) {
@@ -290,6 +293,7 @@ func TestAbsenceIsConfirmed(t *testing.T) {
 			if c.seenBelow != nil {
 				_ = b.Below.Add(c.seenBelow)
 			}
+			b.Orphans.Saw("1", time.Now())
 			if err := b.step(t); err != nil {
 				t.Fatal(err)
 			}

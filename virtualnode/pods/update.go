@@ -27,8 +27,8 @@ type changeable struct {
 	Tolerations         []corev1.Toleration
 }
 
-// stamp notes on a translated pod what its changeable fields are. Comparing the note, instead of the fields, leaves
-// alone what the lower cluster's own admission made of them, and works after a restart.
+// stamp notes on a translated pod what its changeable fields are, and what its whole spec is. Comparing the note, instead of
+// the fields, leaves alone what the lower cluster's own admission made of them, and works after a restart.
 func stamp(lower *corev1.Pod) {
 	fields := changeable{
 		Labels: lower.Labels, Annotations: lower.Annotations,
@@ -39,13 +39,18 @@ func stamp(lower *corev1.Pod) {
 			fields.Images = append(fields.Images, containers[i].Image)
 		}
 	}
-	metav1.SetMetaDataAnnotation(&lower.ObjectMeta, keys.UpperSum, sum(fields))
-	metav1.SetMetaDataAnnotation(&lower.ObjectMeta, keys.UpperSizes, sum(sizesOf(&lower.Spec)))
+	spec := lower.Spec
+	spec.EphemeralContainers = nil // Part of no pod when it is made.
+	spec.Tolerations = fields.Tolerations
+	upperSum, sizes, specSum := sum(fields), sum(sizesOf(&lower.Spec)), sum(spec)
+	metav1.SetMetaDataAnnotation(&lower.ObjectMeta, keys.UpperSum, upperSum)
+	metav1.SetMetaDataAnnotation(&lower.ObjectMeta, keys.UpperSizes, sizes)
+	metav1.SetMetaDataAnnotation(&lower.ObjectMeta, keys.SpecSum, specSum)
 }
 
 // sum is a checksum of fields that JSON can hold.
 func sum(fields any) string {
-	text, _ := json.Marshal(fields) // These types marshal always; map keys come sorted.
+	text, _ := json.Marshal(fields) // API types marshal always; map keys come sorted.
 	sum := fnv.New64a()
 	sum.Write(text)
 	return strconv.FormatUint(sum.Sum64(), 36)

@@ -1,0 +1,123 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// orphan is what the table shows of /debug/orphans.
+type orphan struct {
+	Cluster, Namespace, Name            string
+	UpperNamespace, UpperName, UpperUID string
+	Finished, Brake                     bool
+	Since                               time.Time
+}
+
+type orphanList struct{ Orphans []orphan }
+
+// NewOrphansCommand returns `tessera orphans`.
+func NewOrphansCommand() *cobra.Command {
+	command := &cobra.Command{
+		Use:   "orphans",
+		Short: "Show and collect lower pods whose upper pod is not there any more",
+		Long: `Lower pods whose upper pod is not there, though nobody saw its deletion: the upper cluster was restored from a backup, or
+virtualnode was away. They are collected after orphanGrace, unless they are many: then the condition tessera.sh/OrphanBrake of
+the virtual node is True, and they wait for a decision.`,
+	}
+	command.AddCommand(newOrphansListCommand(), newOrphansCollectCommand())
+	return command
+}
+
+func newOrphansListCommand() *cobra.Command {
+	var flags daemonFlags
+	command := &cobra.Command{
+		Use:     "list",
+		Short:   "List the orphans in all lower clusters",
+		Example: "  tessera orphans list --virtualnode http://127.0.0.1:10261",
+		Args:    cobra.NoArgs,
+		RunE: func(command *cobra.Command, _ []string) error {
+			var answer orphanList
+			printed, err := flags.ask(command.Context(), command.OutOrStdout(), "/debug/orphans", nil, &answer)
+			if err != nil || printed {
+				return err
+			}
+			return printOrphans(command.OutOrStdout(), answer.Orphans)
+		},
+	}
+	flags.add(command, "virtualnode")
+	flags.addOutput(command)
+	return command
+}
+
+func newOrphansCollectCommand() *cobra.Command {
+	var flags daemonFlags
+	var cluster string
+	var dryRun bool
+	command := &cobra.Command{
+		Use:   "collect",
+		Short: "Delete those that are orphans now, whatever the brake and orphanGrace say",
+		Example: `  tessera orphans collect --dry-run --virtualnode http://127.0.0.1:10261
+  tessera orphans collect --cluster paris --virtualnode http://127.0.0.1:10261`,
+		Args: cobra.NoArgs,
+		RunE: func(command *cobra.Command, _ []string) error {
+			out := command.OutOrStdout()
+			var found orphanList
+			if _, err := flags.ask(command.Context(), out, "/debug/orphans", nil, &found); err != nil {
+				return err
+			}
+			if cluster != "" {
+				found.Orphans = slices.DeleteFunc(found.Orphans, func(o orphan) bool { return o.Cluster != cluster })
+			}
+			if dryRun {
+				return printOrphans(out, found.Orphans)
+			}
+			return flags.collect(command, found.clusters())
+		},
+	}
+	flags.add(command, "virtualnode")
+	command.Flags().StringVar(&cluster, "cluster", "", "of this lower cluster alone")
+	command.Flags().BoolVar(&dryRun, "dry-run", false, "list what would be deleted and delete nothing")
+	return command
+}
+
+// clusters names the clusters that have orphans, in order.
+func (l orphanList) clusters() []string {
+	var names []string
+	for _, o := range l.Orphans {
+		names = append(names, o.Cluster)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+func (f *daemonFlags) collect(command *cobra.Command, clusters []string) error {
+	if len(clusters) == 0 {
+		fmt.Fprintln(command.OutOrStdout(), "There are no orphans.")
+	}
+	for _, cluster := range clusters {
+		body, err := json.Marshal(map[string]string{"cluster": cluster})
+		if err != nil {
+			return fmt.Errorf("writing the request: %w", err)
+		}
+		var answer orphanList
+		if _, err := f.ask(command.Context(), command.OutOrStdout(), "/v1/orphans/collect", body, &answer); err != nil {
+			return err
+		}
+		fmt.Fprintf(command.OutOrStdout(), "%s: %d orphans are being deleted.\n", cluster, len(answer.Orphans))
+	}
+	return nil
+}
+
+func printOrphans(out io.Writer, orphans []orphan) error {
+	table := newTable(out, "CLUSTER", "POD BELOW", "POD ABOVE", "UID ABOVE", "FINISHED", "SINCE", "BRAKE")
+	for _, o := range orphans {
+		table.row(o.Cluster, o.Namespace+"/"+o.Name, o.UpperNamespace+"/"+o.UpperName, o.UpperUID, yes(o.Finished),
+			o.Since.Format(time.RFC3339), yes(o.Brake))
+	}
+	return table.flush()
+}
