@@ -41,11 +41,10 @@ type known struct {
 // Where the answer rests on something that is absent from a cache (replace, collect, orphan, remove, abandon, release,
 // refuse), whoever takes the step asks the API server first: a cache may lag behind it.
 func decide(upper, lower *corev1.Pod, known known) step {
-	stranger := lower != nil && (upper == nil || upperUID(lower) != upper.UID)
 	switch {
 	case upper == nil && lower == nil:
 		return idle
-	case stranger:
+	case stranger(upper, lower):
 		return decideStranger(upper, lower, known.sawDeleted)
 	case upper.DeletionTimestamp != nil:
 		if lower == nil {
@@ -70,7 +69,12 @@ func decide(upper, lower *corev1.Pod, known known) step {
 	}
 }
 
-// decideStranger decides about a lower pod that stands for another upper pod than the one that is there, if any.
+// stranger reports whether the lower pod stands for another upper pod than the one that is there, if any.
+func stranger(upper, lower *corev1.Pod) bool {
+	return lower != nil && (upper == nil || upperUID(lower) != upper.UID)
+}
+
+// decideStranger decides about such a lower pod.
 func decideStranger(upper, lower *corev1.Pod, sawDeleted bool) step {
 	switch {
 	case sawDeleted && lower.DeletionTimestamp == nil:

@@ -199,10 +199,7 @@ func (r *Reconciler) reconcile(ctx context.Context, key string) (again time.Dura
 	if memory.ungated != "" && lower != nil && !gated(lower) {
 		memory.ungated = "" // The cache has caught up.
 	}
-	known := known{
-		wasBelow: memory.wasBelow, welcome: upper != nil && r.welcome(upper), lost: r.lost(lower), sawDeleted: r.sawDeleted(lower),
-	}
-	switch next := decide(upper, lower, known); next {
+	switch next := decide(upper, lower, r.known(upper, lower, memory)); next {
 	case create:
 		return r.create(ctx, upper, memory)
 	case refuse:
@@ -228,6 +225,12 @@ func (r *Reconciler) reconcile(ctx context.Context, key string) (again time.Dura
 			r.forget(key)
 		}
 		return 0, nil
+	}
+}
+
+func (r *Reconciler) known(upper, lower *corev1.Pod, memory *memory) known {
+	return known{
+		wasBelow: memory.wasBelow, welcome: upper != nil && r.welcome(upper), lost: r.lost(lower), sawDeleted: r.sawDeleted(lower),
 	}
 }
 
