@@ -24,7 +24,7 @@ import (
 
 // patience bounds every wait for something that has to come: an API server that was killed is back after seconds, and
 // informers and retries take up to half a minute then.
-const patience = 90 * time.Second
+const patience = time.Minute
 
 // driver plays lifecycles on the virtual node of a lab's first lower cluster.
 type driver struct {
@@ -159,6 +159,7 @@ func (d *driver) sees(ctx context.Context, i *instance, what string, ok func(lif
 	})
 	if err != nil {
 		i.trouble = fmt.Sprintf("is not %s: %v", what, err)
+		d.progress("%s pod %s %s", i.kind, i.name, i.trouble)
 	}
 	return err == nil
 }

@@ -52,15 +52,29 @@ func (d *driver) kill(ctx context.Context, kills []kill, begun <-chan int) error
 			return nil
 		}
 		sleep(ctx, k.later)
-		process := d.lab.Process(k.process)
-		process.Kill()
-		sleep(ctx, k.down)
-		if err := process.Restart(ctx); err != nil && ctx.Err() == nil {
+		if err := d.killOnce(ctx, k); err != nil && ctx.Err() == nil {
 			return fmt.Errorf("starting %s again: %w", k.process, err)
 		}
 		d.progress("lifecycle %d: killed %s, back after %s", k.at, k.process, k.down.Round(time.Millisecond))
 	}
 	return nil
+}
+
+// killOnce kills a process and starts it again. The lower scheduler dies with its API server, as on one machine: it ends by
+// itself (and counts on being started again) where a binding came through whose answer was lost.
+func (d *driver) killOnce(ctx context.Context, k kill) error {
+	process := d.lab.Process(k.process)
+	scheduler := d.lab.Process(d.node + "/kube-scheduler")
+	together := k.process == d.node+"/apiserver"
+	if together {
+		scheduler.Kill()
+	}
+	process.Kill()
+	sleep(ctx, k.down)
+	if err := process.Restart(ctx); err != nil || !together {
+		return err
+	}
+	return scheduler.Restart(ctx)
 }
 
 func sleep(ctx context.Context, d time.Duration) {

@@ -72,6 +72,15 @@ func Play(ctx context.Context, l *lab.Lab, o Options, progress func(format strin
 	}
 	stop := make(chan struct{})
 	defer close(stop)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
+		select {
+		case <-l.Done():
+			cancel(l.Err()) // A process that nobody killed has ended: nothing that follows would tell anything.
+		case <-ctx.Done():
+		}
+	}()
 	if d.above, err = takeCensus(d.upper, d.namespace, stop); err != nil {
 		return nil, err
 	}
@@ -86,11 +95,11 @@ func Play(ctx context.Context, l *lab.Lab, o Options, progress func(format strin
 	}
 	started := time.Now()
 	kills, err := d.live(ctx, o)
-	if err != nil {
+	if err = errors.Join(context.Cause(ctx), err); err != nil {
 		return nil, err
 	}
 	e, err := d.gather(ctx)
-	if err != nil {
+	if err = errors.Join(context.Cause(ctx), err); err != nil {
 		return nil, err
 	}
 	return d.report(e, o, kills, time.Since(started)), nil
