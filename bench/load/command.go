@@ -59,11 +59,13 @@ Loads:
 	flags := command.Flags()
 	flags.StringSliceVar(&only, "only", only, "loads to run")
 	flags.IntVar(&options.clusters, "clusters", options.clusters, "lower clusters (hints)")
-	flags.IntVar(&options.pods, "pods", 0, "pods of a burst, on each virtual node (memory), or lifecycles; 0: "+defaults(func(l load) int { return l.pods }))
+	flags.IntVar(&options.pods, "pods", 0, "pods of a burst, on each virtual node (memory), or lifecycles; 0: "+
+		defaults(func(l load) int { return l.pods }))
 	flags.IntVar(&options.rounds, "rounds", 0, "rounds of each kind; 0: "+defaults(func(l load) int { return l.rounds }))
 	flags.IntVar(&options.rate, "rate", options.rate, "pods offered a second (virtualnode)")
 	flags.IntVar(&options.seconds, "seconds", options.seconds, "how long they are offered (virtualnode)")
-	flags.Uint64Var(&options.seed, "seed", options.seed, "order of the holes and of the pods (hints); who lives how and what is killed when (lifecycles)")
+	flags.Uint64Var(&options.seed, "seed", options.seed,
+		"order of the holes and of the pods (hints); who lives how and what is killed when (lifecycles)")
 	flags.StringVar(&file, "json", "", "file to write the figures to")
 	command.AddCommand(through.NewFloorCommand())
 	return command

@@ -56,12 +56,7 @@ func (e evidence) lost() (lines []string) {
 	for i := range e.leftAbove {
 		left[e.leftAbove[i].UID] = &e.leftAbove[i]
 	}
-	standing := map[types.UID]int{}
-	for i := range e.leftBelow {
-		if p := &e.leftBelow[i]; p.Status.Phase == corev1.PodRunning && p.DeletionTimestamp == nil {
-			standing[types.UID(p.Annotations[keys.UpperUID])]++
-		}
-	}
+	standing := e.standing()
 	for _, i := range e.instances {
 		at := fmt.Sprintf("%s pod %s (%s)", i.kind, i.name, i.uid)
 		if i.trouble != "" {
@@ -73,31 +68,60 @@ func (e evidence) lost() (lines []string) {
 			lines = append(lines, at+": was deleted and is still there above")
 		case !i.deleted && !i.refused && pod == nil:
 			lines = append(lines, at+": nobody deleted it and it has gone above")
-		}
-		if i.stays && pod != nil && (pod.Status.Phase != corev1.PodRunning || standing[i.uid] != 1) {
+		case i.stays && pod != nil && (pod.Status.Phase != corev1.PodRunning || standing[i.uid] != 1):
 			lines = append(lines, fmt.Sprintf("%s: is %s above and runs %d times below", at, pod.Status.Phase, standing[i.uid]))
 		}
 	}
 	return lines
 }
 
+// standing counts the lower pods that run at the end, by the upper pod they stand for.
+func (e evidence) standing() map[types.UID]int {
+	counts := map[types.UID]int{}
+	for i := range e.leftBelow {
+		if p := &e.leftBelow[i]; p.Status.Phase == corev1.PodRunning && p.DeletionTimestamp == nil {
+			counts[types.UID(p.Annotations[keys.UpperUID])]++
+		}
+	}
+	return counts
+}
+
 // doubled are upper pods that existed below more than once, and pods of either side that began to run more than once.
-func (e evidence) doubled() (lines []string) {
-	asked := map[string]int{} // instances by name
+func (e evidence) doubled() []string {
 	byUID := map[types.UID]*instance{}
 	for _, i := range e.instances {
 		byUID[i.uid] = i
-		if !i.refused {
-			asked[i.name]++
-		}
 	}
+	lines := append(e.startedTwice(byUID), e.madeTwice(byUID)...)
+	slices.Sort(lines)
+	return lines
+}
+
+// startedTwice judges what the watches saw of pods that began to run.
+func (e evidence) startedTwice(byUID map[types.UID]*instance) (lines []string) {
 	for uid, l := range e.above {
 		if byUID[uid] != nil && l.starts > 1 {
 			lines = append(lines, fmt.Sprintf("%s: upper pod %s was reported to begin to run %d times", l.name, uid, l.starts))
 		}
 	}
+	for uid, l := range e.below {
+		if byUID[l.standsFor] != nil && (l.starts > 1 || l.restarts > 0) {
+			lines = append(lines, fmt.Sprintf("%s: lower pod %s began to run %d times and restarted %d times", l.name, uid, l.starts, l.restarts))
+		}
+	}
+	return lines
+}
+
+// madeTwice counts the lower pods that stood for each upper pod, and those that anybody saw of each name.
+func (e evidence) madeTwice(byUID map[types.UID]*instance) (lines []string) {
+	asked := map[string]int{} // instances by name
+	for _, i := range e.instances {
+		if !i.refused {
+			asked[i.name]++
+		}
+	}
 	times := map[types.UID]int{}
-	names := map[string]map[types.UID]bool{} // lower pods by name, as anybody saw them
+	names := map[string]map[types.UID]bool{}
 	note := func(name string, uid types.UID) {
 		if names[name] == nil {
 			names[name] = map[types.UID]bool{}
@@ -105,16 +129,9 @@ func (e evidence) doubled() (lines []string) {
 		names[name][uid] = true
 	}
 	for uid, l := range e.below {
-		if l.standsFor == "" || byUID[l.standsFor] == nil {
-			continue
-		}
-		times[l.standsFor]++
-		note(l.name, uid)
-		if l.starts > 1 || l.restarts > 0 {
-			lines = append(lines, fmt.Sprintf("%s: lower pod %s began to run %d times and restarted %d times", l.name, uid, l.starts, l.restarts))
-		}
-		if byUID[l.standsFor].refused {
-			lines = append(lines, fmt.Sprintf("%s: exists below although its name belongs to others", l.name))
+		if byUID[l.standsFor] != nil {
+			times[l.standsFor]++
+			note(l.name, uid)
 		}
 	}
 	for uid, name := range e.bound {
@@ -132,7 +149,6 @@ func (e evidence) doubled() (lines []string) {
 			lines = append(lines, fmt.Sprintf("%s: %d lower pods for %d upper ones", name, len(uids), asked[name]))
 		}
 	}
-	slices.Sort(lines)
 	return lines
 }
 

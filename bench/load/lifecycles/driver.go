@@ -187,7 +187,6 @@ func describe(l life) string {
 func running(l life) bool {
 	return l.last != nil && l.last.Status.Phase == corev1.PodRunning && !l.gone
 }
-func gone(l life) bool { return l.gone }
 
 // until tries until there is no error; one that trying again does not mend comes back at once.
 func (d *driver) until(ctx context.Context, try func(context.Context) error) error {

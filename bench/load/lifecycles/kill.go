@@ -36,11 +36,14 @@ func killsFor(n int, node string, random *rand.Rand) []kill {
 	return kills
 }
 
-// kill plays the kills, one after the other, as lifecycles begin; begun tells the number of each that does. It returns
-// when all are played, or when begun is closed or ctx ended.
+// kill plays the kills, one after the other, as lifecycles begin; begun tells the number of each that does, and when it is
+// closed the last ones come at once.
 func (d *driver) kill(ctx context.Context, kills []kill, begun <-chan int) error {
 	started := -1
 	for _, k := range kills {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
 		for started < k.at {
 			number, more := <-begun
 			if !more {
@@ -48,11 +51,8 @@ func (d *driver) kill(ctx context.Context, kills []kill, begun <-chan int) error
 			}
 			started = number
 		}
-		if ctx.Err() != nil {
-			return nil
-		}
 		sleep(ctx, k.later)
-		if err := d.killOnce(ctx, k); err != nil && ctx.Err() == nil {
+		if err := d.killOnce(ctx, k); err != nil {
 			return fmt.Errorf("starting %s again: %w", k.process, err)
 		}
 		d.progress("lifecycle %d: killed %s, back after %s", k.at, k.process, k.down.Round(time.Millisecond))
