@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"syscall"
 	"testing"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -56,6 +57,12 @@ func (w *world) of(name string) []corev1.Pod {
 	return list.Items
 }
 
+// disrupted is a status with the condition DisruptionTarget. The disruption controller takes back one that is older than 2 min.
+func disrupted(reason string) string {
+	return fmt.Sprintf(`{"conditions":[{"type":"DisruptionTarget","status":"True","reason":%q,"lastTransitionTime":%q}]}`,
+		reason, time.Now().UTC().Format(time.RFC3339))
+}
+
 // However the lower cluster ends a pod, it fails above with the reason, and its controller replaces it once.
 func TestEndedBelowIsReplacedOnce(t *testing.T) {
 	w := newWorld(t, shared.Get(t))
@@ -78,14 +85,14 @@ func TestEndedBelowIsReplacedOnce(t *testing.T) {
 			}
 		}},
 		"preempted": {"Preempted", func(pod string) {
-			w.status(lower, pod, `{"conditions":[{"type":"DisruptionTarget","status":"True","reason":"PreemptionByScheduler"}]}`)
+			w.status(lower, pod, disrupted("PreemptionByScheduler"))
 			remove(pod)
 		}},
 		"refused-by-kubelet": {"OutOfcpu", func(pod string) {
 			w.status(lower, pod, `{"phase":"Failed","reason":"OutOfcpu","message":"Node didn't have enough resource"}`)
 		}},
 		"evicted-by-kubelet": {"Evicted", func(pod string) {
-			w.status(lower, pod, `{"phase":"Failed","reason":"Evicted","conditions":[{"type":"DisruptionTarget","status":"True","reason":"TerminationByKubelet"}]}`)
+			w.status(lower, pod, `{"phase":"Failed","reason":"Evicted",`+disrupted("TerminationByKubelet")[1:])
 		}},
 	}
 	for name := range ways {

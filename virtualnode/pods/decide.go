@@ -56,10 +56,19 @@ func decide(upper, lower *corev1.Pod, known known) step {
 			return release
 		}
 		return idle
-	case lower != nil && known.lost:
-		return abandon
 	case lower != nil:
+		if known.lost {
+			return abandon
+		}
 		return tend
+	default:
+		return decideAbsent(upper, known)
+	}
+}
+
+// decideAbsent is what is to be done about an upper pod that should run and is not below.
+func decideAbsent(upper *corev1.Pod, known known) step {
+	switch {
 	case known.wasBelow || hasRunBelow(upper):
 		return replace
 	case !known.welcome:
@@ -111,6 +120,12 @@ func condition(pod *corev1.Pod, kind corev1.PodConditionType) *corev1.PodConditi
 		return nil
 	}
 	return &pod.Status.Conditions[at]
+}
+
+// setCondition returns the conditions with that one in place of those of its type. The given list is not changed.
+func setCondition(conditions []corev1.PodCondition, c corev1.PodCondition) []corev1.PodCondition {
+	others := slices.DeleteFunc(slices.Clone(conditions), func(other corev1.PodCondition) bool { return other.Type == c.Type })
+	return append(others, c)
 }
 
 // gated reports whether a lower pod waits behind our gate.

@@ -74,7 +74,7 @@ func withDisruption(pod *corev1.Pod, from []corev1.PodCondition) *corev1.Pod {
 		return pod
 	}
 	for _, c := range from {
-		if c.Type == corev1.DisruptionTarget {
+		if c.Type == corev1.DisruptionTarget && c.Status == corev1.ConditionTrue {
 			c.ObservedGeneration = 0 // Counts generations of the lower pod.
 			pod.Status.Conditions = append(pod.Status.Conditions, c)
 		}

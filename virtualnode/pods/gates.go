@@ -3,7 +3,6 @@ package pods
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -36,14 +35,13 @@ func tellGates(status *corev1.PodStatus, upper, lower *corev1.Pod) {
 		if !fromAbove {
 			c.ObservedGeneration = 0 // Counts generations of the lower pod.
 		}
-		status.Conditions = slices.DeleteFunc(status.Conditions, func(c corev1.PodCondition) bool { return c.Type == gate.ConditionType })
-		status.Conditions = append(status.Conditions, c)
+		status.Conditions = setCondition(status.Conditions, c)
 	}
 }
 
 // bringGates puts those that were set above into the status of the lower pod.
 func (r *Reconciler) bringGates(ctx context.Context, upper, lower *corev1.Pod, memory *memory) error {
-	after := lower.DeepCopy()
+	after := lower.Status.Conditions
 	changed := false
 	for _, gate := range upper.Spec.ReadinessGates {
 		counts, fromAbove := gateOf(upper, lower, gate.ConditionType)
@@ -52,15 +50,15 @@ func (r *Reconciler) bringGates(ctx context.Context, upper, lower *corev1.Pod, m
 		}
 		c := *counts
 		c.ObservedGeneration = 0 // Counts generations of the upper pod.
-		after.Status.Conditions = slices.DeleteFunc(after.Status.Conditions, func(c corev1.PodCondition) bool { return c.Type == gate.ConditionType })
-		after.Status.Conditions = append(after.Status.Conditions, c)
-		changed = true
+		after, changed = setCondition(after, c), true
 	}
 	if !changed || snapshot.Finished(lower) || memory.waits(changeGates, upper) {
 		return nil
 	}
-	before := &corev1.Pod{Status: corev1.PodStatus{Conditions: lower.Status.Conditions}}
-	patch, err := twoWay(before, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{UID: lower.UID}, Status: corev1.PodStatus{Conditions: after.Status.Conditions}})
+	patch, err := twoWay(
+		&corev1.Pod{Status: corev1.PodStatus{Conditions: lower.Status.Conditions}},
+		&corev1.Pod{ObjectMeta: metav1.ObjectMeta{UID: lower.UID}, Status: corev1.PodStatus{Conditions: after}},
+	)
 	if err != nil {
 		return fmt.Errorf("bringing readiness gates down: %w", err)
 	}

@@ -199,7 +199,14 @@ func (r *Reconciler) reconcile(ctx context.Context, key string) (again time.Dura
 	if memory.ungated != "" && lower != nil && !gated(lower) {
 		memory.ungated = "" // The cache has caught up.
 	}
-	switch next := decide(upper, lower, r.known(upper, lower, memory)); next {
+	return r.take(ctx, key, decide(upper, lower, r.known(upper, lower, memory)), upper, lower, memory)
+}
+
+// take takes a step.
+func (r *Reconciler) take(
+	ctx context.Context, key string, next step, upper, lower *corev1.Pod, memory *memory,
+) (again time.Duration, err error) {
+	switch next {
 	case create:
 		return r.create(ctx, upper, memory)
 	case refuse:

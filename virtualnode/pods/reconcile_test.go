@@ -191,7 +191,7 @@ func TestRefusedCreations(t *testing.T) {
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := newBed(t, []runtime.Object{upperPod("1")}, nil)
+			b := newBed(t, []runtime.Object{upperPod("1", restarts(corev1.RestartPolicyNever))}, nil)
 			b.lower.PrependReactor("create", "pods", func(clienttesting.Action) (bool, runtime.Object, error) { return true, nil, c.err })
 			b.sees(t)
 			for range patience + 1 {

@@ -62,8 +62,8 @@ func (r *Reconciler) objection(ctx context.Context, upper *corev1.Pod) (reason, 
 	switch {
 	case r.AcceptUnasked:
 	case ofDaemonSet(upper):
-		return reasonDaemonSet, fmt.Sprintf("Pods of DaemonSets do not run on virtual nodes: give the DaemonSet a required node affinity, %s DoesNotExist",
-			keys.Cluster), nil
+		return reasonDaemonSet, fmt.Sprintf("Pods of DaemonSets do not run on virtual nodes: "+
+			"give the DaemonSet a required node affinity, %s DoesNotExist", keys.Cluster), nil
 	case !admitted(upper):
 		return reasonNotAdmitted, fmt.Sprintf("Pods run on virtual nodes only if they came through Tessera's admission: "+
 			"label the namespace or the pod %s=true, and leave nodeName to the scheduler", keys.Enabled), nil

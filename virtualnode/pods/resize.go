@@ -115,8 +115,7 @@ func tellRefusedSize(status *corev1.PodStatus, refusal unwanted) {
 	if refusal.text == "" {
 		return
 	}
-	status.Conditions = slices.DeleteFunc(status.Conditions, func(c corev1.PodCondition) bool { return c.Type == corev1.PodResizePending })
-	status.Conditions = append(status.Conditions, corev1.PodCondition{
+	status.Conditions = setCondition(status.Conditions, corev1.PodCondition{
 		Type: corev1.PodResizePending, Status: corev1.ConditionTrue, Reason: corev1.PodReasonInfeasible,
 		Message: "The lower cluster refuses the resize: " + refusal.text, LastTransitionTime: metav1.NewTime(refusal.since.Truncate(time.Second)),
 	})

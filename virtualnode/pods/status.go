@@ -56,10 +56,9 @@ func (r *Reconciler) writeStatus(ctx context.Context, upper, wanted *corev1.Pod)
 	if equality.Semantic.DeepEqual(sorted(upper.Status), sorted(wanted.Status)) && maps.Equal(upper.Annotations, wanted.Annotations) {
 		return nil
 	}
-	patch, err := twoWay(
-		&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Annotations: upper.Annotations, Finalizers: upper.Finalizers}, Status: upper.Status},
-		&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Annotations: wanted.Annotations, Finalizers: wanted.Finalizers, UID: upper.UID}, Status: wanted.Status},
-	)
+	old := metav1.ObjectMeta{Annotations: upper.Annotations, Finalizers: upper.Finalizers}
+	meta := metav1.ObjectMeta{Annotations: wanted.Annotations, Finalizers: wanted.Finalizers, UID: upper.UID}
+	patch, err := twoWay(&corev1.Pod{ObjectMeta: old, Status: upper.Status}, &corev1.Pod{ObjectMeta: meta, Status: wanted.Status})
 	if err != nil {
 		return fmt.Errorf("writing status: %w", err)
 	}
@@ -121,9 +120,7 @@ func (r *Reconciler) blame(ctx context.Context, upper *corev1.Pod, reason, messa
 	}
 	r.Events.Event(upper, corev1.EventTypeWarning, reason, message)
 	pod := *upper
-	pod.Status.Conditions = slices.DeleteFunc(slices.Clone(upper.Status.Conditions),
-		func(c corev1.PodCondition) bool { return c.Type == keys.LowerCreated })
-	pod.Status.Conditions = append(pod.Status.Conditions, corev1.PodCondition{
+	pod.Status.Conditions = setCondition(upper.Status.Conditions, corev1.PodCondition{
 		Type: keys.LowerCreated, Status: corev1.ConditionFalse, Reason: reason, Message: message, LastTransitionTime: metav1.Now(),
 	})
 	return r.writeStatus(ctx, upper, &pod)
