@@ -124,7 +124,8 @@ nodes: ""                    label selector over the lower nodes that take part;
 reserve: {}                  room left to the lower cluster's own growth: {cpu: "4", memory: 10%}
 onLost: standard             pods of a cluster out of reach: standard: as their tolerations say; keep: they stay; {after: 10m}
 leaseStopsAfter: 40s         how long a cluster may be out of reach before the lease of its node ends
-unasked: refuse              pods bound to a virtual node past admission: refuse (they fail) or accept
+unasked: refuse              pods bound to a virtual node past admission: refuse (they fail) or accept (where they or their
+                             namespace opted in)
 `
 
 func defaultClusterConfig() ClusterConfig {

@@ -117,9 +117,9 @@ type memory struct {
 	createdAt time.Time
 	// ungated is the lower pod whose gate has been taken off, for as long as the cache still shows it.
 	ungated types.UID
-	// written is the upper pod as it was after our last write, which was to the resource version before.
+	// written is the upper pod as it was after our last write, older the resource versions that our writes replaced.
 	written *corev1.Pod
-	before  string
+	older   map[string]bool
 	// unwanted is what the lower cluster said against changes.
 	unwanted map[change]unwanted
 	asking   asking
@@ -306,8 +306,8 @@ func (r *Reconciler) forget(key string) {
 // newest returns the upper pod as we last wrote it, for as long as the cache shows what was before: the same is not
 // written twice.
 func (m *memory) newest(cached *corev1.Pod) *corev1.Pod {
-	if m.written == nil || cached == nil || cached.ResourceVersion != m.before {
-		m.written = nil
+	if m.written == nil || cached == nil || !m.older[cached.ResourceVersion] {
+		m.written, m.older = nil, nil
 		return cached
 	}
 	return m.written
@@ -322,8 +322,9 @@ func (r *Reconciler) wrote(before, after *corev1.Pod) {
 		return
 	}
 	after.ManagedFields = nil
-	if m.written == nil {
-		m.before = before.ResourceVersion
+	if m.older == nil {
+		m.older = map[string]bool{}
 	}
+	m.older[before.ResourceVersion] = true
 	m.written = after
 }
