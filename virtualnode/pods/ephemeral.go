@@ -22,14 +22,15 @@ func (r *Reconciler) bringEphemeral(ctx context.Context, upper, lower *corev1.Po
 		delete(memory.unwanted, changeEphemeral)
 		return nil
 	}
-	if memory.waits(changeEphemeral, upper) {
+	of := sum(lacking)
+	if memory.waits(changeEphemeral, of) {
 		return nil
 	}
 	err := r.translateEphemeral(upper, lacking)
 	if err == nil {
 		err = r.addEphemeral(ctx, lower, lacking)
 	}
-	return r.answered(changeEphemeral, upper, memory, err)
+	return r.answered(changeEphemeral, of, upper, memory, err)
 }
 
 // translateEphemeral translates ephemeral containers in place. They are handed to the translation as ordinary ones, so

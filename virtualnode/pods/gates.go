@@ -52,7 +52,12 @@ func (r *Reconciler) bringGates(ctx context.Context, upper, lower *corev1.Pod, m
 		c.ObservedGeneration = 0 // Counts generations of the upper pod.
 		after, changed = setCondition(after, c), true
 	}
-	if !changed || snapshot.Finished(lower) || memory.waits(changeGates, upper) {
+	if !changed {
+		delete(memory.unwanted, changeGates)
+		return nil
+	}
+	of := sum(after)
+	if snapshot.Finished(lower) || memory.waits(changeGates, of) {
 		return nil
 	}
 	patch, err := twoWay(
@@ -63,7 +68,7 @@ func (r *Reconciler) bringGates(ctx context.Context, upper, lower *corev1.Pod, m
 		return fmt.Errorf("bringing readiness gates down: %w", err)
 	}
 	_, err = r.Lower.Pods(lower.Namespace).Patch(ctx, lower.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
-	return r.answered(changeGates, upper, memory, err)
+	return r.answered(changeGates, of, upper, memory, err)
 }
 
 // sameGate reports whether a copy says what the original says.

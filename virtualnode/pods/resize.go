@@ -49,8 +49,8 @@ func sizesOf(spec *corev1.PodSpec) [][]string {
 // lower pod has them; a refusal shows above as PodResizePending. Sizes that the lower cluster's admission changed or added
 // at the creation stay until then.
 func (r *Reconciler) resize(ctx context.Context, upper, lower, wanted *corev1.Pod, memory *memory) (done bool, err error) {
-	noted := lower.Annotations[keys.UpperSizes]
-	if noted == "" || noted == wanted.Annotations[keys.UpperSizes] {
+	noted, of := lower.Annotations[keys.UpperSizes], wanted.Annotations[keys.UpperSizes]
+	if noted == "" || noted == of {
 		delete(memory.unwanted, changeSize) // It may have been taken back above.
 		return true, nil
 	}
@@ -59,7 +59,7 @@ func (r *Reconciler) resize(ctx context.Context, upper, lower, wanted *corev1.Po
 		delete(memory.unwanted, changeSize)
 		return true, nil
 	}
-	if memory.waits(changeSize, upper) {
+	if memory.waits(changeSize, of) {
 		return false, nil
 	}
 	before := &corev1.Pod{Spec: lower.Spec}
@@ -68,7 +68,7 @@ func (r *Reconciler) resize(ctx context.Context, upper, lower, wanted *corev1.Po
 		return false, fmt.Errorf("resizing: %w", err)
 	}
 	_, err = r.Lower.Pods(lower.Namespace).Patch(ctx, lower.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "resize")
-	return err == nil, r.answered(changeSize, upper, memory, err)
+	return err == nil, r.answered(changeSize, of, upper, memory, err)
 }
 
 // resized is the lower pod with the sizes of wanted.

@@ -9,10 +9,11 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// change is a kind of change of an upper pod that is brought down in a call of its own.
+// change is a kind of change of an upper pod. Each is brought down in a call of its own.
 type change string
 
 const (
+	changeFields    change = "change"
 	changeSize      change = "resize"
 	changeEphemeral change = "ephemeral containers"
 	changeGates     change = "readiness gates"
@@ -26,20 +27,20 @@ const unwantedAgain = 50 * time.Second
 
 // unwanted is a change that the lower cluster refuses.
 type unwanted struct {
-	generation int64 // of the upper pod
-	text       string
-	since, at  time.Time // first and last refused with that text
+	of        string // names what was wanted
+	text      string
+	since, at time.Time // first and last refused with that text
 }
 
-// waits reports whether a change was refused a moment ago and the upper pod is still the same.
-func (m *memory) waits(change change, upper *corev1.Pod) bool {
+// waits reports whether that very change was refused a moment ago.
+func (m *memory) waits(change change, of string) bool {
 	r, ok := m.unwanted[change]
-	return ok && r.generation == upper.Generation && time.Since(r.at) < unwantedAgain
+	return ok && r.of == of && time.Since(r.at) < unwantedAgain
 }
 
 // answered takes what the lower cluster says to a change. A refusal is told to the owner, once, and is not an error: trying
 // again at once would not help, and the rest of the pod goes on. Other errors come back.
-func (r *Reconciler) answered(change change, upper *corev1.Pod, memory *memory, err error) error {
+func (r *Reconciler) answered(change change, of string, upper *corev1.Pod, memory *memory, err error) error {
 	if err == nil {
 		delete(memory.unwanted, change)
 		return nil
@@ -56,7 +57,7 @@ func (r *Reconciler) answered(change change, upper *corev1.Pod, memory *memory, 
 		since = now
 		r.Events.Eventf(upper, corev1.EventTypeWarning, reasonChange, "Cluster %s refuses the %s: %v", r.Name, change, err)
 	}
-	memory.unwanted[change] = unwanted{generation: upper.Generation, text: err.Error(), since: since, at: now}
+	memory.unwanted[change] = unwanted{of: of, text: err.Error(), since: since, at: now}
 	return nil
 }
 

@@ -83,17 +83,22 @@ func (r *Reconciler) bringDown(ctx context.Context, upper, lower *corev1.Pod, me
 	if !sized {
 		wanted.Annotations[keys.UpperSizes] = lower.Annotations[keys.UpperSizes] // As yet.
 	}
-	err = errors.Join(err, r.bringEphemeral(ctx, upper, lower, memory), r.bringFields(ctx, lower, wanted, memory))
-	if err == nil {
+	err = errors.Join(err, r.bringEphemeral(ctx, upper, lower, memory), r.bringFields(ctx, upper, lower, wanted, memory))
+	if err == nil && len(memory.unwanted) == 0 {
 		memory.sent = upper
 	}
 	return err
 }
 
 // bringFields carries the fields that a plain update may change.
-func (r *Reconciler) bringFields(ctx context.Context, lower, wanted *corev1.Pod, memory *memory) error {
+func (r *Reconciler) bringFields(ctx context.Context, upper, lower, wanted *corev1.Pod, memory *memory) error {
 	same := func(key string) bool { return wanted.Annotations[key] == lower.Annotations[key] }
+	of := wanted.Annotations[keys.UpperSum]
 	if same(keys.UpperSum) && same(keys.UpperSizes) {
+		delete(memory.unwanted, changeFields)
+		return nil
+	}
+	if memory.waits(changeFields, of) {
 		return nil
 	}
 	patch, err := changes(lower, wanted, memory.sent)
@@ -101,10 +106,7 @@ func (r *Reconciler) bringFields(ctx context.Context, lower, wanted *corev1.Pod,
 		return err
 	}
 	_, err = r.Lower.Pods(lower.Namespace).Patch(ctx, lower.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{})
-	if err := gone(err); err != nil {
-		return fmt.Errorf("bringing changes down: %w", err)
-	}
-	return nil
+	return r.answered(changeFields, of, upper, memory, err)
 }
 
 // changes returns the patch that gives the lower pod the changeable fields of wanted. before is the upper pod as it

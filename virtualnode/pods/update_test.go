@@ -1,11 +1,16 @@
 package pods
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	clienttesting "k8s.io/client-go/testing"
 
 	"github.com/tessera-k8s/tessera/internal/keys"
 	"github.com/tessera-k8s/tessera/internal/translate"
@@ -108,5 +113,37 @@ func TestAdmissionBelowIsLeftAlone(t *testing.T) {
 	}
 	if got := calls(b.lower); got != nil {
 		t.Errorf("written below: %v", got)
+	}
+}
+
+// A change that the lower cluster refuses is told above once, and tried again when it is another one.
+func TestRefusedChange(t *testing.T) {
+	t.Parallel()
+	lower := translated(t, upperPod("1"))
+	lower.UID = "below"
+	image := func(name string) *corev1.Pod {
+		return upperPod("1", func(p *corev1.Pod) { p.Spec.Containers[0].Image = name })
+	}
+	b := newBed(t, nil, []runtime.Object{lower})
+	b.lower.PrependReactor("patch", "pods", func(clienttesting.Action) (bool, runtime.Object, error) {
+		return true, nil, apierrors.NewForbidden(schema.GroupResource{Resource: "pods"}, "p", errors.New("image not trusted"))
+	})
+	memory := &memory{unwanted: map[change]unwanted{}}
+	for i, c := range []struct{ tries, events int }{{1, 1}, {0, 1}} {
+		if err := b.bringDown(t.Context(), image("bad"), lower, memory); err != nil {
+			t.Fatal(err)
+		}
+		if got := calls(b.lower); len(got) != c.tries || len(b.events.Events) != c.events {
+			t.Errorf("round %d: tried %v, %d events", i+1, got, len(b.events.Events))
+		}
+	}
+	if err := b.bringDown(t.Context(), image("better"), lower, memory); err != nil {
+		t.Fatal(err)
+	}
+	if got := calls(b.lower); len(got) != 1 {
+		t.Errorf("another change: tried %v", got)
+	}
+	if err := b.bringDown(t.Context(), upperPod("1"), lower, memory); err != nil || len(memory.unwanted) != 0 {
+		t.Errorf("taken back above: %v, still refused: %v", err, memory.unwanted)
 	}
 }
