@@ -119,12 +119,12 @@ func (k *Keeper) nextLook(name string) time.Duration {
 // we look is counted as well.
 func (k *Keeper) count(ctx context.Context, name string, kinds []string) (*corev1.ResourceQuota, error) {
 	quotas := k.Lower.CoreV1().ResourceQuotas(name)
-	quota, err := quotas.Create(ctx, &corev1.ResourceQuota{
-		ObjectMeta: metav1.ObjectMeta{Name: countObjects, Labels: map[string]string{keys.Upper: k.Identity, keys.VirtualNode: k.Name}},
-		Spec:       corev1.ResourceQuotaSpec{Hard: limits(kinds)},
-	}, metav1.CreateOptions{})
-	if apierrors.IsAlreadyExists(err) {
-		quota, err = quotas.Get(ctx, countObjects, metav1.GetOptions{})
+	quota, err := quotas.Get(ctx, countObjects, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) { // An attempt to create one that exists would be counted by it.
+		quota, err = quotas.Create(ctx, &corev1.ResourceQuota{
+			ObjectMeta: metav1.ObjectMeta{Name: countObjects, Labels: map[string]string{keys.Upper: k.Identity, keys.VirtualNode: k.Name}},
+			Spec:       corev1.ResourceQuotaSpec{Hard: limits(kinds)},
+		}, metav1.CreateOptions{})
 	}
 	if err != nil {
 		return nil, fmt.Errorf("counting objects of namespace %s below: %w", name, err)
