@@ -21,6 +21,7 @@ import (
 	"github.com/tessera-k8s/tessera/internal/snapshot"
 	"github.com/tessera-k8s/tessera/internal/translate"
 	"github.com/tessera-k8s/tessera/virtualnode/budgets"
+	"github.com/tessera-k8s/tessera/virtualnode/events"
 	"github.com/tessera-k8s/tessera/virtualnode/namespaces"
 	"github.com/tessera-k8s/tessera/virtualnode/node"
 	"github.com/tessera-k8s/tessera/virtualnode/orphans"
@@ -49,6 +50,7 @@ type virtualNode struct {
 	devices *lower.Devices
 	pods    *pods.Reconciler
 	orphans *orphans.Ledger
+	events  *events.Mirror
 	spaces  *namespaces.Keeper
 	budgets *budgets.Keeper
 	self    cache.SharedIndexInformer // the Node itself, for its labels
@@ -108,6 +110,10 @@ func newVirtualNode(s *server, name string, config *restclient.Config, broken st
 		OnLost: pods.OnLost(*v.config.OnLost), DefaultToleration: s.config.DefaultToleration.Duration,
 		Above: v.above.GetIndexer(), Below: v.below.GetIndexer(), Orphans: v.orphans,
 		Hints: s.hints, Events: s.events, Metrics: s.metrics.pods, Log: v.log,
+	})
+	v.events = events.New(events.Setup{
+		Cluster: name, NamespacePrefix: v.config.NamespacePrefix, Above: v.above.GetStore(), Below: v.below.GetStore(),
+		Upper: s.upper.CoreV1(), Lower: watch.Client().CoreV1(), Metrics: s.metrics.events, Log: v.log,
 	})
 	return v, v.wire()
 }
@@ -188,6 +194,7 @@ func (v *virtualNode) run(ctx context.Context) {
 		group.Go(func() {
 			if cache.WaitForCacheSync(ctx.Done(), v.above.HasSynced, v.below.HasSynced, v.server.above.synced) {
 				v.log.Info("Pods are synced", "above", len(v.above.GetStore().ListKeys()), "below", len(v.below.GetStore().ListKeys()))
+				group.Go(func() { v.events.Run(ctx) })
 				v.pods.Run(ctx, v.server.config.PodWorkers)
 			}
 		})

@@ -4,6 +4,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"github.com/tessera-k8s/tessera/virtualnode/events"
 	"github.com/tessera-k8s/tessera/virtualnode/pods"
 )
 
@@ -11,13 +12,14 @@ import (
 type metrics struct {
 	registry   *prometheus.Registry
 	pods       *pods.Metrics
+	events     *events.Metrics
 	nodeWrites *prometheus.CounterVec
 }
 
 func newMetrics() *metrics {
 	registry := prometheus.NewRegistry()
 	m := &metrics{
-		registry: registry, pods: pods.NewMetrics(registry),
+		registry: registry, pods: pods.NewMetrics(registry), events: events.NewMetrics(registry),
 		nodeWrites: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "tessera_virtualnode_node_changes_total", Help: "Changes of the virtual node's status handed on for writing.",
 		}, []string{"cluster"}),
