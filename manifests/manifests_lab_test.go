@@ -59,7 +59,7 @@ func TestInstalls(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		for part, replicas := range map[string]int{"extender": 1, "virtualnode": 1, "admission": 2, "rebalance": 1} {
+		for part, replicas := range map[string]int{"extender": 1, "virtualnode": 2, "admission": 2, "rebalance": 1} {
 			if got := strings.Count(out, "pod/tessera-"+part+"-"); got != replicas {
 				return fmt.Errorf("%d pods of %s, want %d", got, part, replicas)
 			}

@@ -33,8 +33,8 @@ type Config struct {
 	AvoidFor metav1.Duration `json:"avoidFor"`
 	Limits   `json:",inline"`
 	// LeaderElection lets several replicas run, one of which moves pods; by the lease tessera-rebalance in Namespace.
-	LeaderElection bool   `json:"leaderElection,omitempty"`
-	Namespace      string `json:"namespace,omitempty"`
+	LeaderElection serve.LeaderElection `json:"leaderElection"`
+	Namespace      string               `json:"namespace,omitempty"`
 }
 
 // configHelp documents every key; a test compares it with Config.
@@ -50,7 +50,8 @@ maxPerCycle: 10              moves in one plan
 maxPerNamespacePerCycle: 5   of these in one namespace
 maxPerOwnerPerHour: 3        moves of one owner's pods (ReplicaSet, Job, ...) in an hour
 maxPerHour: 100              when so many pods were moved in an hour, nothing is moved until it is fewer
-leaderElection: false        several replicas, one of which moves pods (lease tessera-rebalance)
+leaderElection:              several replicas, one of which moves pods (lease tessera-rebalance):
+  {enabled: false, leaseDuration: 15s, renewDeadline: 10s, retryPeriod: 2s}
 namespace: tessera-system    namespace of that lease
 ` + serve.ConfigHelp
 
@@ -63,6 +64,8 @@ func DefaultConfig() *Config {
 		AvoidFor:   metav1.Duration{Duration: 10 * time.Minute},
 		Limits:     DefaultLimits(),
 		Namespace:  keys.Namespace,
+
+		LeaderElection: serve.DefaultLeaderElection(),
 	}
 }
 
@@ -88,8 +91,5 @@ func (c *Config) Validate() error {
 	if c.AvoidFor.Duration > longestAvoid {
 		errs = append(errs, fmt.Errorf("avoidFor: %s is longer than %s, the most that the extender takes", c.AvoidFor.Duration, longestAvoid))
 	}
-	if c.LeaderElection && c.Namespace == "" {
-		errs = append(errs, errors.New("namespace: empty: the lease of leaderElection needs one"))
-	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, c.LeaderElection.Validate(c.Namespace))...)
 }

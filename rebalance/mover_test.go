@@ -189,7 +189,7 @@ func TestConfig(t *testing.T) {
 		good + "maxPerCycle: 0\n":                                  "maxPerCycle: 0",
 		good + "maxPerOwnerPerHour: -1\n":                          "maxPerOwnerPerHour: -1",
 		strings.Replace(good, "https", "ftp", 1):                   "extender: \"ftp:",
-		good + "leaderElection: true\nnamespace: ''\n":             "namespace: empty",
+		good + "leaderElection: {enabled: true}\nnamespace: ''\n":  "namespace: empty",
 		"dryRun: true\n":                                           "listen",
 	}
 	for text, want := range cases {

@@ -46,6 +46,10 @@ func Run(ctx context.Context, config *Config) error {
 	if err != nil {
 		return err
 	}
+	election, err := serve.NewElection(config.LeaderElection, log, client.CoordinationV1(), config.Namespace, "tessera-rebalance")
+	if err != nil {
+		return err
+	}
 	waiting := newWatch(client)
 	m := newMover(config, log, client, waiting)
 	lead := func(ctx context.Context) error {
@@ -55,14 +59,11 @@ func Run(ctx context.Context, config *Config) error {
 		log.Info("Ready", "dryRun", config.DryRun)
 		return m.run(ctx, config.Interval.Duration)
 	}
-	if config.LeaderElection {
-		lead = elected(client, config.Namespace, lead)
-	}
 	handler := newHandler(m, waiting.ready, guard.Bearer)
 	return serve.Run(ctx,
 		func(ctx context.Context) error { return config.Serve(ctx, log, handler) },
 		waiting.run,
-		lead,
+		func(ctx context.Context) error { return election.Run(ctx, lead) },
 	)
 }
 

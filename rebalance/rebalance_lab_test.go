@@ -345,8 +345,8 @@ func TestLimitsOutliveTheProcess(t *testing.T) {
 func TestLeaderElection(t *testing.T) {
 	w := newWorld(t)
 	pod := w.stuckPod(t, "web", nil)
-	w.start(t, func(c *rebalance.Config) { c.LeaderElection = true })
-	w.start(t, func(c *rebalance.Config) { c.LeaderElection = true })
+	w.start(t, func(c *rebalance.Config) { c.LeaderElection.Enabled = true })
+	w.start(t, func(c *rebalance.Config) { c.LeaderElection.Enabled = true })
 	lab.Eventually(t, patience, func() error { return w.leaving(t, pod) })
 	lease, err := w.client.CoordinationV1().Leases(keys.Namespace).Get(t.Context(), "tessera-rebalance", metav1.GetOptions{})
 	if err != nil || lease.Spec.HolderIdentity == nil || *lease.Spec.HolderIdentity == "" {

@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 
+	"github.com/tessera-k8s/tessera/internal/keys"
 	"github.com/tessera-k8s/tessera/internal/serve"
 )
 
@@ -41,6 +42,10 @@ type Config struct {
 	// OrphanGrace is how long a lower pod stays whose upper pod has gone without this process having seen it go, counted
 	// from when the upper cluster was last seen whole.
 	OrphanGrace metav1.Duration `json:"orphanGrace"`
+	// LeaderElection lets several replicas run, one of which serves the virtual nodes; by the lease tessera-virtualnode in
+	// Namespace.
+	LeaderElection serve.LeaderElection `json:"leaderElection"`
+	Namespace      string               `json:"namespace,omitempty"`
 }
 
 // configHelp documents every key; a test compares it with Config.
@@ -55,6 +60,9 @@ defaultToleration: 5m        how long the upper API server has pods tolerate a l
                              --default-not-ready-toleration-seconds, --default-unreachable-toleration-seconds); pods with
                              any other time keep it, whatever onLost says
 orphanGrace: 15m             how long a lower pod whose upper pod has gone unseen stays, counted from when the upper cluster was whole
+leaderElection:              several replicas, one of which serves all virtual nodes (lease tessera-virtualnode):
+  {enabled: false, leaseDuration: 15s, renewDeadline: 10s, retryPeriod: 2s}
+namespace: tessera-system    namespace of that lease
 perCluster: {}               what differs for a lower cluster, {NAME: {hint: preferred}}: any of the keys that follow
 
 ` + clusterHelp + "\n" + serve.ConfigHelp
@@ -63,13 +71,14 @@ perCluster: {}               what differs for a lower cluster, {NAME: {hint: pre
 func DefaultConfig() *Config {
 	return &Config{
 		PodWorkers: 20, DefaultToleration: metav1.Duration{Duration: 5 * time.Minute}, OrphanGrace: metav1.Duration{Duration: 15 * time.Minute},
+		LeaderElection: serve.DefaultLeaderElection(), Namespace: keys.Namespace,
 		ClusterConfig: defaultClusterConfig(),
 	}
 }
 
 // Validate implements serve.Validator.
 func (c *Config) Validate() error {
-	errs := []error{c.Config.Validate()}
+	errs := []error{c.Config.Validate(), c.LeaderElection.Validate(c.Namespace)}
 	if c.Clusters == "" {
 		errs = append(errs, errors.New("clusters: no folder given: name the folder that holds NAME.kubeconfig files"))
 	}

@@ -16,7 +16,8 @@ type metrics struct {
 	nodeWrites *prometheus.CounterVec
 }
 
-func newMetrics() *metrics {
+// newMetrics registers the figures; leads reports whether this replica serves the virtual nodes.
+func newMetrics(leads func() bool) *metrics {
 	registry := prometheus.NewRegistry()
 	m := &metrics{
 		registry: registry, pods: pods.NewMetrics(registry), events: events.NewMetrics(registry),
@@ -25,6 +26,14 @@ func newMetrics() *metrics {
 		}, []string{"cluster"}),
 	}
 	registry.MustRegister(m.nodeWrites,
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "tessera_virtualnode_leader", Help: "1 on the replica that serves the virtual nodes, 0 on those that wait for their turn.",
+		}, func() float64 {
+			if leads() {
+				return 1
+			}
+			return 0
+		}),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

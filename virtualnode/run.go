@@ -29,6 +29,7 @@ import (
 type server struct {
 	config   *Config
 	log      *slog.Logger
+	election *serve.Election
 	upper    kubernetes.Interface
 	above    *upperObjects   // what all virtual nodes look at
 	crowds   *budgets.Crowds // the same for pods of namespaces with budgets
@@ -56,10 +57,20 @@ func Run(ctx context.Context, config *Config) error {
 	}
 }
 
+// run serves until ctx ends or the upper cluster goes back in time. Who waits for the lease, and who answers the questions
+// of others, may read alone; the client of the work is fenced: it writes for as long as the lease is held.
 func run(ctx context.Context, log *slog.Logger, config *Config) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	upper, err := serve.UpperClient("virtualnode", config.UpperKubeconfig)
+	open, err := serve.UpperClient("virtualnode", config.UpperKubeconfig)
+	if err != nil {
+		return err
+	}
+	election, err := serve.NewElection(config.LeaderElection, log, open.CoordinationV1(), config.Namespace, "tessera-virtualnode")
+	if err != nil {
+		return err
+	}
+	upper, err := serve.UpperClient("virtualnode", config.UpperKubeconfig, election.Fence)
 	if err != nil {
 		return err
 	}
@@ -70,7 +81,7 @@ func run(ctx context.Context, log *slog.Logger, config *Config) error {
 	if err != nil {
 		return err
 	}
-	guard, err := serve.NewGuard(upper)
+	guard, err := serve.NewGuard(open)
 	if err != nil {
 		return err
 	}
@@ -86,8 +97,8 @@ func run(ctx context.Context, log *slog.Logger, config *Config) error {
 	defer broadcaster.Shutdown()
 	broadcaster.StartRecordingToSink(&corev1client.EventSinkImpl{Interface: upper.CoreV1().Events("")})
 	s := &server{
-		config: config, log: log, upper: upper, above: above, crowds: budgets.NewCrowds(upper),
-		identity: identity, hints: hints, metrics: newMetrics(),
+		config: config, log: log, election: election, upper: upper, above: above, crowds: budgets.NewCrowds(upper),
+		identity: identity, hints: hints, metrics: newMetrics(election.Leads),
 		events: broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "tessera-virtualnode"}),
 		whole:  newUpperWatch(upper, log),
 		nodes:  map[string]*virtualNode{}, broken: map[string]func(){},
@@ -98,10 +109,11 @@ func run(ctx context.Context, log *slog.Logger, config *Config) error {
 	}
 	return serve.Run(ctx,
 		func(ctx context.Context) error { return config.Serve(ctx, log, s.routes(guard)) },
-		above.run,
-		folder.Run,
-		s.watchOverlaps,
-		s.whole.run,
+		func(ctx context.Context) error {
+			return election.Run(ctx, func(ctx context.Context) error {
+				return serve.Run(ctx, above.run, folder.Run, s.watchOverlaps, s.whole.run)
+			})
+		},
 	)
 }
 
@@ -115,8 +127,11 @@ func (s *server) routes(guard *serve.Guard) http.Handler {
 }
 
 // readiness returns why not every cluster of the folder is served yet, or nil. A lower cluster that cannot be
-// reached does not count: its Node says so.
+// reached does not count: its Node says so. A replica that waits for its turn has nothing to be ready with.
 func (s *server) readiness() error {
+	if !s.election.Leads() {
+		return nil
+	}
 	entries, err := os.ReadDir(s.config.Clusters)
 	if err != nil {
 		return fmt.Errorf("reading clusters folder: %w", err)
@@ -141,6 +156,7 @@ func (s *server) readiness() error {
 
 // runCluster serves the virtual node of a cluster until ctx ends.
 func (s *server) runCluster(ctx context.Context, name string, config *restclient.Config) {
+	config.Wrap(s.election.Fence)
 	v, err := newVirtualNode(s, name, config, "")
 	if err != nil {
 		s.log.Error("Kubeconfig cannot be used", "cluster", name, "err", err)

@@ -11,11 +11,12 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/transport"
 )
 
 // UpperClient returns a client of the upper cluster for a part: by the kubeconfig at path, or by the account of the
-// pod where path is empty.
-func UpperClient(part, path string) (kubernetes.Interface, error) {
+// pod where path is empty. Each wrap goes around its transport.
+func UpperClient(part, path string, wraps ...transport.WrapperFunc) (kubernetes.Interface, error) {
 	config, err := upperConfig(path)
 	if err != nil {
 		return nil, fmt.Errorf("reading upperKubeconfig %q: %w", path, err)
@@ -24,6 +25,9 @@ func UpperClient(part, path string) (kubernetes.Interface, error) {
 	config.UserAgent = "tessera-" + part
 	config.ContentType = runtime.ContentTypeProtobuf
 	config.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
+	for _, wrap := range wraps {
+		config.Wrap(wrap)
+	}
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return nil, fmt.Errorf("building upper client: %w", err)
