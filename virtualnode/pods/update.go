@@ -119,8 +119,10 @@ func changes(lower, wanted, before *corev1.Pod) ([]byte, error) {
 		dropMissing(after.Labels, before.Labels, wanted.Labels)
 		dropMissing(after.Annotations, before.Annotations, wanted.Annotations)
 	}
-	setImages(after.Spec.InitContainers, wanted.Spec.InitContainers)
-	setImages(after.Spec.Containers, wanted.Spec.Containers)
+	if before == nil || !sameImages(before, wanted) { // Else what the lower cluster's own admission made of them stays.
+		setImages(after.Spec.InitContainers, wanted.Spec.InitContainers)
+		setImages(after.Spec.Containers, wanted.Spec.Containers)
+	}
 	after.Spec.ActiveDeadlineSeconds = wanted.Spec.ActiveDeadlineSeconds
 	for _, toleration := range wanted.Spec.Tolerations {
 		if !slices.ContainsFunc(after.Spec.Tolerations, func(t corev1.Toleration) bool { return t.MatchToleration(&toleration) }) {
@@ -150,6 +152,12 @@ func dropMissing(from, before, wanted map[string]string) {
 			delete(from, key)
 		}
 	}
+}
+
+func sameImages(a, b *corev1.Pod) bool {
+	images := func(c, d corev1.Container) bool { return c.Name == d.Name && c.Image == d.Image }
+	return slices.EqualFunc(a.Spec.InitContainers, b.Spec.InitContainers, images) &&
+		slices.EqualFunc(a.Spec.Containers, b.Spec.Containers, images)
 }
 
 func setImages(containers, wanted []corev1.Container) {
