@@ -30,7 +30,7 @@ type troubled struct {
 // What a lower cluster, its network or its administrators can do to pods, one after the other on one lab. At the end of
 // each nothing is lost and nothing is doubled.
 func TestBadInput(t *testing.T) {
-	l := own(t, lab.Options{Lower: 1, Nodes: 3, UpperNodes: 1})
+	l := own(t, lab.Options{Lower: 2, Nodes: 3, UpperNodes: 1})
 	front := newFront(t, l)
 	front.admit(t, "")
 	for _, story := range []struct {
@@ -52,6 +52,7 @@ func TestBadInput(t *testing.T) {
 	} {
 		t.Run(story.name, func(t *testing.T) {
 			w := &troubled{world: newWorld(t, l), front: front, node: l.LowerName(1)}
+			t.Cleanup(func() { front.does(nil, false) })
 			w.nodeReady(w.node, corev1.ConditionTrue, "LowerReady")
 			begin := time.Now()
 			story.tell(w)
@@ -153,13 +154,22 @@ func pending(p *corev1.Pod) bool { return p.Status.Phase == corev1.PodPending }
 // Every call takes 2 s: everything takes its time, and the node stays Ready.
 func slow(w *troubled) {
 	w.front.does(func(*http.Request) fault { return fault{delay: 2 * time.Second} }, false)
+	begin := time.Now()
+	w.eventually(func() error { // A quiet cluster: nothing but the probes tells that it is there.
+		node, err := w.upper.CoreV1().Nodes().Get(w.Context(), w.node, metav1.GetOptions{})
+		if err != nil || conditionReason(node) != "LowerReady" {
+			w.Fatalf("the node says %s, %v", conditionReason(node), err)
+		}
+		if left := 12*time.Second - time.Since(begin); left > 0 {
+			return fmt.Errorf("%s left", left)
+		}
+		return nil
+	})
 	w.runs("p", never)
-	w.nodeReady(w.node, corev1.ConditionTrue, "LowerReady")
 	if err := w.upper.CoreV1().Pods(w.ns).Delete(w.Context(), "p", metav1.DeleteOptions{}); err != nil {
 		w.Fatal(err)
 	}
 	w.vanishes(w.upper, "p")
-	w.nodeReady(w.node, corev1.ConditionTrue, "LowerReady")
 }
 
 func forbidden(words string) *apierrors.StatusError {
@@ -247,7 +257,7 @@ func credentialsReplaced(w *troubled) {
 		return fault{answer: apierrors.NewUnauthorized("the token has expired")}
 	}, true)
 	w.create(w.pod("meanwhile", 1, never))
-	w.inLog("Unauthorized")
+	w.inLog("the token has expired")
 	if pod := w.get(w.upper, "meanwhile"); !pending(pod) {
 		w.Errorf("pod meanwhile is %s", pod.Status.Phase)
 	}

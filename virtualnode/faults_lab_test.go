@@ -148,47 +148,6 @@ func TestRestartMakesUpForWhatItMissed(t *testing.T) {
 	}
 }
 
-// A lower API server that has stopped makes its node NotReady and nothing else; the other cluster does not notice.
-func TestLowerAPIServerDownAndBack(t *testing.T) {
-	l := own(t, lab.Options{Lower: 2, Nodes: 2, UpperNodes: 1})
-	w := newWorld(t, l)
-	never := func(p *corev1.Pod) { p.Spec.RestartPolicy = corev1.RestartPolicyNever }
-	w.create(w.pod("before", 1, never))
-	below := w.becomes(w.lower(1), "before", "Running", running)
-	w.becomes(w.upper, "before", "Running", running)
-	w.create(w.pod("created", 1, never, func(p *corev1.Pod) {
-		p.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: "test/wait"}}
-	}))
-	server := l.Process(l.LowerName(1) + "/apiserver")
-	server.Kill()
-	// Bound before the node is NotReady: the creation is on its way while nobody answers.
-	if _, err := w.upper.CoreV1().Pods(w.ns).Patch(t.Context(), "created", types.StrategicMergePatchType,
-		[]byte(`{"spec":{"schedulingGates":null}}`), metav1.PatchOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	condition := w.nodeReady(l.LowerName(1), corev1.ConditionFalse, "LowerUnreachable")
-	t.Logf("the node says: %s", condition.Message)
-	w.nodeReady(l.LowerName(2), corev1.ConditionTrue, "LowerReady")
-	w.create(w.pod("elsewhere", 2))
-	w.becomes(w.upper, "elsewhere", "Running", running)
-	for name, phase := range map[string]corev1.PodPhase{"before": corev1.PodRunning, "created": corev1.PodPending} {
-		if pod := w.get(w.upper, name); pod.Status.Phase != phase || pod.DeletionTimestamp != nil {
-			t.Errorf("while the cluster is silent pod %s is %s, want %s", name, pod.Status.Phase, phase)
-		}
-	}
-	if err := server.Restart(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	w.nodeReady(l.LowerName(1), corev1.ConditionTrue, "LowerReady")
-	w.becomes(w.upper, "created", "Running", running)
-	w.becomes(w.upper, "before", "Running and ready", func(p *corev1.Pod) bool {
-		return running(p) && conditionOf(p.Status.Conditions, corev1.PodReady).Status == corev1.ConditionTrue
-	})
-	if again := w.get(w.lower(1), "before"); again.UID != below.UID {
-		t.Error("the pod was replaced")
-	}
-}
-
 // Clusters come and go while the process runs; a kubeconfig that cannot be used disturbs nobody else.
 func TestClustersComeAndGo(t *testing.T) {
 	l := own(t, lab.Options{Lower: 1, Nodes: 2, UpperNodes: 1})

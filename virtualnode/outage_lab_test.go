@@ -116,7 +116,10 @@ func lowerDownAndBack(w *troubled) {
 	if err := errors.Join(errs...); err != nil {
 		w.Fatal(err)
 	}
-	w.nodeReady(w.node, corev1.ConditionFalse, "LowerUnreachable")
+	w.Logf("the node says: %s", w.nodeReady(w.node, corev1.ConditionFalse, "LowerUnreachable").Message)
+	w.nodeReady(w.lab.LowerName(2), corev1.ConditionTrue, "LowerReady") // The other cluster does not notice.
+	w.create(w.pod("elsewhere", 2))
+	w.becomes(w.upper, "elsewhere", "Running", running)
 	lab.Eventually(w.T, outage()+patience, func() error {
 		for word := range policies {
 			for name, phase := range map[string]corev1.PodPhase{
@@ -155,5 +158,9 @@ func lowerDownAndBack(w *troubled) {
 		}
 		return err
 	})
+	if err := pods.Delete(w.Context(), "elsewhere", metav1.DeleteOptions{}); err != nil {
+		w.Fatal(err)
+	}
+	w.vanishes(w.upper, "elsewhere")
 	w.Logf("all was well %s after the API server was back", time.Since(begin).Round(100*time.Millisecond))
 }

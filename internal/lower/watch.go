@@ -25,7 +25,7 @@ const (
 	publishDelay  = 10 * time.Millisecond
 	publishShare  = 5 // at most every fifth moment goes into building snapshots
 	probeInterval = 3 * time.Second
-	probeTimeout  = 2 * time.Second
+	probeTimeout  = 4 * time.Second // An API server that takes 2 s a call is slow, not away.
 )
 
 // Watch keeps the snapshot of one lower cluster fresh.
