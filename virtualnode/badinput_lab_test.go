@@ -311,11 +311,16 @@ func eventsOnceAfterAKill(w *troubled) {
 	}
 }
 
-// The upper API server goes away and comes back: nothing below is touched meanwhile.
+// The upper API server goes away and comes back: nothing below is touched meanwhile, and what happened there is told afterwards.
 func upperRestarted(w *troubled) {
 	before := w.runs("before")
+	w.runs("gone")
 	server := w.lab.Process("upper/apiserver")
 	server.Kill()
+	now := int64(0)
+	if err := w.lower(1).CoreV1().Pods(w.ns).Delete(w.Context(), "gone", metav1.DeleteOptions{GracePeriodSeconds: &now}); err != nil {
+		w.Fatal(err)
+	}
 	w.inLog("connection refused")
 	if err := server.Restart(w.Context()); err != nil {
 		w.Fatal(err)
@@ -326,6 +331,9 @@ func upperRestarted(w *troubled) {
 			return nil
 		}
 		return err
+	})
+	w.becomesSoon("gone", "Failed", func(p *corev1.Pod) bool {
+		return p.Status.Phase == corev1.PodFailed && p.Status.Reason == "LowerPodGone"
 	})
 	w.becomesSoon("after", "Running", running)
 	if again := w.get(w.lower(1), "before"); again.UID != before.UID || again.DeletionTimestamp != nil {
