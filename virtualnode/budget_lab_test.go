@@ -119,7 +119,7 @@ func drainTwoNodes(t *testing.T, w *world) {
 	}
 	lab.Eventually(t, 2*patience, func() error {
 		if _, err := lower.CoreV1().Namespaces().Get(t.Context(), w.ns, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
-			return fmt.Errorf("the namespace is still below: %v", err)
+			return fmt.Errorf("the namespace is still below: %w", err)
 		}
 		return nil
 	})

@@ -61,6 +61,26 @@ type virtualNode struct {
 // belowIndexers are the indexes of lower pods.
 var belowIndexers = cache.Indexers{pods.ByUpper: pods.IndexByUpper, cache.NamespaceIndex: cache.MetaNamespaceIndexFunc}
 
+// byLower indexes upper pods by the namespace/name that they have below.
+const byLower = "lower"
+
+func (v *virtualNode) lowerKey(object any) ([]string, error) {
+	pod, ok := object.(*corev1.Pod)
+	if !ok {
+		return nil, nil
+	}
+	return []string{v.lowerNamespace(pod.Namespace) + "/" + pod.Name}, nil
+}
+
+// upperOf is the upper pod that has that namespace/name below, nil if there is none.
+func (v *virtualNode) upperOf(lower string) *corev1.Pod {
+	objects, _ := v.above.GetIndexer().ByIndex(byLower, lower) // The index exists.
+	if len(objects) == 0 {
+		return nil
+	}
+	return objects[0].(*corev1.Pod)
+}
+
 // newVirtualNode wires a virtual node. config is nil where the kubeconfig cannot be used, broken says why.
 func newVirtualNode(s *server, name string, config *restclient.Config, broken string) (*virtualNode, error) {
 	v := &virtualNode{name: name, broken: broken, server: s, config: s.config.cluster(name), log: s.log.With("cluster", name)}
@@ -83,7 +103,7 @@ func newVirtualNode(s *server, name string, config *restclient.Config, broken st
 	v.watch = watch
 	v.devices = lower.NewDevices(watch.Client(), v.log, v.keeper.Touch)
 	v.self = coreinformers.NewFilteredNodeInformer(s.upper, 0, nil, selectField("metadata.name", name))
-	v.above = coreinformers.NewFilteredPodInformer(s.upper, "", 0, cache.Indexers{}, selectField("spec.nodeName", name))
+	v.above = coreinformers.NewFilteredPodInformer(s.upper, "", 0, cache.Indexers{byLower: v.lowerKey}, selectField("spec.nodeName", name))
 	v.below = coreinformers.NewFilteredPodInformer(watch.Client(), "", 0, belowIndexers,
 		func(o *metav1.ListOptions) {
 			o.LabelSelector = labels.Set{keys.Upper: s.identity, keys.VirtualNode: name}.String()
@@ -112,7 +132,7 @@ func newVirtualNode(s *server, name string, config *restclient.Config, broken st
 		Hints: s.hints, Events: s.events, Metrics: s.metrics.pods, Log: v.log,
 	})
 	v.events = events.New(events.Setup{
-		Cluster: name, NamespacePrefix: v.config.NamespacePrefix, Above: v.above.GetStore(), Below: v.below.GetStore(),
+		Cluster: name, Above: v.upperOf, Below: v.below.GetStore(),
 		Upper: s.upper.CoreV1(), Lower: watch.Client().CoreV1(), Metrics: s.metrics.events, Log: v.log,
 	})
 	return v, v.wire()

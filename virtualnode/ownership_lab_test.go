@@ -21,8 +21,8 @@ import (
 	"github.com/tessera-k8s/tessera/internal/keys"
 )
 
-// second is a virtualnode of another upper cluster, the lab's lower-2, with two virtual nodes that both lead to lower-1.
-type second struct {
+// stranger is a virtualnode of another upper cluster, the lab's lower-2, with two virtual nodes that both lead to lower-1.
+type stranger struct {
 	*world
 	config string
 	url    string
@@ -30,7 +30,7 @@ type second struct {
 	done   chan struct{}
 }
 
-func newSecond(t *testing.T, l *lab.Lab) *second {
+func newStranger(t *testing.T, l *lab.Lab) *stranger {
 	t.Helper()
 	dir := t.TempDir()
 	kubeconfig, err := os.ReadFile(filepath.Join(l.Dir(), "clusters", l.LowerName(1)+".kubeconfig"))
@@ -45,7 +45,7 @@ func newSecond(t *testing.T, l *lab.Lab) *second {
 	if err := listener.Close(); err != nil {
 		t.Fatal(err)
 	}
-	s := &second{
+	s := &stranger{
 		world:  &world{T: t, lab: l, upper: client(t, l.Lower(2))},
 		config: filepath.Join(dir, "virtualnode.yaml"), url: fmt.Sprintf("http://127.0.0.1:%d/readyz", port),
 	}
@@ -61,7 +61,7 @@ func newSecond(t *testing.T, l *lab.Lab) *second {
 }
 
 // start runs the process and waits until it serves both virtual nodes.
-func (s *second) start() {
+func (s *stranger) start() {
 	s.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	command := exec.CommandContext(ctx, s.lab.Tessera(), "virtualnode", "--config", s.config)
@@ -93,7 +93,7 @@ func (s *second) start() {
 }
 
 // kill ends the process as kill -9 does.
-func (s *second) kill() {
+func (s *stranger) kill() {
 	s.cancel()
 	<-s.done
 }
@@ -141,12 +141,12 @@ func versions(t *testing.T, lower kubernetes.Interface, namespace string) map[st
 // belongs to another, and a budget holds over a drain of two nodes.
 func TestSharedLowerCluster(t *testing.T) {
 	l := own(t, lab.Options{Lower: 2, Nodes: 3, UpperNodes: 1})
-	one, two := &world{T: t, lab: l, upper: client(t, l.Upper())}, newSecond(t, l)
+	one, two := &world{T: t, lab: l, upper: client(t, l.Upper())}, newStranger(t, l)
 	t.Run("owners", func(t *testing.T) { sharedNamespace(t, one, two) })
 	t.Run("budget", func(t *testing.T) { drainTwoNodes(t, one) })
 }
 
-func sharedNamespace(t *testing.T, one *world, two *second) {
+func sharedNamespace(t *testing.T, one *world, two *stranger) {
 	const name, level = "story", "pod-security.kubernetes.io/enforce"
 	one.T, two.T = t, t
 	lower := one.lower(1)
@@ -202,7 +202,7 @@ func sharedNamespace(t *testing.T, one *world, two *second) {
 }
 
 // goneAbove: the namespace below lives as long as somebody's pods are in it, and goes with the last.
-func goneAbove(t *testing.T, one *world, two *second, name string) {
+func goneAbove(t *testing.T, one *world, two *stranger, name string) {
 	t.Helper()
 	lower := one.lower(1)
 	if err := one.upper.CoreV1().Namespaces().Delete(t.Context(), name, metav1.DeleteOptions{}); err != nil {
@@ -219,7 +219,7 @@ func goneAbove(t *testing.T, one *world, two *second, name string) {
 	}
 	lab.Eventually(t, 2*patience, func() error {
 		if _, err := lower.CoreV1().Namespaces().Get(t.Context(), name, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
-			return fmt.Errorf("the namespace is still below: %v", err)
+			return fmt.Errorf("the namespace is still below: %w", err)
 		}
 		return nil
 	})

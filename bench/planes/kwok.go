@@ -12,13 +12,14 @@ import (
 	"sigs.k8s.io/kwok/pkg/utils/signals"
 )
 
-// runKWOK runs KWOK's controller, and beside it what makes up for its gaps: leases and nudges.
+// runKWOK runs KWOK's controller, and beside it what makes up for its gaps: leases, nudges and the end of pods.
 func runKWOK() {
 	ctx := signals.SetupSignalContext()
-	keeper, err := newLeaseKeeper(os.Args[1:])
+	keeper, err := newKeeper(os.Args[1:])
 	if err == nil {
 		go keeper.run(ctx)
 		go keeper.nudge(ctx)
+		go keeper.reap(ctx)
 		err = kwok(ctx)
 	}
 	if err != nil {

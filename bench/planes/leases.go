@@ -20,17 +20,17 @@ import (
 // silentAnnotation on a node stops its lease, as if the machine had died.
 const silentAnnotation = "lab.tessera.sh/silent"
 
-// leaseKeeper renews the leases of the nodes that KWOK plays. KWOK can do that itself, but then ignores pods that were bound
+// keeper does what KWOK leaves out. It renews the leases of the nodes that KWOK plays. KWOK can do that itself, but then ignores pods that were bound
 // before it saw its own lease (0.8.0: pod events are dropped as "read only" and not looked at again).
-type leaseKeeper struct {
+type keeper struct {
 	client   kubernetes.Interface
 	selector string
 	every    time.Duration
 }
 
-// newLeaseKeeper reads the flags that it shares with KWOK, and LAB_LEASE_EVERY (10 s unless set).
-func newLeaseKeeper(args []string) (*leaseKeeper, error) {
-	k := &leaseKeeper{every: 10 * time.Second}
+// newKeeper reads the flags that it shares with KWOK, and LAB_LEASE_EVERY (10 s unless set).
+func newKeeper(args []string) (*keeper, error) {
+	k := &keeper{every: 10 * time.Second}
 	flags := pflag.NewFlagSet("leases", pflag.ContinueOnError)
 	flags.ParseErrorsAllowlist.UnknownFlags = true
 	flags.Usage = func() {}
@@ -56,7 +56,7 @@ func newLeaseKeeper(args []string) (*leaseKeeper, error) {
 }
 
 // run renews all leases at once and then every interval, until ctx ends.
-func (k *leaseKeeper) run(ctx context.Context) {
+func (k *keeper) run(ctx context.Context) {
 	tick := time.NewTicker(k.every)
 	defer tick.Stop()
 	for {
@@ -71,7 +71,7 @@ func (k *leaseKeeper) run(ctx context.Context) {
 	}
 }
 
-func (k *leaseKeeper) renewAll(ctx context.Context) error {
+func (k *keeper) renewAll(ctx context.Context) error {
 	nodes, err := k.client.CoreV1().Nodes().List(ctx, metav1.ListOptions{LabelSelector: k.selector, ResourceVersion: "0"})
 	if err != nil {
 		return fmt.Errorf("listing nodes: %w", err)
@@ -106,7 +106,7 @@ func (k *leaseKeeper) renewAll(ctx context.Context) error {
 	}
 }
 
-func (k *leaseKeeper) renew(ctx context.Context, node *corev1.Node) error {
+func (k *keeper) renew(ctx context.Context, node *corev1.Node) error {
 	leases := k.client.CoordinationV1().Leases(corev1.NamespaceNodeLease)
 	now := metav1.NowMicro()
 	patch := fmt.Sprintf(`{"spec":{"renewTime":%q}}`, now.UTC().Format(metav1.RFC3339Micro))

@@ -22,7 +22,7 @@ const (
 
 // nudge makes KWOK look again at pods that it has not taken up. KWOK 0.8.0 acts on events alone: one that it drops (the
 // pod came before its node was known) or loses leaves the pod as it is for ever, about once in some thousand pods here.
-func (k *leaseKeeper) nudge(ctx context.Context) {
+func (k *keeper) nudge(ctx context.Context) {
 	tick := time.NewTicker(nudgeEvery)
 	defer tick.Stop()
 	for {
@@ -37,7 +37,7 @@ func (k *leaseKeeper) nudge(ctx context.Context) {
 	}
 }
 
-func (k *leaseKeeper) nudgeAll(ctx context.Context, now time.Time) error {
+func (k *keeper) nudgeAll(ctx context.Context, now time.Time) error {
 	nodes, err := k.client.CoreV1().Nodes().List(ctx, metav1.ListOptions{LabelSelector: k.selector, ResourceVersion: "0"})
 	if err != nil {
 		return fmt.Errorf("listing nodes: %w", err)

@@ -46,7 +46,8 @@ func (k *Keeper) selectedBelow(budget *policyv1.PodDisruptionBudget) []*corev1.P
 	var selected []*corev1.Pod
 	for _, object := range objects {
 		pod := object.(*corev1.Pod)
-		if pod.Annotations[keys.UpperNamespace] == budget.Namespace && !snapshot.Finished(pod) && pod.DeletionTimestamp == nil && selector.Matches(labels.Set(pod.Labels)) {
+		lives := !snapshot.Finished(pod) && pod.DeletionTimestamp == nil
+		if lives && pod.Annotations[keys.UpperNamespace] == budget.Namespace && selector.Matches(labels.Set(pod.Labels)) {
 			selected = append(selected, pod)
 		}
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -43,10 +42,10 @@ type Mirror struct {
 type Setup struct {
 	// Cluster is the name of the lower cluster and of its virtual node.
 	Cluster string
-	// NamespacePrefix goes before the names of namespaces below.
-	NamespacePrefix string
-	// Above are the upper pods bound to the virtual node, Below the lower pods that came through it.
-	Above, Below cache.Store
+	// Above is the upper pod bound to the virtual node that has a key, namespace/name, below; nil if there is none.
+	Above func(lower string) *corev1.Pod
+	// Below are the lower pods that came through it.
+	Below        cache.Store
 	Upper, Lower corev1client.EventsGetter
 	Metrics      *Metrics
 	Log          *slog.Logger
@@ -139,16 +138,11 @@ func (m *Mirror) show(ctx context.Context, event *corev1.Event, counts bool) err
 // told apart at once, and an event that overtook the news of its pod is known to be worth waiting for.
 func (m *Mirror) upperPod(event *corev1.Event) (*corev1.Pod, error) {
 	about := event.InvolvedObject
-	namespace, ok := strings.CutPrefix(about.Namespace, m.NamespacePrefix)
-	if !ok || about.UID == "" {
+	upper := m.Above(about.Namespace + "/" + about.Name)
+	if upper == nil || about.UID == "" {
 		return nil, nil
 	}
-	object, ok, _ := m.Above.GetByKey(namespace + "/" + about.Name)
-	if !ok {
-		return nil, nil
-	}
-	upper := object.(*corev1.Pod)
-	object, ok, _ = m.Below.GetByKey(about.Namespace + "/" + about.Name)
+	object, ok, _ := m.Below.GetByKey(about.Namespace + "/" + about.Name)
 	if !ok {
 		return nil, errEarly
 	}

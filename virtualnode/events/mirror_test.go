@@ -32,12 +32,12 @@ type stage struct {
 func newStage(t *testing.T) *stage {
 	t.Helper()
 	s := &stage{T: t, upper: fake.NewClientset()}
+	web := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: "web", UID: "upper-1"}}
 	s.Mirror = New(Setup{
-		Cluster: "berlin", NamespacePrefix: "up-", Upper: s.upper.CoreV1(),
-		Above: cache.NewStore(cache.MetaNamespaceKeyFunc), Below: cache.NewStore(cache.MetaNamespaceKeyFunc),
-		Metrics: NewMetrics(prometheus.NewRegistry()), Log: slog.New(slog.DiscardHandler),
+		Cluster: "berlin", Upper: s.upper.CoreV1(),
+		Above: func(lower string) *corev1.Pod { return map[string]*corev1.Pod{"up-team/web": web}[lower] },
+		Below: cache.NewStore(cache.MetaNamespaceKeyFunc), Metrics: NewMetrics(prometheus.NewRegistry()), Log: slog.New(slog.DiscardHandler),
 	})
-	_ = s.Above.Add(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: "web", UID: "upper-1"}})
 	return s
 }
 

@@ -68,7 +68,7 @@ func (r *Reconciler) remove(ctx context.Context, upper *corev1.Pod) error {
 
 // find asks the lower API server for the pod that stands for upper; nil if there is none.
 func (r *Reconciler) find(ctx context.Context, upper *corev1.Pod) (*corev1.Pod, error) {
-	lower, err := r.Lower.Pods(upper.Namespace).Get(ctx, upper.Name, metav1.GetOptions{})
+	lower, err := r.Lower.Pods(r.Target().Rules.LowerNamespace(upper.Namespace)).Get(ctx, upper.Name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return nil, nil
 	}
