@@ -84,7 +84,7 @@ fuzz: ## Run every fuzz target, and the comparison with kube-scheduler's plugins
 
 smoke: demo ## Run the demo, a small simulation and a small load; all fail unless the outcome is right
 	go run ./bench frag --seed 1 --clusters 3 --nodes 60 --pods 1500
-	go run ./bench load --pods 60 --rounds 1
+	go run ./bench load --only hints --pods 60 --rounds 1
 
 planes: ## Compile the control planes for labs ahead of time (cold: minutes)
 	go list -export -deps -p 4 ./bench/planes >/dev/null

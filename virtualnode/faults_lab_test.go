@@ -13,6 +13,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/tools/cache"
+	watchtools "k8s.io/client-go/tools/watch"
 
 	"github.com/tessera-k8s/tessera/bench/lab"
 	"github.com/tessera-k8s/tessera/internal/keys"
@@ -37,10 +40,17 @@ type census struct {
 	seen map[string]map[types.UID]bool
 }
 
-// take watches the lower pods of a namespace until the context ends.
+// take watches the lower pods of a namespace until the context ends; a watch that ends before is taken up where it was.
 func (c *census) take(ctx context.Context, t *testing.T, w *world, k int) {
 	t.Helper()
-	watcher, err := w.lower(k).CoreV1().Pods(w.ns).Watch(ctx, metav1.ListOptions{})
+	pods := w.lower(k).CoreV1().Pods(w.ns)
+	now, err := pods.List(ctx, metav1.ListOptions{Limit: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	watcher, err := watchtools.NewRetryWatcherWithContext(ctx, now.ResourceVersion, &cache.ListWatch{
+		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) { return pods.Watch(ctx, o) },
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -117,7 +117,7 @@ func webhookChanges(w *troubled) {
 	w.becomes(w.lower(1), "p", "changed as above and as the webhook wants", func(p *corev1.Pod) bool {
 		return p.Labels["more"] == "x" && changed(p)
 	})
-	if pod := w.get(w.upper, "p"); len(pod.Spec.Containers) != 1 || pod.Labels["injected"] != "" || len(pod.Status.ContainerStatuses) != 2 {
+	if pod := w.get(w.upper, "p"); len(pod.Spec.Containers) != 1 || pod.Labels["injected"] != "" || len(pod.Status.ContainerStatuses) != 1 {
 		w.Errorf("above: labels %v, %d containers, the states of %d", pod.Labels, len(pod.Spec.Containers), len(pod.Status.ContainerStatuses))
 	}
 }

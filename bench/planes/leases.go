@@ -20,8 +20,9 @@ import (
 // silentAnnotation on a node stops its lease, as if the machine had died.
 const silentAnnotation = "lab.tessera.sh/silent"
 
-// keeper does what KWOK leaves out. It renews the leases of the nodes that KWOK plays. KWOK can do that itself, but then ignores pods that were bound
-// before it saw its own lease (0.8.0: pod events are dropped as "read only" and not looked at again).
+// keeper does what KWOK leaves out or does badly. It renews the leases of the nodes that KWOK plays: KWOK can do that itself,
+// but then ignores pods that were bound before it saw its own lease (0.8.0: pod events are dropped as "read only" and not
+// looked at again).
 type keeper struct {
 	client   kubernetes.Interface
 	selector string

@@ -21,7 +21,8 @@ func (k *keeper) reap(ctx context.Context) {
 	nodes := ours.Informer()
 	pods := informers.NewSharedInformerFactoryWithOptions(k.client, 0, informers.WithTransform(onlyEnd),
 		informers.WithTweakListOptions(func(o *metav1.ListOptions) { o.FieldSelector = "spec.nodeName!=" })).Core().V1().Pods().Informer()
-	queue := workqueue.NewTypedRateLimitingQueue(workqueue.NewTypedItemExponentialFailureRateLimiter[string](50*time.Millisecond, 2*time.Second))
+	queue := workqueue.NewTypedRateLimitingQueue(
+		workqueue.NewTypedItemExponentialFailureRateLimiter[string](50*time.Millisecond, 2*time.Second))
 	add := func(object any) {
 		if pod := object.(*corev1.Pod); hasEnded(pod) {
 			queue.Add(pod.Namespace + "/" + pod.Name)
