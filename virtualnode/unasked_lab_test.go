@@ -134,7 +134,8 @@ func TestOptIn(t *testing.T) {
 func TestNameConflictGivesWay(t *testing.T) {
 	w := newWorld(t, shared.Get(t))
 	lower := w.lower(1)
-	if _, err := lower.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: w.ns}}, metav1.CreateOptions{}); err != nil {
+	theirs := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: w.ns, Labels: map[string]string{keys.OpenTo: "any"}}}
+	if _, err := lower.CoreV1().Namespaces().Create(t.Context(), theirs, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	w.eventually(func() error {

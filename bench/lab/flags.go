@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+
+	"github.com/tessera-k8s/tessera/internal/keys"
 )
 
 // controllers are those of kube-controller-manager that pods, workloads and nodes need. Left out are the ones that would have
@@ -81,5 +83,6 @@ func (c *cluster) kwokArgs() []string {
 	if c.index == 0 {
 		return append(args, "--manage-all-nodes=false", "--manage-nodes-with-label-selector="+labelNode) // never touch virtual nodes
 	}
-	return append(args, "--manage-all-nodes=true")
+	// The same where a lower cluster plays an upper one.
+	return append(args, "--manage-all-nodes=false", "--manage-nodes-with-label-selector=!"+keys.Cluster)
 }

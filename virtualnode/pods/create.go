@@ -47,7 +47,7 @@ func (r *Reconciler) create(ctx context.Context, upper *corev1.Pod, memory *memo
 	tell(&lower.Spec, mode, node)
 	note(lower, node)
 	created, err := r.place(ctx, upper, lower)
-	if errors.Is(err, errForeign) {
+	if errors.Is(err, errForeign) || errors.Is(err, namespaces.ErrForeign) {
 		return 0, r.giveWay(ctx, upper, r.notCreated(ctx, upper, err))
 	}
 	if err != nil {
