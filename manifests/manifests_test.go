@@ -89,7 +89,7 @@ func eachObject(t *testing.T, visit func(t *testing.T, object runtime.Object)) {
 }
 
 // clusterScoped are the kinds here that have no namespace.
-var clusterScoped = []string{"Namespace", "ClusterRole", "ClusterRoleBinding", "MutatingWebhookConfiguration"}
+var clusterScoped = []string{"Namespace", "ClusterRole", "ClusterRoleBinding", "MutatingWebhookConfiguration", "PriorityClass"}
 
 func TestObjects(t *testing.T) {
 	eachObject(t, func(t *testing.T, object runtime.Object) {

@@ -28,6 +28,9 @@ import (
 	"github.com/tessera-k8s/tessera/virtualnode/pods"
 )
 
+// snapshotPause is the time between two snapshots at least: what is made of them is written twice a second at most.
+const snapshotPause = 200 * time.Millisecond
+
 // healthInterval is how often the health of a lower cluster is looked at.
 const healthInterval = time.Second
 
@@ -100,6 +103,7 @@ func newVirtualNode(s *server, name string, config *restclient.Config, broken st
 	if err != nil {
 		return nil, err
 	}
+	watch.Pause = snapshotPause
 	v.watch = watch
 	v.devices = lower.NewDevices(watch.Client(), v.log, v.keeper.Touch)
 	v.self = coreinformers.NewFilteredNodeInformer(s.upper, 0, nil, selectField("metadata.name", name))

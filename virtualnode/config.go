@@ -59,7 +59,8 @@ podWorkers: 20               pods of one virtual node worked on at the same time
 defaultToleration: 5m        how long the upper API server has pods tolerate a lost node if they say nothing (its flags
                              --default-not-ready-toleration-seconds, --default-unreachable-toleration-seconds); pods with
                              any other time keep it, whatever onLost says
-orphanGrace: 15m             how long a lower pod whose upper pod has gone unseen stays, counted from when the upper cluster was whole
+orphanGrace: 15m             how long a lower pod whose upper pod has gone unseen stays, counted from when it was first seen alone or
+                             the upper cluster was last not whole, whichever is later
 leaderElection:              several replicas, one of which serves all virtual nodes (lease tessera-virtualnode):
   {enabled: false, leaseDuration: 15s, renewDeadline: 10s, retryPeriod: 2s}
 namespace: tessera-system    namespace of that lease

@@ -117,8 +117,9 @@ openNamespaces: []           lower namespaces not made by Tessera that pods may 
 namespaceLabels: []          keys of labels that namespaces made below take over from the upper ones
 podSecurity: ""              least Pod Security level of namespaces made below: baseline or restricted; empty: the upper one's
 schedulerName: ""            scheduler below; empty: the lower cluster's default
-priorityBelow: none          none: pods have no class below and preempt nobody; same: the class of that name; map: see the next
-priorityClasses: {}          lower class by upper class, for priorityBelow: map
+priorityBelow: none          none: pods have no class below; same: the class of that name; map: see the next
+priorityClasses: {}          lower class by upper class, for priorityBelow: map; "" is for all others: {"": tessera} gives them the class
+                             of manifests/lower, which never preempts
 allow: []                    powers over lower nodes that pods may have: hostNamespaces, hostPath, privileged
 nodes: ""                    label selector over the lower nodes that take part; empty: all
 reserve: {}                  room left to the lower cluster's own growth: {cpu: "4", memory: 10%}

@@ -89,6 +89,18 @@ func (s *server) collectOrphans(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// working lets requests through to the replica that holds the lease: the others know of no orphans.
+func (s *server) working(next http.HandlerFunc) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !s.election.Leads() {
+			serve.Error(w, http.StatusServiceUnavailable,
+				"this replica of virtualnode waits for its turn: ask the one that holds the lease tessera-virtualnode, or ask again")
+			return
+		}
+		next(w, r)
+	})
+}
+
 func answerOrphans(w http.ResponseWriter, list []orphanJSON) {
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(map[string]any{"orphans": list}) // The client has gone if this fails.

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tessera-k8s/tessera/internal/serve"
 	"github.com/tessera-k8s/tessera/virtualnode/orphans"
 )
 
@@ -47,5 +48,20 @@ func TestOrphanRoutes(t *testing.T) {
 	}
 	if v.orphans.Due("l", time.Now()) {
 		t.Error("a refused request has released an orphan")
+	}
+}
+
+// A replica that waits knows of no orphans, which is not the same as that there are none.
+func TestWaitingReplicaAnswersNothing(t *testing.T) {
+	t.Parallel()
+	election, err := serve.NewElection(serve.LeaderElection{Enabled: true}, slog.New(slog.DiscardHandler), nil, "ns", "lease")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &server{election: election}
+	recorder := httptest.NewRecorder()
+	s.working(s.listOrphans).ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, "/debug/orphans", nil))
+	if recorder.Code != http.StatusServiceUnavailable || !strings.Contains(recorder.Body.String(), "holds the lease") {
+		t.Errorf("%d %s", recorder.Code, recorder.Body)
 	}
 }

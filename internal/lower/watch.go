@@ -1,6 +1,7 @@
 package lower
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -35,6 +36,8 @@ type Watch struct {
 	Log      *slog.Logger
 	// Publish receives each new snapshot, one at a time and in order. It must be quick.
 	Publish func(*snapshot.Snapshot)
+	// Pause is the least time between two snapshots, if set before Run; 10 ms otherwise.
+	Pause time.Duration
 	// Around, if set before Run, is waited for and gives the snapshots what they know of namespaces and devices.
 	Around *Around
 
@@ -150,7 +153,8 @@ func (w *Watch) publish(ctx context.Context) {
 	w.health.Synced = true
 	w.mu.Unlock()
 	w.Log.Info("Lower cluster is synced", "nodes", len(w.nodes.GetStore().ListKeys()))
-	delay := publishDelay
+	least := cmp.Or(w.Pause, publishDelay)
+	delay := least
 	for {
 		select {
 		case <-ctx.Done():
@@ -164,7 +168,7 @@ func (w *Watch) publish(ctx context.Context) {
 		}
 		started := time.Now()
 		w.Publish(w.build())
-		delay = max(publishDelay, publishShare*time.Since(started))
+		delay = max(least, publishShare*time.Since(started))
 	}
 }
 

@@ -17,7 +17,7 @@ const reasonTerminating = "LowerPodTerminating"
 //
 // A condition belongs above or below. What a kubelet or a lower controller writes comes from below. The upper PodScheduled
 // stays as the upper scheduler wrote it, and the lower one travels as tessera.sh/LowerScheduled, so a pod that hangs below
-// shows it above. Readiness gates are the upper cluster's to set. DisruptionTarget may come from either side: a Job's
+// shows it above. Readiness gates that are set above stay. DisruptionTarget may come from either side: a Job's
 // podFailurePolicy has to see that the lower cluster preempted or evicted the pod. Conditions of others stay.
 func upperConditions(upper, lower *corev1.Pod, seen generations) []corev1.PodCondition {
 	var merged []corev1.PodCondition

@@ -20,8 +20,6 @@ import (
 
 // Limits of the mirror.
 const (
-	perSecond    = 25 // writes, for each type of event: many normal ones must not drown a warning
-	burst        = 250
 	writeTimeout = 10 * time.Second
 	mostWaiting  = 1000
 	cacheLag     = 5 * time.Second // how long a pod that is bound to us may take to appear below
@@ -36,6 +34,16 @@ type Mirror struct {
 	limiters map[string]flowcontrol.RateLimiter // by type of event
 	waiting  []waiting
 	told     string // the last failure that was logged
+}
+
+// limits are the writes of a mirror by type of event: many normal ones must not drown a warning, nor take much of the
+// upper API server when a thousand pods start at once.
+var limits = map[string]struct {
+	perSecond float32
+	burst     int
+}{
+	corev1.EventTypeNormal:  {10, 100},
+	corev1.EventTypeWarning: {25, 250},
 }
 
 // Setup is what a mirror works between and with.
@@ -60,8 +68,8 @@ type waiting struct {
 // New returns a mirror that does nothing before Run.
 func New(setup Setup) *Mirror {
 	limiters := map[string]flowcontrol.RateLimiter{}
-	for _, kind := range []string{corev1.EventTypeNormal, corev1.EventTypeWarning} {
-		limiters[kind] = flowcontrol.NewTokenBucketRateLimiter(perSecond, burst)
+	for kind, limit := range limits {
+		limiters[kind] = flowcontrol.NewTokenBucketRateLimiter(limit.perSecond, limit.burst)
 	}
 	return &Mirror{Setup: setup, limiters: limiters}
 }
