@@ -2,18 +2,12 @@ package virtualnode
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/apimachinery/pkg/labels"
-	coreinformers "k8s.io/client-go/informers/core/v1"
-	restclient "k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/tessera-k8s/tessera/internal/keys"
@@ -59,147 +53,6 @@ type virtualNode struct {
 	self    cache.SharedIndexInformer // the Node itself, for its labels
 	above   cache.SharedIndexInformer // upper pods bound to it
 	below   cache.SharedIndexInformer // lower pods that came through it
-}
-
-// belowIndexers are the indexes of lower pods.
-var belowIndexers = cache.Indexers{pods.ByUpper: pods.IndexByUpper, cache.NamespaceIndex: cache.MetaNamespaceIndexFunc}
-
-// byLower indexes upper pods by the namespace/name that they have below.
-const byLower = "lower"
-
-func (v *virtualNode) lowerKey(object any) ([]string, error) {
-	pod, ok := object.(*corev1.Pod)
-	if !ok {
-		return nil, nil
-	}
-	return []string{v.lowerNamespace(pod.Namespace) + "/" + pod.Name}, nil
-}
-
-// upperOf is the upper pod that has that namespace/name below, nil if there is none.
-func (v *virtualNode) upperOf(lower string) *corev1.Pod {
-	objects, _ := v.above.GetIndexer().ByIndex(byLower, lower) // The index exists.
-	if len(objects) == 0 {
-		return nil
-	}
-	return objects[0].(*corev1.Pod)
-}
-
-// newVirtualNode wires a virtual node. config is nil where the kubeconfig cannot be used, broken says why.
-func newVirtualNode(s *server, name string, config *restclient.Config, broken string) (*virtualNode, error) {
-	v := &virtualNode{name: name, broken: broken, server: s, config: s.config.cluster(name), log: s.log.With("cluster", name)}
-	v.version.Store("")
-	var err error
-	if v.taking, err = lower.PartOf(v.config.rules()); err != nil {
-		return nil, fmt.Errorf("reading the configuration of %s: %w", name, err)
-	}
-	v.keeper = node.NewKeeper(node.Setup{
-		Name: name, Client: s.upper, Log: v.log, Changes: s.metrics.nodeWrites.WithLabelValues(name),
-		Observe: v.facts, Health: v.health, LeaseStopsAfter: v.config.LeaseStopsAfter.Duration,
-	})
-	if config == nil {
-		return v, nil
-	}
-	watch, err := lower.NewWatch(name, s.identity, config, s.log, v.publish)
-	if err != nil {
-		return nil, err
-	}
-	watch.Pause = snapshotPause
-	v.watch = watch
-	v.devices = lower.NewDevices(watch.Client(), v.log, v.keeper.Touch)
-	v.self = coreinformers.NewFilteredNodeInformer(s.upper, 0, nil, selectField("metadata.name", name))
-	v.above = coreinformers.NewFilteredPodInformer(s.upper, "", 0, cache.Indexers{byLower: v.lowerKey}, selectField("spec.nodeName", name))
-	v.below = coreinformers.NewFilteredPodInformer(watch.Client(), "", 0, belowIndexers,
-		func(o *metav1.ListOptions) {
-			o.LabelSelector = labels.Set{keys.Upper: s.identity, keys.VirtualNode: name}.String()
-		})
-	v.spaces, err = namespaces.New(namespaces.Setup{
-		Name: name, Identity: s.identity, Upper: s.upper, Lower: watch.Client(),
-		LowerName: v.lowerNamespace,
-		Rules:     namespaces.Rules{PodSecurity: v.config.PodSecurity, Labels: v.config.NamespaceLabels, Open: v.config.OpenNamespaces},
-		Above:     s.above.Namespaces(), Changes: s.above.namespaces, Log: v.log,
-	})
-	if err != nil {
-		return nil, err
-	}
-	v.budgets = budgets.New(budgets.Setup{
-		Name: name, Identity: s.identity, Lower: watch.Client(), LowerName: v.lowerNamespace,
-		Budgets: s.above.Budgets(), Changes: s.above.budgets, Below: v.below, Crowds: s.crowds, Log: v.log,
-	})
-	v.orphans = orphans.New(s.config.OrphanGrace.Duration, s.whole.brokenAt)
-	v.pods = pods.New(pods.Setup{
-		Name: name, Target: v.target, Reachable: v.reachable, NodeReady: v.nodeReady, Namespace: v.spaces.Use,
-		ShowAddresses: v.config.Network == NetworkFlat, AcceptUnasked: v.config.Unasked == UnaskedAccept,
-		Namespaces: s.above.Namespaces(),
-		Upper:      s.upper.CoreV1(), Lower: watch.Client().CoreV1(),
-		OnLost: pods.OnLost(*v.config.OnLost), DefaultToleration: s.config.DefaultToleration.Duration,
-		Above: v.above.GetIndexer(), Below: v.below.GetIndexer(), Orphans: v.orphans,
-		Hints: s.hints, Events: s.events, Metrics: s.metrics.pods, Log: v.log,
-	})
-	v.events = events.New(events.Setup{
-		Cluster: name, Above: v.upperOf, Below: v.below.GetStore(),
-		Upper: s.upper.CoreV1(), Lower: watch.Client().CoreV1(), Metrics: s.metrics.events, Log: v.log,
-	})
-	return v, v.wire()
-}
-
-func selectField(name, value string) func(*metav1.ListOptions) {
-	return func(o *metav1.ListOptions) { o.FieldSelector = fields.OneTermEqualSelector(name, value).String() }
-}
-
-// wire turns events into keys of the queue. Tombstones count as deletions, but not as deletions that were seen: what they
-// stand for is missing from a new list, and a list may come out of a backup.
-func (v *virtualNode) wire() error {
-	handle := func(informer cache.SharedIndexInformer, key func(*corev1.Pod) string, also, gone func(pod *corev1.Pod, seen bool)) error {
-		take := func(object any) {
-			if pod, ok := object.(*corev1.Pod); ok {
-				also(pod, true)
-				v.pods.Look(key(pod))
-			}
-		}
-		drop := func(object any) {
-			tombstone, missed := object.(cache.DeletedFinalStateUnknown)
-			if missed {
-				object = tombstone.Obj
-			}
-			if pod, ok := object.(*corev1.Pod); ok {
-				gone(pod, !missed)
-				take(pod)
-			}
-		}
-		if err := informer.SetTransform(trim); err != nil {
-			return fmt.Errorf("watching pods of %s: %w", v.name, err)
-		}
-		_, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-			AddFunc: take, DeleteFunc: drop, UpdateFunc: func(_, object any) { take(object) },
-		})
-		if err != nil {
-			return fmt.Errorf("watching pods of %s: %w", v.name, err)
-		}
-		return nil
-	}
-	touch := func(any) { v.keeper.Touch() } // Somebody may have labelled the Node.
-	_, err := v.self.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc: touch, DeleteFunc: touch, UpdateFunc: func(_, object any) { touch(object) },
-	})
-	if err != nil {
-		return fmt.Errorf("watching node %s: %w", v.name, err)
-	}
-	if err := v.above.SetWatchErrorHandlerWithContext(v.server.whole.watchFailed); err != nil {
-		return fmt.Errorf("watching pods of %s: %w", v.name, err)
-	}
-	deleted := func(upper *corev1.Pod, seen bool) {
-		if seen {
-			v.orphans.Saw(upper.UID, time.Now())
-		}
-	}
-	changed := func(upper *corev1.Pod, _ bool) {
-		deleted(upper, upper.DeletionTimestamp != nil)
-		v.keeper.Touch()
-	}
-	if err := handle(v.above, pods.KeyOf, changed, deleted); err != nil {
-		return err
-	}
-	return handle(v.below, pods.UpperKey, func(*corev1.Pod, bool) {}, func(lower *corev1.Pod, _ bool) { v.pods.Gone(lower) })
 }
 
 // run serves the virtual node until ctx ends.

@@ -18,18 +18,16 @@ import (
 	"k8s.io/client-go/kubernetes"
 	policylisters "k8s.io/client-go/listers/policy/v1"
 	"k8s.io/client-go/tools/cache"
-	"k8s.io/client-go/util/workqueue"
 
 	"github.com/tessera-k8s/tessera/internal/keys"
+	"github.com/tessera-k8s/tessera/virtualnode/queue"
 )
 
 // Times of the keeper.
 const (
-	attemptTimeout = 10 * time.Second
-	firstRetry     = 100 * time.Millisecond
-	slowestRetry   = 30 * time.Second
-	resyncInterval = time.Minute
-	gather         = 100 * time.Millisecond // events of so long are answered with one write
+	firstRetry   = 100 * time.Millisecond
+	slowestRetry = 30 * time.Second
+	gather       = 100 * time.Millisecond // events of so long are answered with one write
 )
 
 // Setup is what a keeper works between and with.
@@ -54,7 +52,7 @@ type Setup struct {
 // Its queue holds the namespace/name of upper budgets.
 type Keeper struct {
 	Setup
-	queue   workqueue.TypedRateLimitingInterface[string]
+	queue   *queue.Queue
 	mirrors cache.SharedIndexInformer
 
 	mu     sync.Mutex
@@ -66,8 +64,7 @@ type Keeper struct {
 func New(setup Setup) *Keeper {
 	return &Keeper{
 		Setup: setup,
-		queue: workqueue.NewTypedRateLimitingQueue(
-			workqueue.NewTypedItemExponentialFailureRateLimiter[string](firstRetry, slowestRetry)),
+		queue: queue.New("budget", setup.Log, firstRetry, slowestRetry),
 		mirrors: policyinformers.NewFilteredPodDisruptionBudgetInformer(setup.Lower, "", 0, cache.Indexers{}, func(o *metav1.ListOptions) {
 			o.LabelSelector = labels.Set{keys.Upper: setup.Identity, keys.VirtualNode: setup.Name}.String()
 		}),
@@ -80,7 +77,7 @@ func (k *Keeper) Run(ctx context.Context) {
 	var group sync.WaitGroup
 	group.Go(func() { k.mirrors.RunWithContext(ctx) })
 	group.Go(func() { k.work(ctx) })
-	group.Go(func() { k.resync(ctx) })
+	group.Go(func() { queue.Resync(ctx, k.lookAtAll) })
 	<-ctx.Done()
 	k.queue.ShutDown()
 	group.Wait()
@@ -107,8 +104,7 @@ func (k *Keeper) work(ctx context.Context) {
 		}
 		defer func() { _ = watch.informer.RemoveEventHandler(registration) }() // It fails where the informer has ended.
 	}
-	for k.next(ctx) {
-	}
+	k.queue.Work(ctx, k.reconcile)
 }
 
 func handler(look func(object any)) cache.ResourceEventHandler {
@@ -143,53 +139,19 @@ func (k *Keeper) lookUp(mirror *policyv1.PodDisruptionBudget) {
 	k.queue.AddAfter(mirror.Annotations[keys.UpperNamespace]+"/"+mirror.Annotations[keys.UpperName], gather)
 }
 
-// resync looks at everything now and then: at what no event tells of, and in case an assumption about events is wrong.
-func (k *Keeper) resync(ctx context.Context) {
-	ticker := time.NewTicker(resyncInterval)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-			budgets, err := k.Budgets.List(labels.Everything())
-			if err != nil {
-				k.Log.Error("Budgets cannot be listed", "err", err)
-			}
-			for _, budget := range budgets {
-				k.look(budget)
-			}
-			for _, object := range k.mirrors.GetStore().List() {
-				k.lookUp(object.(*policyv1.PodDisruptionBudget))
-			}
-			k.leaveUnused()
-		}
+// lookAtAll looks at everything.
+func (k *Keeper) lookAtAll() {
+	budgets, err := k.Budgets.List(labels.Everything())
+	if err != nil {
+		k.Log.Error("Budgets cannot be listed", "err", err)
 	}
-}
-
-func (k *Keeper) next(ctx context.Context) bool {
-	key, quit := k.queue.Get()
-	if quit {
-		return false
+	for _, budget := range budgets {
+		k.look(budget)
 	}
-	defer k.queue.Done(key)
-	attempt, cancel := context.WithTimeout(ctx, attemptTimeout)
-	defer cancel()
-	again, err := k.reconcile(attempt, key)
-	switch {
-	case ctx.Err() != nil:
-	case apierrors.IsConflict(err), apierrors.IsAlreadyExists(err):
-		k.queue.AddRateLimited(key) // The cache is behind: nothing to speak of.
-	case err != nil:
-		k.Log.Warn("Budget is not in line below, trying again", "budget", key, "err", err)
-		k.queue.AddRateLimited(key)
-	default:
-		k.queue.Forget(key)
-		if again > 0 {
-			k.queue.AddAfter(key, again)
-		}
+	for _, object := range k.mirrors.GetStore().List() {
+		k.lookUp(object.(*policyv1.PodDisruptionBudget))
 	}
-	return true
+	k.leaveUnused()
 }
 
 // reconcile brings the mirror of one budget in line. again > 0 asks for another look after that time.

@@ -15,17 +15,15 @@ import (
 	"k8s.io/client-go/kubernetes"
 	corelisters "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/tools/cache"
-	"k8s.io/client-go/util/workqueue"
 
 	"github.com/tessera-k8s/tessera/internal/keys"
+	"github.com/tessera-k8s/tessera/virtualnode/queue"
 )
 
 // Times of the keeper.
 const (
-	attemptTimeout = 10 * time.Second
-	firstRetry     = 200 * time.Millisecond
-	slowestRetry   = 30 * time.Second
-	resyncInterval = time.Minute
+	firstRetry   = 200 * time.Millisecond
+	slowestRetry = 30 * time.Second
 )
 
 // Setup is what a keeper works between and with.
@@ -48,7 +46,7 @@ type Setup struct {
 // lead to the same lower cluster: they write the same, and each deletes it only when it is of no use to any.
 type Keeper struct {
 	Setup
-	queue workqueue.TypedRateLimitingInterface[string]
+	queue *queue.Queue
 	below cache.SharedIndexInformer // lower namespaces with our mark
 
 	mu       sync.Mutex
@@ -61,8 +59,7 @@ type Keeper struct {
 func New(setup Setup) (*Keeper, error) {
 	k := &Keeper{
 		Setup: setup,
-		queue: workqueue.NewTypedRateLimitingQueue(
-			workqueue.NewTypedItemExponentialFailureRateLimiter[string](firstRetry, slowestRetry)),
+		queue: queue.New("namespace", setup.Log, firstRetry, slowestRetry),
 		below: coreinformers.NewFilteredNamespaceInformer(setup.Lower, 0, nil, func(o *metav1.ListOptions) {
 			o.LabelSelector = labels.Set{keys.Upper: setup.Identity}.String()
 		}),
@@ -100,55 +97,19 @@ func (k *Keeper) Run(ctx context.Context) {
 	group.Go(func() { k.below.RunWithContext(ctx) })
 	group.Go(func() {
 		if cache.WaitForCacheSync(ctx.Done(), k.below.HasSynced, k.Changes.HasSynced) {
-			for k.next(ctx) {
-			}
+			k.queue.Work(ctx, k.reconcile)
 		}
 	})
-	group.Go(func() { k.resync(ctx) })
-	<-ctx.Done()
-	k.queue.ShutDown()
-	group.Wait()
-}
-
-// resync looks at every namespace now and then, in case an assumption about events is wrong somewhere.
-func (k *Keeper) resync(ctx context.Context) {
-	ticker := time.NewTicker(resyncInterval)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
+	group.Go(func() {
+		queue.Resync(ctx, func() {
 			for _, name := range k.below.GetStore().ListKeys() {
 				k.queue.Add(name)
 			}
-		}
-	}
-}
-
-func (k *Keeper) next(ctx context.Context) bool {
-	name, quit := k.queue.Get()
-	if quit {
-		return false
-	}
-	defer k.queue.Done(name)
-	attempt, cancel := context.WithTimeout(ctx, attemptTimeout)
-	defer cancel()
-	again, err := k.reconcile(attempt, name)
-	switch {
-	case ctx.Err() != nil:
-	case apierrors.IsConflict(err):
-		k.queue.AddRateLimited(name) // The cache is behind: nothing to speak of.
-	case err != nil:
-		k.Log.Warn("Namespace is not in line, trying again", "namespace", name, "err", err)
-		k.queue.AddRateLimited(name)
-	default:
-		k.queue.Forget(name)
-		if again > 0 {
-			k.queue.AddAfter(name, again)
-		}
-	}
-	return true
+		})
+	})
+	<-ctx.Done()
+	k.queue.ShutDown()
+	group.Wait()
 }
 
 // reconcile brings one lower namespace in line. again > 0 asks for another look after that time.

@@ -13,20 +13,18 @@ import (
 	corelisters "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/record"
-	"k8s.io/client-go/util/workqueue"
 
 	"github.com/tessera-k8s/tessera/internal/keys"
 	"github.com/tessera-k8s/tessera/internal/translate"
 	"github.com/tessera-k8s/tessera/virtualnode/orphans"
+	"github.com/tessera-k8s/tessera/virtualnode/queue"
 )
 
 // Times of the reconciler.
 const (
-	attemptTimeout = 10 * time.Second
-	firstRetry     = 100 * time.Millisecond
-	slowestRetry   = 30 * time.Second
-	recheck        = time.Second // when a cache is behind, or an older pod of the same name is on its way out
-	resyncInterval = time.Minute
+	firstRetry   = 100 * time.Millisecond
+	slowestRetry = 30 * time.Second
+	recheck      = time.Second // when a cache is behind, or an older pod of the same name is on its way out
 )
 
 // ByUpper indexes lower pods by the namespace/name of the upper pod they stand for.
@@ -52,7 +50,7 @@ func UpperKey(lower *corev1.Pod) string {
 // fails is tried again for ever, with growing pauses. So no event can be lost for good, and none needs an answer.
 type Reconciler struct {
 	Setup
-	queue workqueue.TypedRateLimitingInterface[string]
+	queue *queue.Queue
 
 	storms storms
 
@@ -98,10 +96,9 @@ type Setup struct {
 
 // New returns a reconciler that does nothing before Run.
 func New(setup Setup) *Reconciler {
-	queue := workqueue.NewTypedRateLimitingQueue(
-		workqueue.NewTypedItemExponentialFailureRateLimiter[string](firstRetry, slowestRetry))
 	return &Reconciler{
-		Setup: setup, queue: queue, storms: newStorms(), memory: map[string]*memory{}, last: map[string]*corev1.Pod{},
+		Setup: setup, queue: queue.New("pod", setup.Log, firstRetry, slowestRetry), storms: newStorms(),
+		memory: map[string]*memory{}, last: map[string]*corev1.Pod{},
 	}
 }
 
@@ -129,31 +126,18 @@ type memory struct {
 func (r *Reconciler) Run(ctx context.Context, workers int) {
 	var group sync.WaitGroup
 	for range workers {
-		group.Go(func() {
-			for r.next(ctx) {
-			}
-		})
+		group.Go(func() { r.queue.Work(ctx, r.reconcile) })
 	}
-	group.Go(func() { r.resync(ctx) })
+	group.Go(func() {
+		queue.Resync(ctx, func() {
+			r.storms.sweep()
+			r.WakeAll()
+		})
+	})
 	group.Go(func() { r.survey(ctx) })
 	<-ctx.Done()
 	r.queue.ShutDown()
 	group.Wait()
-}
-
-// resync looks at every pod now and then, in case an assumption about events is wrong somewhere.
-func (r *Reconciler) resync(ctx context.Context) {
-	ticker := time.NewTicker(resyncInterval)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-			r.storms.sweep()
-			r.WakeAll()
-		}
-	}
 }
 
 // Look has the pod of a key, the namespace/name of its upper object, looked at.
@@ -165,29 +149,6 @@ func (r *Reconciler) WakeAll() {
 		r.queue.Forget(key)
 		r.queue.Add(key)
 	}
-}
-
-func (r *Reconciler) next(ctx context.Context) bool {
-	key, quit := r.queue.Get()
-	if quit {
-		return false
-	}
-	defer r.queue.Done(key)
-	attempt, cancel := context.WithTimeout(ctx, attemptTimeout)
-	defer cancel()
-	again, err := r.reconcile(attempt, key)
-	switch {
-	case ctx.Err() != nil:
-	case err != nil:
-		r.Log.Warn("Pod is not in line, trying again", "pod", key, "attempt", r.queue.NumRequeues(key)+1, "err", err)
-		r.queue.AddRateLimited(key)
-	default:
-		r.queue.Forget(key)
-		if again > 0 {
-			r.queue.AddAfter(key, again)
-		}
-	}
-	return true
 }
 
 // reconcile takes the next step for one pod. again > 0 asks for another look after that time although nothing failed.
