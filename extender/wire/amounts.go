@@ -7,9 +7,12 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 )
 
-// most is the most of any one resource that a pod may ask for, in bytes or whole units: more than any node has, and little
+// mostText is the most of any one resource that a pod may ask for, in bytes or whole units: more than any node has, and little
 // enough that no sum of what a pod is charged for overflows.
-var most = resource.MustParse("1Pi")
+const mostText = "1Pi"
+
+// most is mostText to compare with. It is never printed: a Quantity remembers its text, and requests come side by side.
+var most = resource.MustParse(mostText)
 
 // checkAmounts refuses a pod that no API server would store or that no arithmetic bears: kube-scheduler's own, in 64 bits,
 // takes 1e18 CPUs for none. All requests of a resource together stay within bounds.
@@ -52,9 +55,9 @@ func (s sums) add(where string, list corev1.ResourceList) error {
 		sum.Add(amount)
 		switch {
 		case amount.Sign() < 0:
-			return fmt.Errorf("requests: %s: %s of %s is not within 0 and %s", where, amount.String(), name, most.String())
+			return fmt.Errorf("requests: %s: %s of %s is not within 0 and %s", where, amount.String(), name, mostText)
 		case sum.Cmp(most) > 0:
-			return fmt.Errorf("requests: %s: %s of %s in all is not within 0 and %s", where, sum.String(), name, most.String())
+			return fmt.Errorf("requests: %s: %s of %s in all is not within 0 and %s", where, sum.String(), name, mostText)
 		}
 		s[name] = sum
 	}

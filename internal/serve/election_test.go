@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -109,15 +110,17 @@ func TestAReplicaThatWaitsEndsAtOnce(t *testing.T) {
 
 func TestLosingTheLeaseIsAnErrorAtOnce(t *testing.T) {
 	client := fake.NewClientset()
-	r := start(t, client)
-	working := <-r.working
+	var taken atomic.Bool
 	another := "another"
 	client.PrependReactor("update", "leases", func(clienttesting.Action) (bool, runtime.Object, error) {
-		return true, nil, apierrors.NewConflict(coordinationv1.Resource("leases"), "lease", errors.New("it was changed"))
+		return taken.Load(), nil, apierrors.NewConflict(coordinationv1.Resource("leases"), "lease", errors.New("it was changed"))
 	})
 	client.PrependReactor("get", "leases", func(clienttesting.Action) (bool, runtime.Object, error) {
-		return true, &coordinationv1.Lease{Spec: coordinationv1.LeaseSpec{HolderIdentity: &another}}, nil
+		return taken.Load(), &coordinationv1.Lease{Spec: coordinationv1.LeaseSpec{HolderIdentity: &another}}, nil
 	})
+	r := start(t, client)
+	working := <-r.working
+	taken.Store(true)
 	if err := <-r.ended; err == nil || !strings.Contains(err.Error(), "losing the lease lease") { // Although the work has not ended.
 		t.Errorf("error %v", err)
 	}
