@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/yaml"
@@ -211,22 +212,9 @@ func TestTakeOver(t *testing.T) {
 // allRunOnce waits until so many pods are running above and checks that each was once below, with one UID.
 func (w *world) allRunOnce(counted *census, want int) {
 	w.Helper()
-	lab.Eventually(w.T, 2*patience, func() error {
-		pods, err := w.upper.CoreV1().Pods(w.ns).List(w.Context(), metav1.ListOptions{})
-		if err != nil {
-			return err
-		}
-		count := 0
-		for i := range pods.Items {
-			if running(&pods.Items[i]) {
-				count++
-			}
-		}
-		if count != want || len(pods.Items) != want {
-			return fmt.Errorf("%d of %d pods are running, want %d", count, len(pods.Items), want)
-		}
-		return nil
-	})
+	w.alive(func() (*corev1.PodList, error) {
+		return w.upper.CoreV1().Pods(w.ns).List(w.Context(), metav1.ListOptions{})
+	}, want)
 	counted.mu.Lock()
 	defer counted.mu.Unlock()
 	if len(counted.seen) != want {

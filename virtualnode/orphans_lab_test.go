@@ -244,7 +244,7 @@ func (w *world) listBelow() (*corev1.PodList, error) {
 // alive waits until so many pods run and no others are there.
 func (w *world) alive(list func() (*corev1.PodList, error), want int) {
 	w.Helper()
-	w.eventually(func() error {
+	lab.Eventually(w.T, 2*patience, func() error {
 		pods, err := list()
 		if err != nil {
 			return err

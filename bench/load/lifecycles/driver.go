@@ -13,10 +13,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/rest"
 
 	"github.com/tessera-k8s/tessera/bench/lab"
 	"github.com/tessera-k8s/tessera/internal/keys"
@@ -42,27 +40,15 @@ type driver struct {
 }
 
 func newDriver(l *lab.Lab, namespace string, progress func(format string, args ...any)) (*driver, error) {
-	upper, err := newClient(l.Upper())
+	upper, err := lab.NewClient(l.Upper())
 	if err != nil {
 		return nil, err
 	}
-	lower, err := newClient(l.Lower(1))
+	lower, err := lab.NewClient(l.Lower(1))
 	if err != nil {
 		return nil, err
 	}
 	return &driver{lab: l, upper: upper, lower: lower, namespace: namespace, node: l.LowerName(1), progress: progress}, nil
-}
-
-func newClient(config *rest.Config) (kubernetes.Interface, error) {
-	config.QPS = -1
-	config.UserAgent = "bench"
-	config.ContentType = runtime.ContentTypeProtobuf
-	config.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
-	c, err := kubernetes.NewForConfig(config)
-	if err != nil {
-		return nil, fmt.Errorf("building client: %w", err)
-	}
-	return c, nil
 }
 
 func makeNamespace(ctx context.Context, c kubernetes.Interface, name string) error {

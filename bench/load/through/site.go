@@ -10,10 +10,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/rest"
 
 	"github.com/tessera-k8s/tessera/bench/lab"
 	"github.com/tessera-k8s/tessera/internal/keys"
@@ -49,27 +47,14 @@ func newSite(ctx context.Context, out io.Writer, progress Progress, config map[s
 		return nil, err
 	}
 	s := &site{lab: l, progress: progress}
-	if s.upper, err = client(l.Upper()); err == nil {
-		s.lower, err = client(l.Lower(1))
+	if s.upper, err = lab.NewClient(l.Upper()); err == nil {
+		s.lower, err = lab.NewClient(l.Lower(1))
 	}
 	if err != nil {
 		l.Stop()
 		return nil, err
 	}
 	return s, nil
-}
-
-// client is one that holds nothing back.
-func client(config *rest.Config) (kubernetes.Interface, error) {
-	config.QPS = -1
-	config.UserAgent = "bench"
-	config.ContentType = runtime.ContentTypeProtobuf
-	config.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
-	c, err := kubernetes.NewForConfig(config)
-	if err != nil {
-		return nil, fmt.Errorf("building client: %w", err)
-	}
-	return c, nil
 }
 
 // pod is a pod as the upper scheduler leaves it: through admission and bound to a node; node "" leaves it to a scheduler.
