@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/pprof"
 	"strconv"
 	"time"
 
@@ -69,7 +68,7 @@ func (e *Extender) routes(guard *serve.Guard) http.Handler {
 	guarded.DELETE("/v1/holds/:uid", e.deleteHold)
 	guarded.POST("/v1/avoid", e.postAvoid)
 	guarded.GET("/metrics", gin.WrapH(serve.Metrics(e.metrics.registry)))
-	guarded.GET("/debug/pprof/*profile", profile)
+	guarded.GET("/debug/pprof/*profile", gin.WrapH(serve.Profiles()))
 
 	health := http.NewServeMux()
 	serve.Health(health, e.readiness)
@@ -161,16 +160,4 @@ func through(check func(http.Handler) http.Handler) gin.HandlerFunc {
 func (e *Extender) recovered(c *gin.Context, what any) {
 	e.log.Error("Answering a request panicked", "path", c.Request.URL.Path, "what", fmt.Sprint(what))
 	fail(c, http.StatusInternalServerError, "internal fault, see the extender's log")
-}
-
-// profile serves net/http/pprof, whose own registration on the default mux is not used.
-func profile(c *gin.Context) {
-	handlers := map[string]http.HandlerFunc{
-		"/cmdline": pprof.Cmdline, "/profile": pprof.Profile, "/symbol": pprof.Symbol, "/trace": pprof.Trace,
-	}
-	if handler := handlers[c.Param("profile")]; handler != nil {
-		handler(c.Writer, c.Request)
-		return
-	}
-	pprof.Index(c.Writer, c.Request)
 }

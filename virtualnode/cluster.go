@@ -52,7 +52,7 @@ type virtualNode struct {
 	budgets *budgets.Keeper
 	self    cache.SharedIndexInformer // the Node itself, for its labels
 	above   cache.SharedIndexInformer // upper pods bound to it
-	below   cache.SharedIndexInformer // lower pods that came through it
+	below   *lower.Kept               // lower pods that came through it
 }
 
 // run serves the virtual node until ctx ends.
@@ -64,13 +64,12 @@ func (v *virtualNode) run(ctx context.Context) {
 		group.Go(func() { v.devices.Run(ctx) })
 		group.Go(func() { v.self.RunWithContext(ctx) })
 		group.Go(func() { v.above.RunWithContext(ctx) })
-		group.Go(func() { v.below.RunWithContext(ctx) })
 		group.Go(func() { v.watchHealth(ctx) })
 		group.Go(func() { v.spaces.Run(ctx) })
 		group.Go(func() { v.budgets.Run(ctx) })
 		group.Go(func() {
 			if cache.WaitForCacheSync(ctx.Done(), v.above.HasSynced, v.below.HasSynced, v.server.above.synced) {
-				v.log.Info("Pods are synced", "above", len(v.above.GetStore().ListKeys()), "below", len(v.below.GetStore().ListKeys()))
+				v.log.Info("Pods are synced", "above", len(v.above.GetStore().ListKeys()), "below", len(v.below.List()))
 				group.Go(func() { v.events.Run(ctx) })
 				v.pods.Run(ctx, v.server.config.PodWorkers)
 			}
@@ -164,7 +163,7 @@ func (v *virtualNode) facts() node.Facts {
 	if overlap := v.overlap.Load(); overlap != nil {
 		f.More = append(f.More, node.Flat(*overlap))
 	}
-	f.Own = node.Charged(stored[*corev1.Pod](v.above))
+	f.Own = node.Charged(typed[*corev1.Pod](v.above.GetStore().List()))
 	return f
 }
 

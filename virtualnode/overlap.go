@@ -10,7 +10,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	coreinformers "k8s.io/client-go/informers/core/v1"
-	"k8s.io/client-go/tools/cache"
 
 	"github.com/tessera-k8s/tessera/internal/keys"
 	"github.com/tessera-k8s/tessera/virtualnode/node"
@@ -39,7 +38,7 @@ func (s *server) watchOverlaps(ctx context.Context) error {
 			watching = true
 			group.Go(func() { above.RunWithContext(ctx) })
 		}
-		compareAddresses(flat, stored[*corev1.Node](above))
+		compareAddresses(flat, typed[*corev1.Node](above.GetStore().List()))
 		select {
 		case <-ctx.Done():
 			return nil
@@ -93,12 +92,11 @@ func (v *virtualNode) addresses() node.Addresses {
 			taking = append(taking, n)
 		}
 	}
-	return node.Addresses{Cluster: v.name, Ranges: node.Ranges(taking), Pods: node.OwnAddresses(stored[*corev1.Pod](v.below))}
+	return node.Addresses{Cluster: v.name, Ranges: node.Ranges(taking), Pods: node.OwnAddresses(typed[*corev1.Pod](v.below.List()))}
 }
 
-// stored is what an informer holds.
-func stored[T any](informer cache.SharedIndexInformer) []T {
-	objects := informer.GetStore().List()
+// typed are the objects that a cache holds.
+func typed[T any](objects []any) []T {
 	all := make([]T, 0, len(objects))
 	for _, object := range objects {
 		all = append(all, object.(T))

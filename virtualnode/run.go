@@ -121,6 +121,7 @@ func (s *server) routes(guard *serve.Guard) http.Handler {
 	mux := http.NewServeMux()
 	serve.Health(mux, s.readiness)
 	mux.Handle("GET /metrics", guard.Bearer(serve.Metrics(s.metrics.registry)))
+	mux.Handle("GET /debug/pprof/", guard.Bearer(serve.Profiles()))
 	mux.Handle("GET /debug/orphans", guard.Bearer(s.working(s.listOrphans)))
 	mux.Handle("POST /v1/orphans/collect", guard.Bearer(s.working(s.collectOrphans)))
 	return mux

@@ -79,10 +79,9 @@ func (v *virtualNode) watchBoth(config *restclient.Config) (err error) {
 	v.devices = lower.NewDevices(v.watch.Client(), v.log, v.keeper.Touch)
 	v.self = coreinformers.NewFilteredNodeInformer(s.upper, 0, nil, selectField("metadata.name", v.name))
 	v.above = coreinformers.NewFilteredPodInformer(s.upper, "", 0, cache.Indexers{byLower: v.lowerKey}, selectField("spec.nodeName", v.name))
-	v.below = coreinformers.NewFilteredPodInformer(v.watch.Client(), "", 0, belowIndexers, func(o *metav1.ListOptions) {
-		o.LabelSelector = labels.Set{keys.Upper: s.identity, keys.VirtualNode: v.name}.String()
-	})
-	return nil
+	ours := labels.SelectorFromSet(labels.Set{keys.Upper: s.identity, keys.VirtualNode: v.name})
+	v.below, err = v.watch.Keep(ours, belowIndexers)
+	return err
 }
 
 // addParts makes those who look after namespaces, budgets, pods and events.
@@ -106,11 +105,11 @@ func (v *virtualNode) addParts() (err error) {
 		ShowAddresses: v.config.Network == NetworkFlat, AcceptUnasked: v.config.Unasked == UnaskedAccept,
 		Namespaces: s.above.Namespaces(), Upper: s.upper.CoreV1(), Lower: client.CoreV1(),
 		OnLost: pods.OnLost(*v.config.OnLost), DefaultToleration: s.config.DefaultToleration.Duration,
-		Above: v.above.GetIndexer(), Below: v.below.GetIndexer(), Orphans: v.orphans,
+		Above: v.above.GetStore(), Below: v.below, Orphans: v.orphans,
 		Hints: s.hints, Events: s.events, Metrics: s.metrics.pods, Log: v.log,
 	})
 	v.events = events.New(events.Setup{
-		Cluster: v.name, Above: v.upperOf, Below: v.below.GetStore(),
+		Cluster: v.name, Above: v.upperOf, Below: v.below,
 		Upper: s.upper.CoreV1(), Lower: client.CoreV1(), Metrics: s.metrics.events, Log: v.log,
 	})
 	return nil
@@ -120,36 +119,13 @@ func selectField(name, value string) func(*metav1.ListOptions) {
 	return func(o *metav1.ListOptions) { o.FieldSelector = fields.OneTermEqualSelector(name, value).String() }
 }
 
-// wire turns events into keys of the queue. Tombstones count as deletions, but not as deletions that were seen: what they
-// stand for is missing from a new list, and a list may come out of a backup.
+// wire has this virtual node told of all that concerns it.
 func (v *virtualNode) wire() error {
-	handle := func(informer cache.SharedIndexInformer, key func(*corev1.Pod) string, also, gone func(pod *corev1.Pod, seen bool)) error {
-		take := func(object any) {
-			if pod, ok := object.(*corev1.Pod); ok {
-				also(pod, true)
-				v.pods.Look(key(pod))
-			}
-		}
-		drop := func(object any) {
-			tombstone, missed := object.(cache.DeletedFinalStateUnknown)
-			if missed {
-				object = tombstone.Obj
-			}
-			if pod, ok := object.(*corev1.Pod); ok {
-				gone(pod, !missed)
-				take(pod)
-			}
-		}
-		if err := informer.SetTransform(trim); err != nil {
-			return fmt.Errorf("watching pods of %s: %w", v.name, err)
-		}
-		_, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-			AddFunc: take, DeleteFunc: drop, UpdateFunc: func(_, object any) { take(object) },
-		})
-		if err != nil {
-			return fmt.Errorf("watching pods of %s: %w", v.name, err)
-		}
-		return nil
+	if err := v.above.SetTransform(trim); err != nil {
+		return fmt.Errorf("watching pods of %s: %w", v.name, err)
+	}
+	if err := v.above.SetWatchErrorHandlerWithContext(v.server.whole.watchFailed); err != nil {
+		return fmt.Errorf("watching pods of %s: %w", v.name, err)
 	}
 	touch := func(any) { v.keeper.Touch() } // Somebody may have labelled the Node.
 	_, err := v.self.AddEventHandler(cache.ResourceEventHandlerFuncs{
@@ -158,20 +134,47 @@ func (v *virtualNode) wire() error {
 	if err != nil {
 		return fmt.Errorf("watching node %s: %w", v.name, err)
 	}
-	if err := v.above.SetWatchErrorHandlerWithContext(v.server.whole.watchFailed); err != nil {
-		return fmt.Errorf("watching pods of %s: %w", v.name, err)
-	}
 	deleted := func(upper *corev1.Pod, seen bool) {
 		if seen {
 			v.orphans.Saw(upper.UID, time.Now())
 		}
 	}
-	changed := func(upper *corev1.Pod, _ bool) {
+	changed := func(upper *corev1.Pod) {
 		deleted(upper, upper.DeletionTimestamp != nil)
 		v.keeper.Touch()
 	}
-	if err := handle(v.above, pods.KeyOf, changed, deleted); err != nil {
-		return err
+	if _, err := v.above.AddEventHandler(v.looks(pods.KeyOf, changed, deleted)); err != nil {
+		return fmt.Errorf("watching pods of %s: %w", v.name, err)
 	}
-	return handle(v.below, pods.UpperKey, func(*corev1.Pod, bool) {}, func(lower *corev1.Pod, _ bool) { v.pods.Gone(lower) })
+	gone := func(lower *corev1.Pod, _ bool) { v.pods.Gone(lower) }
+	if _, err := v.below.AddEventHandler(v.looks(pods.UpperKey, func(*corev1.Pod) {}, gone)); err != nil {
+		return fmt.Errorf("watching pods of %s: %w", v.name, err)
+	}
+	return nil
+}
+
+// looks turns events into keys of the queue. also hears of every event, gone of deletions: tombstones count as such, but not as
+// deletions that were seen. What they stand for is missing from a new list, and a list may come out of a backup.
+func (v *virtualNode) looks(
+	key func(*corev1.Pod) string, also func(*corev1.Pod), gone func(pod *corev1.Pod, seen bool),
+) cache.ResourceEventHandler {
+	take := func(object any) {
+		if pod, ok := object.(*corev1.Pod); ok {
+			also(pod)
+			v.pods.Look(key(pod))
+		}
+	}
+	return cache.ResourceEventHandlerFuncs{
+		AddFunc: take, UpdateFunc: func(_, object any) { take(object) },
+		DeleteFunc: func(object any) {
+			tombstone, missed := object.(cache.DeletedFinalStateUnknown)
+			if missed {
+				object = tombstone.Obj
+			}
+			if pod, ok := object.(*corev1.Pod); ok {
+				gone(pod, !missed)
+				take(pod)
+			}
+		},
+	}
 }

@@ -44,7 +44,7 @@ func (c *cluster) apiServerArgs() []string {
 		"--tls-cert-file=" + c.pki("apiserver.crt"), "--tls-private-key-file=" + c.pki("apiserver.key"), "--client-ca-file=" + c.pki("ca.crt"),
 		"--service-account-issuer=https://kubernetes.default.svc.cluster.local", "--service-account-key-file=" + c.pki("sa.pub"),
 		"--service-account-signing-key-file=" + c.pki("sa.key"), "--service-cluster-ip-range=" + c.serviceCIDR(),
-		"--authorization-mode=RBAC", "--allow-privileged=true", "--endpoint-reconciler-type=none", "--profiling=false",
+		"--authorization-mode=RBAC", "--allow-privileged=true", "--endpoint-reconciler-type=none",
 		"--max-requests-inflight=2000", "--max-mutating-requests-inflight=1000",
 	}
 	if c.lab.options.ShortTimers {

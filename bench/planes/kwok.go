@@ -18,8 +18,6 @@ func runKWOK() {
 	keeper, err := newKeeper(os.Args[1:])
 	if err == nil {
 		go keeper.run(ctx)
-		go keeper.nudge(ctx)
-		go keeper.reap(ctx)
 		err = kwok(ctx)
 	}
 	if err != nil {

@@ -38,21 +38,9 @@ func (k *keeper) nudge(ctx context.Context) {
 }
 
 func (k *keeper) nudgeAll(ctx context.Context, now time.Time) error {
-	nodes, err := k.client.CoreV1().Nodes().List(ctx, metav1.ListOptions{LabelSelector: k.selector, ResourceVersion: "0"})
-	if err != nil {
-		return fmt.Errorf("listing nodes: %w", err)
-	}
-	ours := map[string]bool{}
-	for _, node := range nodes.Items {
-		ours[node.Name] = true
-	}
-	pods, err := k.client.CoreV1().Pods("").List(ctx, metav1.ListOptions{FieldSelector: "spec.nodeName!=", ResourceVersion: "0"})
-	if err != nil {
-		return fmt.Errorf("listing pods: %w", err)
-	}
-	for i := range pods.Items {
-		pod := &pods.Items[i]
-		if !ours[pod.Spec.NodeName] || !isOverlooked(pod, now) {
+	for _, object := range k.pods.GetStore().List() {
+		pod := object.(*corev1.Pod)
+		if !k.plays(pod.Spec.NodeName) || !isOverlooked(pod, now) {
 			continue
 		}
 		patch := fmt.Appendf(nil, `{"metadata":{"annotations":{%q:%q}}}`, nudgeAnnotation, now.UTC().Format(time.RFC3339))

@@ -8,7 +8,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/informers"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/util/workqueue"
 )
@@ -16,11 +15,6 @@ import (
 // reap deletes the objects of pods that were deleted and have ended, as a kubelet does. A stage of KWOK could do it, but
 // KWOK 0.8.0 deletes by name alone: where a new pod has the name already, that one would go.
 func (k *keeper) reap(ctx context.Context) {
-	ours := informers.NewSharedInformerFactoryWithOptions(k.client, 0,
-		informers.WithTweakListOptions(func(o *metav1.ListOptions) { o.LabelSelector = k.selector })).Core().V1().Nodes()
-	nodes := ours.Informer()
-	pods := informers.NewSharedInformerFactoryWithOptions(k.client, 0, informers.WithTransform(onlyEnd),
-		informers.WithTweakListOptions(func(o *metav1.ListOptions) { o.FieldSelector = "spec.nodeName!=" })).Core().V1().Pods().Informer()
 	queue := workqueue.NewTypedRateLimitingQueue(
 		workqueue.NewTypedItemExponentialFailureRateLimiter[string](50*time.Millisecond, 2*time.Second))
 	add := func(object any) {
@@ -28,14 +22,9 @@ func (k *keeper) reap(ctx context.Context) {
 			queue.Add(pod.Namespace + "/" + pod.Name)
 		}
 	}
-	_, err := pods.AddEventHandler(cache.ResourceEventHandlerFuncs{AddFunc: add, UpdateFunc: func(_, object any) { add(object) }})
+	_, err := k.pods.AddEventHandler(cache.ResourceEventHandlerFuncs{AddFunc: add, UpdateFunc: func(_, object any) { add(object) }})
 	if err != nil {
 		fmt.Println("reap:", err)
-		return
-	}
-	go nodes.RunWithContext(ctx)
-	go pods.RunWithContext(ctx)
-	if !cache.WaitForCacheSync(ctx.Done(), nodes.HasSynced, pods.HasSynced) {
 		return
 	}
 	for range 8 {
@@ -45,7 +34,7 @@ func (k *keeper) reap(ctx context.Context) {
 				if quit {
 					return
 				}
-				if err := k.reapOne(ctx, key, nodes.GetStore(), pods.GetStore()); err != nil && ctx.Err() == nil {
+				if err := k.reapOne(ctx, key); err != nil && ctx.Err() == nil {
 					fmt.Println("reap:", err)
 					queue.AddRateLimited(key)
 				} else {
@@ -60,13 +49,13 @@ func (k *keeper) reap(ctx context.Context) {
 }
 
 // reapOne deletes a pod, that very one, if it has ended on a node of ours.
-func (k *keeper) reapOne(ctx context.Context, key string, nodes, pods cache.Store) error {
-	object, ok, _ := pods.GetByKey(key)
+func (k *keeper) reapOne(ctx context.Context, key string) error {
+	object, ok, _ := k.pods.GetStore().GetByKey(key)
 	if !ok || !hasEnded(object.(*corev1.Pod)) {
 		return nil
 	}
 	pod := object.(*corev1.Pod)
-	if _, ours, _ := nodes.GetByKey(pod.Spec.NodeName); !ours {
+	if !k.plays(pod.Spec.NodeName) {
 		return nil
 	}
 	err := k.client.CoreV1().Pods(pod.Namespace).Delete(ctx, pod.Name, metav1.DeleteOptions{
@@ -84,19 +73,4 @@ func hasEnded(pod *corev1.Pod) bool {
 	grace := pod.DeletionGracePeriodSeconds
 	return pod.DeletionTimestamp != nil && grace != nil && *grace > 0 &&
 		(pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed)
-}
-
-// onlyEnd keeps what hasEnded looks at.
-func onlyEnd(object any) (any, error) {
-	pod, ok := object.(*corev1.Pod)
-	if !ok {
-		return object, nil
-	}
-	return &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{
-			Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID, ResourceVersion: pod.ResourceVersion,
-			DeletionTimestamp: pod.DeletionTimestamp, DeletionGracePeriodSeconds: pod.DeletionGracePeriodSeconds,
-		},
-		Spec: corev1.PodSpec{NodeName: pod.Spec.NodeName}, Status: corev1.PodStatus{Phase: pod.Status.Phase},
-	}, nil
 }

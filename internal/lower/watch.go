@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -46,7 +47,8 @@ type Watch struct {
 	pods   cache.SharedIndexInformer
 	wake   chan struct{}
 
-	sources [2]source // of nodes and pods
+	sources [2]source       // of nodes and pods
+	keep    labels.Selector // of pods that are kept whole, see Keep; nil is none
 
 	mu     sync.Mutex
 	health Health
@@ -273,10 +275,11 @@ func (w *Watch) build() *snapshot.Snapshot {
 	return snapshot.New(content)
 }
 
-// podEntry is what is kept of a lower pod: identity for the cache and the reduced pod.
+// podEntry is what is kept of a lower pod: identity for the cache, the reduced pod and, see Keep, the whole one.
 type podEntry struct {
 	metav1.ObjectMeta
-	pod *snapshot.LowerPod
+	pod   *snapshot.LowerPod
+	whole *corev1.Pod
 	// mark is a number of this version of this pod alone, spread so that sums of marks tell sets of pods apart.
 	mark uint64
 }
@@ -298,7 +301,11 @@ func (w *Watch) trimPod(object any) (any, error) {
 	}
 	meta := metav1.ObjectMeta{Name: pod.Name, Namespace: pod.Namespace, UID: pod.UID, ResourceVersion: pod.ResourceVersion}
 	pod.ManagedFields = nil
-	return &podEntry{ObjectMeta: meta, pod: snapshot.NewLowerPod(pod, w.Identity), mark: newMark()}, nil
+	entry := &podEntry{ObjectMeta: meta, pod: snapshot.NewLowerPod(pod, w.Identity), mark: newMark()}
+	if w.keep != nil && w.keep.Matches(labels.Set(pod.Labels)) {
+		entry.whole = pod
+	}
+	return entry, nil
 }
 
 func trimNode(object any) (any, error) {

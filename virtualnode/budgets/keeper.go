@@ -20,6 +20,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/tessera-k8s/tessera/internal/keys"
+	"github.com/tessera-k8s/tessera/internal/lower"
 	"github.com/tessera-k8s/tessera/virtualnode/queue"
 )
 
@@ -41,7 +42,7 @@ type Setup struct {
 	Budgets policylisters.PodDisruptionBudgetLister
 	Changes cache.SharedIndexInformer
 	// Below are the lower pods that came through the virtual node, with the index cache.NamespaceIndex.
-	Below cache.SharedIndexInformer
+	Below *lower.Kept
 	// Crowds are shared by all virtual nodes of the upper cluster in this process.
 	Crowds *Crowds
 	Log    *slog.Logger
@@ -90,7 +91,7 @@ func (k *Keeper) work(ctx context.Context) {
 		return
 	}
 	for _, watch := range []struct {
-		informer cache.SharedIndexInformer
+		informer informer
 		look     func(object any)
 	}{
 		{k.Changes, func(object any) { k.look(object.(*policyv1.PodDisruptionBudget)) }},
@@ -105,6 +106,12 @@ func (k *Keeper) work(ctx context.Context) {
 		defer func() { _ = watch.informer.RemoveEventHandler(registration) }() // It fails where the informer has ended.
 	}
 	k.queue.Work(ctx, k.reconcile)
+}
+
+// informer is what tells of objects.
+type informer interface {
+	AddEventHandler(handler cache.ResourceEventHandler) (cache.ResourceEventHandlerRegistration, error)
+	RemoveEventHandler(registration cache.ResourceEventHandlerRegistration) error
 }
 
 func handler(look func(object any)) cache.ResourceEventHandler {

@@ -39,7 +39,7 @@ func (k *Keeper) selectedBelow(budget *policyv1.PodDisruptionBudget) []*corev1.P
 	if err != nil {
 		return nil // The upper API server takes no such budget.
 	}
-	objects, err := k.Below.GetIndexer().ByIndex(cache.NamespaceIndex, k.LowerName(budget.Namespace))
+	objects, err := k.Below.ByIndex(cache.NamespaceIndex, k.LowerName(budget.Namespace))
 	if err != nil {
 		k.Log.Error("Lower pods cannot be listed", "namespace", budget.Namespace, "err", err)
 	}

@@ -12,7 +12,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
-	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/util/flowcontrol"
 
 	"github.com/tessera-k8s/tessera/internal/keys"
@@ -53,10 +52,15 @@ type Setup struct {
 	// Above is the upper pod bound to the virtual node that has a key, namespace/name, below; nil if there is none.
 	Above func(lower string) *corev1.Pod
 	// Below are the lower pods that came through it.
-	Below        cache.Store
+	Below        Pods
 	Upper, Lower corev1client.EventsGetter
 	Metrics      *Metrics
 	Log          *slog.Logger
+}
+
+// Pods is a cache of pods, by namespace/name.
+type Pods interface {
+	GetByKey(key string) (pod any, exists bool, err error)
 }
 
 // waiting is an event that is to be looked at again, unless it is too late for it.

@@ -26,17 +26,18 @@ import (
 type stage struct {
 	*testing.T
 	*Mirror
+	Below cache.Store
 	upper *fake.Clientset
 }
 
 func newStage(t *testing.T) *stage {
 	t.Helper()
-	s := &stage{T: t, upper: fake.NewClientset()}
+	s := &stage{T: t, upper: fake.NewClientset(), Below: cache.NewStore(cache.MetaNamespaceKeyFunc)}
 	web := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: "web", UID: "upper-1"}}
 	s.Mirror = New(Setup{
 		Cluster: "berlin", Upper: s.upper.CoreV1(),
 		Above: func(lower string) *corev1.Pod { return map[string]*corev1.Pod{"up-team/web": web}[lower] },
-		Below: cache.NewStore(cache.MetaNamespaceKeyFunc), Metrics: NewMetrics(prometheus.NewRegistry()), Log: slog.New(slog.DiscardHandler),
+		Below: s.Below, Metrics: NewMetrics(prometheus.NewRegistry()), Log: slog.New(slog.DiscardHandler),
 	})
 	return s
 }

@@ -25,7 +25,8 @@ func (r *Reconciler) end(ctx context.Context, upper, lower *corev1.Pod) error {
 			return err
 		}
 	}
-	return r.report(ctx, upper, lower, r.remember(KeyOf(upper), upper))
+	_, err := r.report(ctx, upper, lower, r.remember(KeyOf(upper), upper))
+	return err
 }
 
 func shorter(a, b *int64) bool { return a != nil && b != nil && *a < *b }

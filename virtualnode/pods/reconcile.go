@@ -1,6 +1,7 @@
 package pods
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -83,8 +84,9 @@ type Setup struct {
 	AcceptUnasked bool
 	// Upper and Lower are clients of the two clusters.
 	Upper, Lower corev1client.CoreV1Interface
-	// Above are the upper pods bound to the virtual node, Below the lower pods that came through it, with the index ByUpper.
-	Above, Below cache.Indexer
+	// Above are the upper pods bound to the virtual node, Below the lower pods that came through it.
+	Above cache.Store
+	Below Below
 	// Orphans is the book of lower pods whose upper pod is not there; it is told of every deletion that is seen above.
 	Orphans *orphans.Ledger
 	// Hints may be nil: nobody is asked then.
@@ -92,6 +94,13 @@ type Setup struct {
 	Events  record.EventRecorder
 	Metrics *Metrics
 	Log     *slog.Logger
+}
+
+// Below is a cache of lower pods with the index ByUpper. What it returns is shared.
+type Below interface {
+	List() []any
+	ByIndex(index, value string) ([]any, error)
+	ListIndexFuncValues(index string) []string
 }
 
 // New returns a reconciler that does nothing before Run.
@@ -114,6 +123,8 @@ type memory struct {
 	createdAt time.Time
 	// ungated is the lower pod whose gate has been taken off, for as long as the cache still shows it.
 	ungated types.UID
+	// scheduled is since when nothing but the lower pod's having a node waits to be told.
+	scheduled time.Time
 	// written is the upper pod as it was after our last write, older the resource versions that our writes replaced.
 	written *corev1.Pod
 	older   map[string]bool
@@ -215,11 +226,13 @@ func (r *Reconciler) tend(ctx context.Context, upper, lower *corev1.Pod, memory 
 	}
 	// A change that is refused below must not keep the status from being reported.
 	before := memory.unwanted[changeSize].text
-	err = errors.Join(r.report(ctx, upper, lower, memory), r.bringDown(ctx, upper, lower, memory), r.bringGates(ctx, upper, lower, memory))
+	again, err = r.report(ctx, upper, lower, memory)
+	err = errors.Join(err, r.bringDown(ctx, upper, lower, memory), r.bringGates(ctx, upper, lower, memory))
 	if memory.unwanted[changeSize].text != before {
-		err = errors.Join(err, r.report(ctx, memory.newest(upper), lower, memory))
+		_, reported := r.report(ctx, memory.newest(upper), lower, memory)
+		err = errors.Join(err, reported)
 	}
-	return lookAgain(lower), errors.Join(err, r.endure(ctx, upper))
+	return cmp.Or(again, lookAgain(lower)), errors.Join(err, r.endure(ctx, upper))
 }
 
 func (r *Reconciler) podAbove(key string) *corev1.Pod {

@@ -31,19 +31,23 @@ import (
 // them lag.
 type bed struct {
 	*Reconciler
+	Below        cache.Indexer
 	upper, lower *fake.Clientset
 	events       *record.FakeRecorder
 }
 
 func newBed(t *testing.T, above, below []runtime.Object) *bed {
 	t.Helper()
-	b := &bed{upper: fake.NewClientset(above...), lower: fake.NewClientset(below...), events: record.NewFakeRecorder(10)}
+	b := &bed{
+		Below: cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{ByUpper: IndexByUpper}),
+		upper: fake.NewClientset(above...), lower: fake.NewClientset(below...), events: record.NewFakeRecorder(10),
+	}
 	b.Reconciler = New(Setup{
 		Name:   "v",
 		Target: func() translate.Target { return translate.Target{VirtualNode: "v", Identity: "identity"} },
 		Upper:  b.upper.CoreV1(), Lower: b.lower.CoreV1(),
-		Above:     cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{}),
-		Below:     cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{ByUpper: IndexByUpper}),
+		Above:     cache.NewStore(cache.MetaNamespaceKeyFunc),
+		Below:     b.Below,
 		Reachable: func() bool { return true }, NodeReady: func(string) bool { return true },
 		Namespace:  func(context.Context, string) error { return nil },
 		Namespaces: namespacesAbove(t, map[string]string{keys.Enabled: "true"}),
@@ -71,7 +75,7 @@ func namespacesAbove(t *testing.T, labels map[string]string) corelisters.Namespa
 // sees puts what both API servers hold now into the caches.
 func (b *bed) sees(t *testing.T) {
 	t.Helper()
-	for client, store := range map[*fake.Clientset]cache.Indexer{b.upper: b.Above, b.lower: b.Below} {
+	for client, store := range map[*fake.Clientset]cache.Store{b.upper: b.Above, b.lower: b.Below} {
 		pods, err := client.CoreV1().Pods("").List(t.Context(), metav1.ListOptions{})
 		if err != nil {
 			t.Fatal(err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -20,12 +21,35 @@ import (
 
 // report carries the status of the lower pod up. While the lower cluster is out of reach nothing is reported: what
 // the cache holds is old, and the upper cluster has drawn its own conclusions (Ready=False) meanwhile. Nor is anything
-// reported of a pod that is over above.
-func (r *Reconciler) report(ctx context.Context, upper, lower *corev1.Pod, memory *memory) error {
+// reported of a pod that is over above. again > 0: there is news that waits for more to come with it.
+func (r *Reconciler) report(ctx context.Context, upper, lower *corev1.Pod, memory *memory) (again time.Duration, err error) {
 	if gated(lower) || !r.Reachable() || snapshot.Finished(upper) {
-		return nil
+		return 0, nil
 	}
-	return r.writeStatus(ctx, upper, r.told(upper, lower, memory))
+	told := r.told(upper, lower, memory)
+	if again := memory.early(upper, told, time.Now()); again > 0 {
+		return again, nil
+	}
+	return 0, r.writeStatus(ctx, upper, told)
+}
+
+// scheduledPause is how long it is kept to ourselves that a lower pod has a node and nothing else happened: mostly its
+// kubelet says more by then, and one write does for both.
+const scheduledPause = 250 * time.Millisecond
+
+// early returns how long news is to wait for more; 0 for what is to be told now.
+func (m *memory) early(upper, told *corev1.Pod, now time.Time) time.Duration {
+	before, after := condition(upper, keys.LowerScheduled), condition(told, keys.LowerScheduled)
+	bare := told.Status.Phase == corev1.PodPending && len(told.Status.InitContainerStatuses)+len(told.Status.ContainerStatuses) == 0
+	scheduled := after != nil && after.Status == corev1.ConditionTrue && (before == nil || before.Status != corev1.ConditionTrue)
+	if !scheduled || !bare || upper.DeletionTimestamp != nil {
+		m.scheduled = time.Time{}
+		return 0
+	}
+	if m.scheduled.IsZero() {
+		m.scheduled = now
+	}
+	return max(0, scheduledPause-now.Sub(m.scheduled))
 }
 
 // told is the upper pod with the status and the facts that the lower one tells.

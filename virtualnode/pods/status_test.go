@@ -56,7 +56,7 @@ func TestReportSendsDifferencesOnly(t *testing.T) {
 	current.Annotations = map[string]string{"note": "new"}
 	withCondition("example.com/gate", corev1.ConditionTrue)(current)
 	b := newBed(t, []runtime.Object{current}, nil)
-	if err := b.report(t.Context(), seen, lowerPod("1", phase(corev1.PodRunning)), &memory{}); err != nil {
+	if _, err := b.report(t.Context(), seen, lowerPod("1", phase(corev1.PodRunning)), &memory{}); err != nil {
 		t.Fatal(err)
 	}
 	got, err := b.upper.CoreV1().Pods("ns").Get(t.Context(), "p", metav1.GetOptions{})
@@ -113,5 +113,58 @@ func TestStoppedBelow(t *testing.T) {
 		if got := newBed(t, nil, nil).told(c.upper, c.lower, &memory{}).Status.Phase; got != c.want {
 			t.Errorf("%s: %s, want %s", name, got, c.want)
 		}
+	}
+}
+
+// That a lower pod has a node waits a moment for the kubelet's news; all else is told at once.
+func TestScheduledWaitsForMore(t *testing.T) {
+	t.Parallel()
+	scheduled := func(p *corev1.Pod) { withCondition(keys.LowerScheduled, corev1.ConditionTrue)(p) }
+	unscheduled := func(p *corev1.Pod) { withCondition(keys.LowerScheduled, corev1.ConditionFalse)(p) }
+	starting := func(p *corev1.Pod) { p.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "c"}} }
+	for name, c := range map[string]struct {
+		upper, told *corev1.Pod
+		waits       bool
+	}{
+		"has a node":               {upperPod("1"), upperPod("1", scheduled), true},
+		"has one after all":        {upperPod("1", unscheduled), upperPod("1", scheduled), true},
+		"has none":                 {upperPod("1"), upperPod("1", unscheduled), false},
+		"its containers are there": {upperPod("1"), upperPod("1", scheduled, starting), false},
+		"runs":                     {upperPod("1"), upperPod("1", scheduled, phase(corev1.PodRunning)), false},
+		"said already":             {upperPod("1", scheduled), upperPod("1", scheduled), false},
+		"is being deleted":         {upperPod("1", deleting(1)), upperPod("1", scheduled, deleting(1)), false},
+	} {
+		m, now := &memory{}, time.Unix(100, 0)
+		if got := m.early(c.upper, c.told, now); (got == scheduledPause) != c.waits || (got == 0) == c.waits {
+			t.Errorf("%s: waits for %s", name, got)
+		}
+		if got := m.early(c.upper, c.told, now.Add(scheduledPause)); got != 0 {
+			t.Errorf("%s: waits for %s more", name, got)
+		}
+	}
+}
+
+func TestSameBelow(t *testing.T) {
+	t.Parallel()
+	annotated := func(key string) func(*corev1.Pod) {
+		return func(p *corev1.Pod) { metav1.SetMetaDataAnnotation(&p.ObjectMeta, key, "new") }
+	}
+	for name, c := range map[string]struct {
+		after *corev1.Pod
+		want  bool
+	}{
+		"status":      {upperPod("1", phase(corev1.PodRunning)), true},
+		"facts":       {upperPod("1", annotated(keys.LowerNode), annotated(keys.LowerIP)), true},
+		"annotations": {upperPod("1", annotated("note")), false},
+		"labels":      {upperPod("1", func(p *corev1.Pod) { p.Labels["app"] = "new" }), false},
+		"image":       {upperPod("1", func(p *corev1.Pod) { p.Spec.Containers[0].Image = "new" }), false},
+		"generation":  {upperPod("1", func(p *corev1.Pod) { p.Generation++ }), false},
+	} {
+		if got := sameBelow(upperPod("1"), c.after); got != c.want {
+			t.Errorf("%s: %t", name, got)
+		}
+	}
+	if sameBelow(nil, upperPod("1")) {
+		t.Error("a pod that was never brought down is the same")
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
@@ -69,7 +70,8 @@ func timeless(tolerations []corev1.Toleration) []corev1.Toleration {
 // bringDown carries changes of the upper pod to the lower one: first those that have calls of their own and may be refused,
 // then the rest together with the notes of what is below.
 func (r *Reconciler) bringDown(ctx context.Context, upper, lower *corev1.Pod, memory *memory) error {
-	if memory.sent == upper && len(memory.unwanted) == 0 {
+	if sameBelow(memory.sent, upper) && len(memory.unwanted) == 0 {
+		memory.sent = upper
 		return nil
 	}
 	plain := *upper
@@ -88,6 +90,23 @@ func (r *Reconciler) bringDown(ctx context.Context, upper, lower *corev1.Pod, me
 		memory.sent = upper
 	}
 	return err
+}
+
+// sameBelow reports whether two versions of an upper pod make the same lower pod: they differ in what comes from below alone.
+func sameBelow(a, b *corev1.Pod) bool {
+	if a == nil || a == b {
+		return a == b
+	}
+	return a.Generation == b.Generation && maps.Equal(a.Labels, b.Labels) &&
+		maps.Equal(withoutFacts(a.Annotations), withoutFacts(b.Annotations)) && equality.Semantic.DeepEqual(a.Spec, b.Spec)
+}
+
+// withoutFacts are annotations but for those that report writes.
+func withoutFacts(annotations map[string]string) map[string]string {
+	rest := maps.Clone(annotations)
+	delete(rest, keys.LowerNode)
+	delete(rest, keys.LowerIP)
+	return rest
 }
 
 // bringFields carries the fields that a plain update may change.
