@@ -23,7 +23,7 @@ import (
 )
 
 // snapshotPause is the time between two snapshots at least: what is made of them is written twice a second at most.
-const snapshotPause = 200 * time.Millisecond
+const snapshotPause = 500 * time.Millisecond
 
 // healthInterval is how often the health of a lower cluster is looked at.
 const healthInterval = time.Second
@@ -41,6 +41,7 @@ type virtualNode struct {
 	overlap  atomic.Pointer[string] // what node.Overlaps says; nil where the network is not flat
 	version  atomic.Value           // string: the lower API server's version
 	keeper   *node.Keeper
+	charges  node.Charges // of the pods bound to it
 
 	// nil where broken:
 	watch   *lower.Watch
@@ -163,7 +164,7 @@ func (v *virtualNode) facts() node.Facts {
 	if overlap := v.overlap.Load(); overlap != nil {
 		f.More = append(f.More, node.Flat(*overlap))
 	}
-	f.Own = node.Charged(typed[*corev1.Pod](v.above.GetStore().List()))
+	f.Own = v.charges.Sum(typed[*corev1.Pod](v.above.GetStore().List()))
 	return f
 }
 

@@ -320,7 +320,7 @@ func (l *Lab) ExtenderURL() string {
 	if l.partPorts(PartExtender).plain == 0 {
 		return ""
 	}
-	return l.partURL(PartExtender)
+	return l.PartURL(PartExtender)
 }
 
 // Process gives a process by its name, such as "upper/apiserver", "lower-2/kube-scheduler" or "extender"; nil if there is none.

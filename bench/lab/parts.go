@@ -84,7 +84,7 @@ func (l *Lab) runPart(ctx context.Context, part string, newPorts bool) error {
 	defer cancel()
 	return l.sup.process(part).start(ctx, command{
 		path: l.Tessera(), args: []string{part, "--config", config}, grace: 2 * time.Second,
-		ready: func(ctx context.Context) error { return httpReady(ctx, l.partURL(part)+"/readyz") },
+		ready: func(ctx context.Context) error { return httpReady(ctx, l.PartURL(part)+"/readyz") },
 	})
 }
 
@@ -112,8 +112,8 @@ func (l *Lab) partPorts(part string) ports {
 	return l.ports[part]
 }
 
-// partURL is the plain listener of a part.
-func (l *Lab) partURL(part string) string {
+// PartURL is the plain listener of a part, on loopback.
+func (l *Lab) PartURL(part string) string {
 	return fmt.Sprintf("http://127.0.0.1:%d", l.partPorts(part).plain)
 }
 

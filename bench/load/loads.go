@@ -104,7 +104,7 @@ func printHints(out io.Writer, results []HintResult) error {
 }
 
 func playVirtualNode(ctx context.Context, out io.Writer, o options, report *Report, progress through.Progress) (err error) {
-	options := through.Options{Rate: o.rate, Seconds: o.seconds, Pods: o.pods, Rounds: o.rounds}
+	options := through.Options{Rate: o.rate, Seconds: o.seconds, Pods: o.pods, Rounds: o.rounds, Profiles: o.profiles}
 	if report.VirtualNode, err = through.Measure(ctx, out, options, progress); err != nil {
 		return err
 	}

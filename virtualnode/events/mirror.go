@@ -41,7 +41,7 @@ var limits = map[string]struct {
 	perSecond float32
 	burst     int
 }{
-	corev1.EventTypeNormal:  {10, 100},
+	corev1.EventTypeNormal:  {5, 100},
 	corev1.EventTypeWarning: {25, 250},
 }
 

@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/uuid"
 
 	"github.com/tessera-k8s/tessera/internal/keys"
 	"github.com/tessera-k8s/tessera/internal/lower"
@@ -55,9 +56,9 @@ func TestAllocatableNeverRefuses(t *testing.T) {
 			snapshot.NewNode(lowerNode(fmt.Sprint("empty-", i)), nil))
 		above = append(above, upperPod("16", ""))
 	}
-	f := Facts{Name: "v", Health: healthy(), Snapshot: picture(nodes...), Own: Charged(above)}
+	f := Facts{Name: "v", Health: healthy(), Snapshot: picture(nodes...), Own: new(Charges).Sum(above)}
 	node := f.node(now)
-	free := node.Status.Allocatable.Cpu().MilliValue() - Charged(above).MilliCPU
+	free := node.Status.Allocatable.Cpu().MilliValue() - new(Charges).Sum(above).MilliCPU
 	if free < 80000 {
 		t.Errorf("the upper scheduler sees %d milli CPU free, at least 80000 are", free)
 	}
@@ -71,6 +72,7 @@ func TestAllocatableNeverRefuses(t *testing.T) {
 
 func upperPod(cpu string, phase corev1.PodPhase) *corev1.Pod {
 	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{UID: uuid.NewUUID()},
 		Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{
 			corev1.ResourceCPU: resource.MustParse(cpu), keys.PodResource: resource.MustParse("0"),
 		}}}}},
@@ -82,11 +84,17 @@ func TestChargedCountsAsTheSchedulerDoes(t *testing.T) {
 	t.Parallel()
 	ending := upperPod("1", corev1.PodRunning)
 	ending.DeletionTimestamp = &metav1.Time{Time: time.Unix(1000, 0)}
-	got := Charged([]*corev1.Pod{
+	var charges Charges
+	got := charges.Sum([]*corev1.Pod{
 		upperPod("1", corev1.PodPending), ending, upperPod("1", corev1.PodSucceeded), upperPod("1", corev1.PodFailed),
 	})
-	if diff := cmp.Diff(snapshot.Resources{MilliCPU: 2000, Pods: 2, Scalars: map[corev1.ResourceName]int64{}}, got); diff != "" {
+	if diff := cmp.Diff(snapshot.Resources{MilliCPU: 2000, Pods: 2}, got); diff != "" {
 		t.Error(diff)
+	}
+	resized := upperPod("3", corev1.PodRunning)
+	resized.UID = ending.UID
+	if diff := cmp.Diff(snapshot.Resources{MilliCPU: 3000, Pods: 1}, charges.Sum([]*corev1.Pod{resized})); diff != "" {
+		t.Errorf("resized, the other gone: %s", diff)
 	}
 }
 

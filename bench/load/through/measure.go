@@ -15,6 +15,8 @@ type Options struct {
 	Rate, Seconds int
 	// Pods are created at once at saturation, in each of Rounds rounds.
 	Pods, Rounds int
+	// Profiles is a folder for processor profiles of each burst; "" takes none.
+	Profiles string
 }
 
 // The bars of the figures. Missing one is no failure: figures are not a test.
@@ -46,6 +48,7 @@ func Measure(ctx context.Context, out io.Writer, o Options, progress Progress) (
 		return nil, err
 	}
 	defer s.lab.Stop()
+	s.profiles = o.Profiles
 	result := &Result{}
 	if result.Offered, result.Lost, err = s.offer(ctx, o.Rate, o.Seconds); err != nil {
 		return nil, err

@@ -44,6 +44,7 @@ func (s *site) burst(ctx context.Context, watched *observer, name, node string, 
 	if err != nil {
 		return Run{}, err
 	}
+	defer s.profile(ctx, name)()
 	start := time.Now()
 	if err := create(ctx, where, name, node, n); err != nil {
 		return Run{}, err

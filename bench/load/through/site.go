@@ -31,6 +31,7 @@ type site struct {
 	lab          *lab.Lab
 	upper, lower kubernetes.Interface
 	progress     Progress
+	profiles     string // folder for processor profiles, "" for none
 }
 
 // newSite starts a lab whose lower cluster has room for every load. virtualnode runs and is told no hints.
