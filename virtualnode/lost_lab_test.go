@@ -2,6 +2,8 @@ package virtualnode_test
 
 import (
 	"fmt"
+	"os"
+	"slices"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -15,32 +17,45 @@ import (
 	"github.com/tessera-k8s/tessera/internal/keys"
 )
 
-// Two clusters fall silent at once. The pods of the one are kept, those of the other replaced, and when the clusters are
-// back nothing is there twice.
+// lateNode is a second virtual node on lower-2, whose pods are replaced lateAfter it is lost.
+const (
+	lateNode  = "late"
+	lateAfter = 12 * time.Second
+)
+
+// Two clusters fall silent at once. The pods of the one are kept, those of the other replaced, by one virtual node later than
+// by the other, and when the clusters are back nothing is there twice.
 func lost(w *world) {
 	kept, gone := w.lab.LowerName(1), w.lab.LowerName(2)
-	w.workload("kept", kept, 2)
-	w.workload("gone", gone, 2)
-	before := map[string]map[types.UID]bool{kept: w.replicas("kept", kept, 2), gone: w.replicas("gone", gone, 2)}
+	kubeconfig, err := os.ReadFile(clusterFile(w.lab, gone))
+	if err != nil {
+		w.Fatal(err)
+	}
+	w.join(lateNode, kubeconfig)
+	before := map[string]map[types.UID]bool{}
+	for name, cluster := range map[string]string{"kept": kept, "gone": gone, "late": lateNode} {
+		w.workload(name, cluster, 2)
+		before[name] = w.replicas(name, cluster, 2)
+	}
 	containers := w.below("kept", 1)
 	w.eventually(func() error { return w.tolerates("kept", nil) })
 	w.eventually(func() error { return w.tolerates("gone", new(int64(5))) })
+	w.eventually(func() error { return w.tolerates("late", new(int64(lateAfter.Seconds()))) })
 	for _, name := range []string{kept, gone} {
 		// Without it nobody below takes the silent leases of the restart for dead nodes, after which KWOK, unlike a kubelet, would
 		// never call their pods ready again.
 		w.lab.Process(name + "/kube-controller-manager").Kill()
 		w.lab.Process(name + "/apiserver").Kill()
 	}
-	w.nodeReady(kept, corev1.ConditionFalse, "LowerUnreachable")
-	w.nodeReady(gone, corev1.ConditionFalse, "LowerUnreachable")
-	lab.Eventually(w.T, lostPatience, func() error { return w.replaced("gone", before[gone]) })
-	w.node(kept, func(node *corev1.Node) error { return outlived(node, 8*time.Second) })
-	w.leaseEnds(kept)
-	for uid, pod := range w.above("kept") {
-		if !before[kept][uid] || pod.DeletionTimestamp != nil || pod.Status.Phase != corev1.PodRunning {
-			w.Errorf("pod %s of the cluster that keeps its pods: %s, deleted %v", pod.Name, pod.Status.Phase, pod.DeletionTimestamp)
-		}
+	for _, node := range []string{kept, gone, lateNode} {
+		w.nodeReady(node, corev1.ConditionFalse, "LowerUnreachable")
 	}
+	lab.Eventually(w.T, lostPatience, func() error { return w.replaced("gone", before["gone"]) })
+	w.node(kept, func(node *corev1.Node) error { return outlived(node, 8*time.Second) })
+	lab.Eventually(w.T, lostPatience, func() error { return w.replaced("late", before["late"]) })
+	w.node(lateNode, func(node *corev1.Node) error { return w.deletedAfter(node, "late", lateAfter) })
+	w.leaseEnds(kept)
+	w.untouched("kept", before["kept"])
 	for _, name := range []string{kept, gone} {
 		for _, process := range []string{"/apiserver", "/kube-controller-manager"} {
 			if err := w.lab.Process(name + process).Restart(w.Context()); err != nil {
@@ -48,27 +63,63 @@ func lost(w *world) {
 			}
 		}
 	}
-	lab.Eventually(w.T, lostPatience, func() error { return readyAgain(w, kept, gone) })
-	after := map[string]map[types.UID]bool{kept: w.replicas("kept", kept, 2), gone: w.replicas("gone", gone, 2)}
-	for uid := range after[kept] {
-		if !before[kept][uid] || containers[uid] != w.below("kept", 1)[uid] {
+	lab.Eventually(w.T, lostPatience, func() error { return readyAgain(w, kept, gone, lateNode) })
+	after := map[string]map[types.UID]bool{}
+	for name, cluster := range map[string]string{"kept": kept, "gone": gone, "late": lateNode} {
+		after[name] = w.replicas(name, cluster, 2)
+	}
+	for uid := range after["kept"] {
+		if !before["kept"][uid] || containers[uid] != w.below("kept", 1)[uid] {
 			w.Errorf("pod %s was replaced", uid)
 		}
 	}
-	w.eventually(func() error {
-		for k, name := range map[int]string{1: "kept", 2: "gone"} {
-			there := w.below(name, k)
-			for uid := range there {
-				if !after[w.lab.LowerName(k)][uid] {
-					return fmt.Errorf("a pod of %s is there that is none above", name)
-				}
-			}
-			if len(there) != 2 {
-				return fmt.Errorf("%d pods of %s below, want 2", len(there), name)
+	w.eventually(func() error { return w.onlyBelow(after, map[string]int{"kept": 1, "gone": 2, "late": 2}) })
+}
+
+// untouched fails the test for every pod of a Deployment that is not one of those, or does not run.
+func (w *world) untouched(name string, old map[types.UID]bool) {
+	w.Helper()
+	for uid, pod := range w.above(name) {
+		if !old[uid] || pod.DeletionTimestamp != nil || pod.Status.Phase != corev1.PodRunning {
+			w.Errorf("pod %s of the cluster that keeps its pods: %s, deleted %v", pod.Name, pod.Status.Phase, pod.DeletionTimestamp)
+		}
+	}
+}
+
+// deletedAfter says as an error that a pod which is being deleted was so sooner than that time after its node was tainted.
+func (w *world) deletedAfter(node *corev1.Node, name string, d time.Duration) error {
+	w.Helper()
+	if err := outlived(node, 0); err != nil {
+		return err
+	}
+	at := slices.IndexFunc(node.Spec.Taints, func(t corev1.Taint) bool { return t.Key == corev1.TaintNodeNotReady && t.TimeAdded != nil })
+	for _, pod := range w.above(name) {
+		if pod.DeletionTimestamp == nil {
+			continue
+		}
+		grace := time.Duration(*pod.DeletionGracePeriodSeconds) * time.Second
+		if after := pod.DeletionTimestamp.Add(-grace).Sub(node.Spec.Taints[at].TimeAdded.Time); after < d-time.Second { // Times are in seconds.
+			w.Errorf("pod %s was deleted %s after its node was lost, want %s", pod.Name, after, d)
+		}
+	}
+	return nil
+}
+
+// onlyBelow says as an error which of the Deployments' pods, two each, are not below or should not be, by lower cluster.
+func (w *world) onlyBelow(wanted map[string]map[types.UID]bool, where map[string]int) error {
+	w.Helper()
+	for name, k := range where {
+		there := w.below(name, k)
+		for uid := range there {
+			if !wanted[name][uid] {
+				return fmt.Errorf("a pod of %s is there that is none above", name)
 			}
 		}
-		return nil
-	})
+		if len(there) != 2 {
+			return fmt.Errorf("%d pods of %s below, want 2", len(there), name)
+		}
+	}
+	return nil
 }
 
 // above lists the pods of a Deployment by UID.

@@ -27,7 +27,7 @@ import (
 const lostPatience = time.Minute
 
 // One lab with short timers, in which lower clusters and their nodes fall out one way after the other. lower-1 keeps its
-// pods when it is lost, lower-2 does not.
+// pods when it is lost, lower-2 does not, and a second virtual node on lower-2 waits before it gives them up.
 func TestNodeStory(t *testing.T) {
 	lab.Need(t)
 	l, err := lab.Start(t.Context(), lab.Options{
@@ -35,7 +35,9 @@ func TestNodeStory(t *testing.T) {
 		Parts: []string{lab.PartExtender, lab.PartAdmission, lab.PartVirtualNode},
 		Config: map[string]map[string]any{lab.PartVirtualNode: {
 			"defaultToleration": "5s", "leaseStopsAfter": "10s", "network": "flat",
-			"perCluster": map[string]any{"lower-1": map[string]any{"onLost": "keep"}},
+			"perCluster": map[string]any{
+				"lower-1": map[string]any{"onLost": "keep"}, lateNode: map[string]any{"onLost": map[string]any{"after": lateAfter.String()}},
+			},
 		}},
 	})
 	if err != nil {
