@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -14,10 +15,12 @@ import (
 // nudgeAnnotation is changed on a pod that KWOK seems to have overlooked.
 const nudgeAnnotation = "lab.tessera.sh/nudge"
 
-// Times of nudging. overlooked is far above the longest time that KWOK needs to come to a pod.
+// Times of nudging. overlooked is far above the time that KWOK needs to come to a pod, unless it has a thousand at once: hence
+// some nudgeMost of them alone, or nudging would slow it down even more.
 const (
 	nudgeEvery = 2 * time.Second
 	overlooked = 3 * time.Second
+	nudgeMost  = 20
 )
 
 // nudge makes KWOK look again at pods that it has not taken up. KWOK 0.8.0 acts on events alone: one that it drops (the
@@ -38,11 +41,14 @@ func (k *keeper) nudge(ctx context.Context) {
 }
 
 func (k *keeper) nudgeAll(ctx context.Context, now time.Time) error {
+	var found []*corev1.Pod
 	for _, object := range k.pods.GetStore().List() {
-		pod := object.(*corev1.Pod)
-		if !k.plays(pod.Spec.NodeName) || !isOverlooked(pod, now) {
-			continue
+		if pod := object.(*corev1.Pod); k.plays(pod.Spec.NodeName) && isOverlooked(pod, now) {
+			found = append(found, pod)
 		}
+	}
+	rand.Shuffle(len(found), func(i, j int) { found[i], found[j] = found[j], found[i] }) // Nudging does not help all of them.
+	for _, pod := range found[:min(len(found), nudgeMost)] {
 		patch := fmt.Appendf(nil, `{"metadata":{"annotations":{%q:%q}}}`, nudgeAnnotation, now.UTC().Format(time.RFC3339))
 		_, err := k.client.CoreV1().Pods(pod.Namespace).Patch(ctx, pod.Name, types.MergePatchType, patch, metav1.PatchOptions{})
 		if err != nil && !apierrors.IsNotFound(err) {

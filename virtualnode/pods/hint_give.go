@@ -86,13 +86,16 @@ func refused(err error) bool { return apierrors.IsForbidden(err) || apierrors.Is
 
 // ungate takes our gate off, leaves those of others, and puts the hint into the affinity if that is the mode.
 func (r *Reconciler) ungate(ctx context.Context, lower *corev1.Pod, mode HintMode, node string) error {
-	after := lower.DeepCopy()
+	before := &corev1.Pod{ // What may change.
+		ObjectMeta: metav1.ObjectMeta{Annotations: lower.Annotations},
+		Spec:       corev1.PodSpec{SchedulingGates: lower.Spec.SchedulingGates, Affinity: lower.Spec.Affinity},
+	}
+	after := before.DeepCopy()
+	after.UID, after.ResourceVersion = lower.UID, lower.ResourceVersion // Lists are replaced, so it is for what was read.
 	after.Spec.SchedulingGates = slices.DeleteFunc(after.Spec.SchedulingGates,
 		func(g corev1.PodSchedulingGate) bool { return g.Name == keys.HintGate })
 	tell(&after.Spec, mode, node)
 	note(after, node)
-	before := lower.DeepCopy()
-	before.UID, before.ResourceVersion = "", "" // So that the patch names them: lists are replaced, so it is for what was read.
 	patch, err := twoWay(before, after)
 	if err != nil {
 		return err
