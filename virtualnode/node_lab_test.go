@@ -235,33 +235,15 @@ func glitch(w *world) {
 	name := w.lab.LowerName(1)
 	w.create(w.pod("p", 1))
 	w.becomes(w.upper, "p", "Running", running)
-	watcher, err := w.upper.CoreV1().Nodes().Watch(w.Context(), metav1.ListOptions{FieldSelector: "metadata.name=" + name})
-	if err != nil {
-		w.Fatal(err)
-	}
+	staysReady := w.staysReady(name)
 	pods, err := w.upper.CoreV1().Pods(w.ns).Watch(w.Context(), metav1.ListOptions{})
 	if err != nil {
 		w.Fatal(err)
 	}
-	server := w.lab.Process(name + "/apiserver")
-	if err := server.Signal(syscall.SIGSTOP); err != nil {
-		w.Fatal(err)
-	}
-	begin := time.Now()
-	w.eventually(func() error {
-		if time.Since(begin) < 3*time.Second {
-			return errors.New("the glitch goes on")
-		}
-		return server.Signal(syscall.SIGCONT)
-	})
+	w.stopped(name+"/apiserver", 3*time.Second)
 	w.create(w.pod("after", 1))
 	w.becomes(w.upper, "after", "Running", running)
-	watcher.Stop()
-	for event := range watcher.ResultChan() {
-		if c := nodeCondition(event.Object.(*corev1.Node), corev1.NodeReady); c.Status != corev1.ConditionTrue {
-			w.Errorf("the node was Ready=%s: %s %s", c.Status, c.Reason, c.Message)
-		}
-	}
+	staysReady()
 	pods.Stop()
 	for event := range pods.ResultChan() {
 		pod := event.Object.(*corev1.Pod)
@@ -275,6 +257,39 @@ func glitch(w *world) {
 		}
 		w.vanishes(w.upper, pod)
 	}
+}
+
+// staysReady watches a virtual node; the function it returns fails the test if it was anything but Ready since.
+func (w *world) staysReady(name string) (check func()) {
+	w.Helper()
+	watcher, err := w.upper.CoreV1().Nodes().Watch(w.Context(), metav1.ListOptions{FieldSelector: "metadata.name=" + name})
+	if err != nil {
+		w.Fatal(err)
+	}
+	return func() {
+		w.Helper()
+		watcher.Stop()
+		for event := range watcher.ResultChan() {
+			if c := nodeCondition(event.Object.(*corev1.Node), corev1.NodeReady); c.Status != corev1.ConditionTrue {
+				w.Errorf("the node was Ready=%s: %s %s", c.Status, c.Reason, c.Message)
+			}
+		}
+	}
+}
+
+// stopped stops a process for a while.
+func (w *world) stopped(process string, d time.Duration) {
+	w.Helper()
+	if err := w.lab.Process(process).Signal(syscall.SIGSTOP); err != nil {
+		w.Fatal(err)
+	}
+	begin := time.Now()
+	w.eventually(func() error {
+		if time.Since(begin) < d {
+			return errors.New("it is stopped")
+		}
+		return w.lab.Process(process).Signal(syscall.SIGCONT)
+	})
 }
 
 func cordonAndDrain(w *world) {

@@ -28,6 +28,10 @@ const (
 	publishShare  = 5 // at most every fifth moment goes into building snapshots
 	probeInterval = 3 * time.Second
 	probeTimeout  = 4 * time.Second // An API server that takes 2 s a call is slow, not away.
+
+	// A process that has not looked at its clock for longer than sleepAfter did not run: it was stopped, or starved.
+	wakeInterval = 500 * time.Millisecond
+	sleepAfter   = 3 * wakeInterval
 )
 
 // Watch keeps the snapshot of one lower cluster fresh.
@@ -52,6 +56,7 @@ type Watch struct {
 
 	mu     sync.Mutex
 	health Health
+	awake  time.Time // when this process was last seen running
 
 	rows map[string]row // as they were last built; the publisher's alone
 }
@@ -70,6 +75,9 @@ type Health struct {
 	// Contact is when the API server last answered a probe or sent an event, or since when nodes or pods cannot be
 	// listed and watched, if that is longer ago. A quiet cluster has fresh contact.
 	Contact time.Time
+	// Slept is how much of the time since then this process itself did not run: a silence of that time says nothing of the
+	// cluster, though what is known of it is as old as Contact says.
+	Slept time.Duration
 	// Err is why the last probe, list or watch failed; nil if they all work.
 	Err error
 }
@@ -125,6 +133,7 @@ func (w *Watch) Nodes() []*corev1.Node {
 // Health returns how the cluster answers now.
 func (w *Watch) Health() Health {
 	w.mu.Lock()
+	w.look(time.Now())
 	health := w.health
 	w.mu.Unlock()
 	for i := range w.sources {
@@ -141,6 +150,7 @@ func (w *Watch) Run(ctx context.Context) {
 	group.Go(func() { w.nodes.RunWithContext(ctx) })
 	group.Go(func() { w.pods.RunWithContext(ctx) })
 	group.Go(func() { w.probe(ctx) })
+	group.Go(func() { w.stayAwake(ctx) })
 	group.Go(func() { w.publish(ctx) })
 	group.Wait()
 }
@@ -179,7 +189,7 @@ func (w *Watch) publish(ctx context.Context) {
 func (w *Watch) see() {
 	w.mu.Lock()
 	if !apierrors.IsUnauthorized(w.health.Err) {
-		w.health.Err, w.health.Contact = nil, time.Now()
+		w.heard(time.Now())
 	}
 	w.mu.Unlock()
 	w.Touch()
@@ -198,7 +208,37 @@ func (w *Watch) contact(err error) {
 	defer w.mu.Unlock()
 	w.health.Err = err
 	if err == nil {
-		w.health.Contact = time.Now()
+		w.heard(time.Now())
+	}
+}
+
+// heard notes that the API server has answered. The caller holds the lock.
+func (w *Watch) heard(now time.Time) {
+	w.look(now)
+	w.health.Err, w.health.Contact, w.health.Slept = nil, now, 0
+}
+
+// look looks at the clock, and notes if this process did not run since it last did. The caller holds the lock.
+func (w *Watch) look(now time.Time) {
+	if gap := now.Sub(w.awake); gap > sleepAfter && !w.awake.IsZero() {
+		w.health.Slept += gap
+	}
+	w.awake = now
+}
+
+// stayAwake looks at the clock until ctx ends, so that whoever does not means that this process does not run.
+func (w *Watch) stayAwake(ctx context.Context) {
+	ticker := time.NewTicker(wakeInterval)
+	defer ticker.Stop()
+	for {
+		w.mu.Lock()
+		w.look(time.Now())
+		w.mu.Unlock()
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
 	}
 }
 

@@ -29,7 +29,13 @@ const (
 
 // Reachable reports whether the lower cluster has answered lately.
 func Reachable(health lower.Health, now time.Time) bool {
-	return !health.Contact.IsZero() && now.Sub(health.Contact) <= unreachableAfter
+	return !health.Contact.IsZero() && silence(health, now) <= unreachableAfter
+}
+
+// silence is how long this process has listened to a lower cluster without an answer: that it was stopped itself for a while is
+// not the cluster's fault.
+func silence(health lower.Health, now time.Time) time.Duration {
+	return now.Sub(health.Contact) - health.Slept
 }
 
 // Ready is the condition Ready without its times. Its texts name no changing numbers, so that it changes only when the

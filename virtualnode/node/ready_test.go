@@ -33,6 +33,8 @@ func TestReady(t *testing.T) {
 		"working":                     {Facts{Health: healthy(), Snapshot: usable}, reasonReady, corev1.ConditionTrue, ""},
 		"one failed probe":            {Facts{Health: lower.Health{Synced: true, Contact: now.Add(-4 * time.Second), Err: errors.New("x")}, Snapshot: usable}, reasonReady, corev1.ConditionTrue, ""},
 		"silent":                      {Facts{Health: silent, Snapshot: usable}, reasonUnreachable, corev1.ConditionFalse, "connection refused"},
+		"silent while it was stopped": {Facts{Health: lower.Health{Synced: true, Contact: now.Add(-time.Minute), Slept: 55 * time.Second}, Snapshot: usable}, reasonReady, corev1.ConditionTrue, ""},
+		"silent before that, too":     {Facts{Health: lower.Health{Synced: true, Contact: now.Add(-time.Minute), Slept: 50 * time.Second}, Snapshot: usable}, reasonUnreachable, corev1.ConditionFalse, "does not answer"},
 		"never reached":               {Facts{Health: lower.Health{Err: errors.New("no such host")}}, reasonUnreachable, corev1.ConditionFalse, "no such host"},
 		"silent, for no known reason": {Facts{Health: lower.Health{Synced: true, Contact: silent.Contact}, Snapshot: usable}, reasonUnreachable, corev1.ConditionFalse, "does not answer"},
 		"token revoked": {Facts{Health: lower.Health{Synced: true, Contact: silent.Contact,
