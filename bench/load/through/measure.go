@@ -107,7 +107,7 @@ func (r *Result) Print(out io.Writer) error {
 
 // printCosts writes a table with a column for each way.
 func (r *Result) printCosts(out io.Writer, title string, of func(Run) map[string]float64) error {
-	ways := []string{wayVia, wayHinted, wayFloor, wayDirect}
+	ways := []string{wayOffered, wayVia, wayHinted, wayFloor, wayDirect}
 	columns := map[string]map[string]float64{}
 	names := map[string]bool{}
 	fmt.Fprintf(out, "\n")
@@ -116,6 +116,9 @@ func (r *Result) printCosts(out io.Writer, title string, of func(Run) map[string
 	for _, way := range ways {
 		fmt.Fprintf(table, "%s\t", way)
 		columns[way] = of(mean(r.Rounds[way]))
+		if way == wayOffered {
+			columns[way] = of(Run{CPUMsPerPod: r.Offered.CPUMsPerPod, Calls: r.Offered.Calls})
+		}
 		for name, value := range columns[way] {
 			if value >= 0.005 {
 				names[name] = true

@@ -26,6 +26,9 @@ type Offered struct {
 	// RunningToReported: from the moment the lower pod is seen running until the upper one is.
 	RunningToReportedP50Ms float64 `json:"runningToReportedP50Ms"`
 	RunningToReportedP99Ms float64 `json:"runningToReportedP99Ms"`
+	// CPUMsPerPod and Calls are those of Run.
+	CPUMsPerPod map[string]float64 `json:"cpuMsPerPod"`
+	Calls       map[string]float64 `json:"calls"`
 	// ResidentBytes is virtualnode's memory with all these pods running.
 	ResidentBytes int64 `json:"residentBytes"`
 }
@@ -41,6 +44,11 @@ func (s *site) offer(ctx context.Context, rate, seconds int) (result Offered, lo
 		return result, 0, err
 	}
 	n := rate * seconds
+	before, err := s.costs(ctx)
+	if err != nil {
+		return result, 0, err
+	}
+	defer s.profile(ctx, name)()
 	s.progress("offering %d pods a second for %d s", rate, seconds)
 	group, groupCtx := errgroup.WithContext(ctx)
 	start := time.Now()
@@ -64,6 +72,10 @@ func (s *site) offer(ctx context.Context, rate, seconds int) (result Offered, lo
 	sleepUntil(ctx, start.Add(time.Duration(seconds)*time.Second+tail))
 	running, _ := watched.count(runsAbove)
 	got, _ := watched.wait(ctx, n, lostAfter, runsAbove)
+	after, err := s.costs(ctx)
+	if err != nil {
+		return result, 0, err
+	}
 	created, reported := watched.delays(bound, exists), watched.delays(runsBelow, runsAbove)
 	result = Offered{
 		OfferedPods: n, OfferedShare: float64(running) / float64(n),
@@ -71,6 +83,7 @@ func (s *site) offer(ctx context.Context, rate, seconds int) (result Offered, lo
 		RunningToReportedP50Ms: percentile(reported, 0.5), RunningToReportedP99Ms: percentile(reported, 0.99),
 		ResidentBytes: s.virtualNode().RSS(),
 	}
+	result.CPUMsPerPod, result.Calls = after.since(before, n)
 	s.progress("%d of %d run above", got, n)
 	return result, n - got, s.clear(ctx, name)
 }

@@ -11,6 +11,9 @@ import (
 	"k8s.io/client-go/kubernetes"
 )
 
+// wayOffered is the steady load, which goes the way via.
+const wayOffered = "offered"
+
 // The ways that pods take at saturation.
 const (
 	wayVia    = "via"    // through virtualnode that tells no hints
