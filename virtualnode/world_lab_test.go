@@ -24,7 +24,7 @@ import (
 	"github.com/tessera-k8s/tessera/internal/keys"
 )
 
-// patience bounds every wait of these tests.
+// patience bounds every wait of these tests, unless a world has more.
 const patience = 20 * time.Second
 
 // holds plays the extender for the virtual nodes of the shared lab.
@@ -37,7 +37,7 @@ var shared = lab.NewShared(lab.Options{
 })
 
 func TestMain(m *testing.M) {
-	code := shared.Run(m)
+	code := lab.Run(m, shared, realNode)
 	holds.server.Close()
 	os.Exit(code)
 }
@@ -95,9 +95,10 @@ func (f *fakeExtender) set(change func()) {
 // world is a namespace of the upper cluster and clients for both levels.
 type world struct {
 	*testing.T
-	lab   *lab.Lab
-	upper kubernetes.Interface
-	ns    string
+	lab      *lab.Lab
+	upper    kubernetes.Interface
+	ns       string
+	patience time.Duration // if it is more than the others have
 }
 
 func client(t *testing.T, config *rest.Config) kubernetes.Interface {
@@ -138,7 +139,7 @@ func (w *world) lower(k int) kubernetes.Interface { return client(w.T, w.lab.Low
 
 func (w *world) eventually(check func() error) {
 	w.Helper()
-	lab.Eventually(w.T, patience, check)
+	lab.Eventually(w.T, max(patience, w.patience), check)
 }
 
 // pod is a pod as admission would hand it on, for the virtual node of lower cluster k.

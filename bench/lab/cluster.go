@@ -12,6 +12,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+
+	"github.com/tessera-k8s/tessera/bench/lab/realnode"
 )
 
 const upperName = "upper"
@@ -26,6 +28,7 @@ type cluster struct {
 	rest   *rest.Config
 	client kubernetes.Interface
 	nodes  []corev1.ResourceList
+	real   *realnode.Node // nil: KWOK plays the nodes
 }
 
 // kubeconfigFile is the admin's kubeconfig, relative to the lab's folder.
@@ -52,6 +55,9 @@ func (c *cluster) start(ctx context.Context) error {
 	if err := c.createNodes(ctx); err != nil {
 		return err
 	}
+	if err := c.startRealNode(ctx); err != nil {
+		return err
+	}
 	if err := c.fill(ctx); err != nil {
 		return err
 	}
@@ -61,7 +67,7 @@ func (c *cluster) start(ctx context.Context) error {
 	if err := c.waitWorking(ctx); err != nil {
 		return err
 	}
-	c.lab.printf("%s ready after %.1f s: %d nodes, %d MiB", c.name, time.Since(begin).Seconds(), len(c.nodes), c.lab.memoryMiB(c.name))
+	c.lab.printf("%s ready after %.1f s: %d nodes, %d MiB", c.name, time.Since(begin).Seconds(), c.nodeCount(), c.lab.memoryMiB(c.name))
 	return nil
 }
 
@@ -111,8 +117,8 @@ func (c *cluster) startControllers(ctx context.Context) error {
 	if err := start("kube-scheduler", scheduler); err != nil {
 		return err
 	}
-	if c.index == 0 && len(c.nodes) == 0 {
-		return nil // no real nodes above: KWOK would have nothing to do
+	if c.real != nil || c.index == 0 && len(c.nodes) == 0 {
+		return nil // KWOK would have nothing to do
 	}
 	return start("kwok", c.kwokArgs())
 }
@@ -163,6 +169,9 @@ func (c *cluster) writeKeys() error {
 	pair, err := ca.server("kube-apiserver", "kubernetes", "kubernetes.default", "kubernetes.default.svc",
 		fmt.Sprintf("10.%d.0.1", 96+c.index))
 	if err != nil {
+		return err
+	}
+	if err := c.writeRealNodeKeys(); err != nil {
 		return err
 	}
 	private, public, err := signingKeys()

@@ -47,6 +47,7 @@ func (c *cluster) apiServerArgs() []string {
 		"--authorization-mode=RBAC", "--allow-privileged=true", "--endpoint-reconciler-type=none",
 		"--max-requests-inflight=2000", "--max-mutating-requests-inflight=1000",
 	}
+	args = append(args, c.realNodeServerArgs()...)
 	if c.lab.options.ShortTimers {
 		args = append(args, "--default-not-ready-toleration-seconds=5", "--default-unreachable-toleration-seconds=5")
 	}

@@ -30,6 +30,7 @@ type Lab struct {
 	options  Options
 	dir      string
 	planes   string // path of the control plane binary
+	payload  string // path of the program of the real node's image
 	holes    holesFunc
 	pickPort func() (int, error)
 	lock     *fileLock
@@ -187,6 +188,11 @@ func (l *Lab) build(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if l.options.RealNode {
+		if err := l.prepareRealNode(ctx, root); err != nil {
+			return err
+		}
+	}
 	if l.planes, err = buildPlanes(ctx, root, l.options.Log); err != nil {
 		return err
 	}
@@ -271,7 +277,14 @@ func (l *Lab) makeClusters() error {
 		if err != nil {
 			return err
 		}
-		l.clusters = append(l.clusters, &cluster{lab: l, name: fmt.Sprintf("lower-%d", k), index: k, nodes: nodes})
+		c := &cluster{lab: l, name: fmt.Sprintf("lower-%d", k), index: k, nodes: nodes}
+		if k == 1 && l.options.RealNode {
+			c.nodes = nil
+			if err := c.planRealNode(); err != nil {
+				return err
+			}
+		}
+		l.clusters = append(l.clusters, c)
 	}
 	return nil
 }
@@ -281,6 +294,7 @@ func (l *Lab) Stop() {
 	l.stop.Do(func() {
 		l.cancel(errStopped)
 		l.sup.stop()
+		l.releaseRealNode()
 		if l.options.Dir == "" {
 			_ = os.RemoveAll(l.dir) // a leftover in the temporary folder harms nobody
 		}

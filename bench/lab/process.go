@@ -22,6 +22,9 @@ type command struct {
 	env   []string
 	ready func(ctx context.Context) error // nil: ready as soon as it runs
 	grace time.Duration                   // time between SIGTERM and SIGKILL when stopping; 0 kills at once
+
+	apart  bool     // Linux: in a pid and a mount namespace of its own, which end with it
+	within *Process // Linux: in those of that process
 }
 
 // Process is a child process of the lab. Its methods may be called from any goroutine.

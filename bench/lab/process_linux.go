@@ -1,18 +1,60 @@
 package lab
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // childAttributes puts a child into its own process group, so that Ctrl-C reaches the lab alone, and lets the kernel end
 // it when the thread that started it ends: even a lab that is killed leaves nothing behind.
 func childAttributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+}
+
+// startChild starts a child in the namespaces that its command asks for. It is called on the thread that forks all children.
+func startChild(cmd *exec.Cmd, c command) error {
+	if c.apart {
+		cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWPID | syscall.CLONE_NEWNS
+	}
+	if c.within != nil {
+		return startInside(cmd, c.within.PID())
+	}
+	return cmd.Start()
+}
+
+// startInside starts a child in the pid and mount namespaces of another one. nsenter enters the second of them and becomes the
+// child; the first is for those who are forked after it was entered, and so it is entered here, for a moment.
+func startInside(cmd *exec.Cmd, pid int) error {
+	nsenter, err := exec.LookPath("nsenter")
+	if err != nil {
+		return err
+	}
+	cmd.Args = append([]string{nsenter, fmt.Sprintf("--mount=/proc/%d/ns/mnt", pid), cmd.Path}, cmd.Args[1:]...)
+	cmd.Path = nsenter
+	cmd.SysProcAttr.Pdeathsig = 0 // it would not see its parent from in there, and it ends with that namespace anyway
+	own, err := os.Open("/proc/thread-self/ns/pid")
+	if err != nil {
+		return err
+	}
+	defer own.Close()
+	other, err := os.Open(fmt.Sprintf("/proc/%d/ns/pid", pid))
+	if err != nil {
+		return err
+	}
+	defer other.Close()
+	if err := unix.Setns(int(other.Fd()), unix.CLONE_NEWPID); err != nil {
+		return fmt.Errorf("entering the namespace of process %d: %w", pid, err)
+	}
+	err = cmd.Start()
+	return errors.Join(err, unix.Setns(int(own.Fd()), unix.CLONE_NEWPID))
 }
 
 // statFields gives the fields of /proc/PID/stat from the state (field 3) on; the command name before may hold spaces.

@@ -122,7 +122,7 @@ func (s *supervisor) spawn(p *Process, c command) error {
 	}
 	p.mu.Lock()
 	forked := make(chan error)
-	s.fork <- func() { forked <- cmd.Start() }
+	s.fork <- func() { forked <- startChild(cmd, c) }
 	if err := <-forked; err != nil {
 		p.mu.Unlock()
 		return fmt.Errorf("starting %s: %w", p.name, err)

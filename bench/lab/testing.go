@@ -20,6 +20,14 @@ func Need(t testing.TB) {
 	}
 }
 
+// NeedReal skips a test that needs a real node unless make test-real runs it, and says so.
+func NeedReal(t testing.TB) {
+	t.Helper()
+	if os.Getenv("TESSERA_REAL") == "" {
+		t.Skip("needs a node with kubelet, containerd and runc; run: make test-real")
+	}
+}
+
 // Shared is one lab for all tests of a package, started by the first test that asks for it.
 //
 //	var shared = lab.NewShared(lab.Options{Lower: 2, Nodes: 4})
@@ -59,16 +67,24 @@ func (s *Shared) start() {
 }
 
 // Run runs the package's tests and stops the lab afterwards, also after a failure and on SIGINT or SIGTERM. The exit code is its result.
-func (s *Shared) Run(m *testing.M) int {
+func (s *Shared) Run(m *testing.M) int { return Run(m, s) }
+
+// Run is Shared.Run for a package with several labs.
+func Run(m *testing.M, labs ...*Shared) int {
+	stop := func() {
+		for _, s := range labs {
+			s.stop()
+		}
+	}
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	go func() {
 		sig := <-signals
 		fmt.Fprintf(os.Stderr, "lab: stopping because of %s\n", sig)
-		s.stop()
+		stop()
 		os.Exit(1)
 	}()
-	defer s.stop()
+	defer stop()
 	return m.Run()
 }
 

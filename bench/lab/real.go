@@ -1,0 +1,147 @@
+package lab
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/tessera-k8s/tessera/bench/lab/realnode"
+)
+
+// prepareRealNode gets ready what does not depend on a cluster: containerd and the program of the image.
+func (l *Lab) prepareRealNode(ctx context.Context, root string) error {
+	if err := realnode.Prepare(ctx, root); err != nil {
+		return err
+	}
+	l.payload = filepath.Join(l.dir, "bin", "payload")
+	// Containers have no libc: the tags leave out what would want one.
+	return goBuild(ctx, root, l.options.Log, "payload", "-tags=netgo,osusergo", "-ldflags=-s -w", "-o", l.payload, "./bench/lab/realnode/payload")
+}
+
+// planRealNode decides what the node's files and certificates need to know. Nodes of two labs at a time have two networks.
+func (c *cluster) planRealNode() error {
+	port, err := c.lab.pickPort()
+	if err != nil {
+		return err
+	}
+	network := netip.AddrFrom4([4]byte{10, byte(200 - c.index), byte(port), 0})
+	c.real = &realnode.Node{
+		Dir: filepath.Join(c.lab.dir, "state", c.name, "node"), Name: c.nodeName(1), Network: netip.PrefixFrom(network, 24), Port: port,
+		Labels: labelNode + "=true," + corev1.LabelTopologyRegion + "=" + c.name + "," + corev1.LabelTopologyZone + "=" + c.name + "-a",
+		Planes: c.lab.planes, Kubeconfig: c.pki("kubelet.kubeconfig"), ClientCA: c.pki("ca.crt"), Cert: c.pki("kubelet.crt"), Key: c.pki("kubelet.key"),
+	}
+	return nil
+}
+
+// writeRealNodeKeys makes the certificates with which API server and kubelet talk to each other.
+func (c *cluster) writeRealNodeKeys() error {
+	if c.real == nil {
+		return nil
+	}
+	serving, err := c.ca.server(c.real.Name, c.real.Name, c.real.Address().String())
+	if err != nil {
+		return err
+	}
+	client, err := c.ca.client("kube-apiserver-kubelet-client", "system:masters")
+	if err != nil {
+		return err
+	}
+	for name, data := range map[string][]byte{
+		"kubelet.crt": serving.cert, "kubelet.key": serving.key, "kubelet-client.crt": client.cert, "kubelet-client.key": client.key,
+	} {
+		if _, err := c.lab.writeFile(filepath.Join("pki", c.name, name), data); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// realNodeServerArgs let the API server give the kubelet its rights and no others, and reach it.
+func (c *cluster) realNodeServerArgs() []string {
+	if c.real == nil {
+		return nil
+	}
+	return []string{
+		"--authorization-mode=Node", "--enable-admission-plugins=NodeRestriction", "--kubelet-preferred-address-types=InternalIP",
+		"--kubelet-certificate-authority=" + c.pki("ca.crt"),
+		"--kubelet-client-certificate=" + c.pki("kubelet-client.crt"), "--kubelet-client-key=" + c.pki("kubelet-client.key"),
+	}
+}
+
+// startRealNode brings the node up to the point where its Node is Ready.
+func (c *cluster) startRealNode(ctx context.Context) error {
+	if c.real == nil {
+		return nil
+	}
+	if _, err := c.writeKubeconfig(filepath.Join("pki", c.name, "kubelet.kubeconfig"), "system:node:"+c.real.Name, "system:nodes"); err != nil {
+		return err
+	}
+	if err := c.real.Write(); err != nil {
+		return diskError(c.lab.dir, err)
+	}
+	if err := c.real.Claim(); err != nil {
+		return err
+	}
+	containerd := c.lab.sup.process(c.name + "/containerd")
+	path, args, env := c.real.Containerd()
+	if err := containerd.start(ctx, command{path: path, args: args, env: env, apart: true, ready: c.real.Answers}); err != nil {
+		return err
+	}
+	if err := c.importPayload(ctx); err != nil {
+		return err
+	}
+	path, args = c.real.Kubelet()
+	return c.lab.sup.process(c.name+"/kubelet").start(ctx, command{path: path, args: args, within: containerd, ready: c.realNodeReady})
+}
+
+func (c *cluster) importPayload(ctx context.Context) error {
+	program, err := os.ReadFile(c.lab.payload)
+	if err != nil {
+		return fmt.Errorf("reading the program of the image: %w", err)
+	}
+	archive, err := realnode.Archive(program)
+	if err != nil {
+		return err
+	}
+	return c.real.Import(ctx, archive)
+}
+
+func (c *cluster) realNodeReady(ctx context.Context) error {
+	node, err := c.client.CoreV1().Nodes().Get(ctx, c.real.Name, metav1.GetOptions{})
+	if err != nil {
+		return err
+	}
+	ready := slices.ContainsFunc(node.Status.Conditions, func(condition corev1.NodeCondition) bool {
+		return condition.Type == corev1.NodeReady && condition.Status == corev1.ConditionTrue
+	})
+	if !ready {
+		return fmt.Errorf("node %s is not Ready: %+v", node.Name, node.Status.Conditions)
+	}
+	return nil
+}
+
+// releaseRealNode takes away what the node leaves on the machine once its processes have ended.
+func (l *Lab) releaseRealNode() {
+	for _, c := range l.clusters {
+		if c.real == nil {
+			continue
+		}
+		if err := c.real.Release(); err != nil {
+			l.printf("%v", err) // the next lab with a real node tries again
+		}
+	}
+}
+
+// nodeCount is the number of nodes that the lab gives the cluster.
+func (c *cluster) nodeCount() int {
+	if c.real != nil {
+		return 1
+	}
+	return len(c.nodes)
+}

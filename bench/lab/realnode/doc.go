@@ -1,0 +1,7 @@
+// Package realnode describes a node that is not played: containerd and runc from Debian's packages, and the kubelet that
+// bench/planes has. Package lab runs the processes; here is what they need: files, an image, a bridge and cgroups.
+//
+// containerd is the first process in a pid and mount namespace of its own, and the kubelet lives in there, too. Whatever
+// ends it, the kernel ends all pods with it and takes their mounts and networks away. On the machine itself there is only
+// what Claim makes: a bridge and a cgroup that carry the id of the node. No setting of the kernel is changed.
+package realnode

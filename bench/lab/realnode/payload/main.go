@@ -1,0 +1,110 @@
+// Command payload is what containers on a real node run. Its arguments are steps, done one after the other; without any it
+// ends at once with code 0.
+//
+//	append=FILE:TEXT   add a line to a file
+//	until=FILE         wait until the file is there
+//	serve=PORT         answer HTTP with 200 from now on
+//	wait               wait for SIGTERM
+//	sleep=DURATION     go on later
+//	report=FILE        make the file's text the container's termination message
+//	exit=CODE          end with that code
+package main
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// terminationLog is where a kubelet looks for the last words of a container.
+const terminationLog = "/dev/termination-log"
+
+func main() {
+	terminated := make(chan os.Signal, 1)
+	signal.Notify(terminated, syscall.SIGTERM) // at once: the first process of a container ignores what it does not handle
+	for _, argument := range os.Args[1:] {
+		name, value, _ := strings.Cut(argument, "=")
+		if err := step(name, value, terminated); err != nil {
+			fmt.Fprintf(os.Stderr, "payload: %s: %v\n", argument, err)
+			os.Exit(99)
+		}
+	}
+}
+
+func step(name, value string, terminated <-chan os.Signal) error {
+	switch name {
+	case "append":
+		file, text, _ := strings.Cut(value, ":")
+		return appendLine(file, text)
+	case "until":
+		return until(value)
+	case "serve":
+		return serve(value)
+	case "wait":
+		<-terminated
+		return nil
+	case "sleep":
+		d, err := time.ParseDuration(value)
+		time.Sleep(d)
+		return err
+	case "report":
+		data, err := os.ReadFile(value)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(terminationLog, data, 0o644)
+	case "exit":
+		code, err := strconv.Atoi(value)
+		if err != nil {
+			return err
+		}
+		os.Exit(code)
+	}
+	return fmt.Errorf("there is no step %q", name)
+}
+
+// serve answers whatever is asked. It does without net/http, of which a container would have to be given ten times as much.
+func serve(port string) error {
+	listener, err := net.Listen("tcp", ":"+port)
+	if err != nil {
+		return err
+	}
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = conn.Read(make([]byte, 4096)) // a probe's request fits, and who has gone needs no answer
+			_, _ = conn.Write([]byte("HTTP/1.0 200 OK\r\n\r\n"))
+			_ = conn.Close()
+		}
+	}()
+	return nil
+}
+
+func appendLine(file, text string) error {
+	f, err := os.OpenFile(file, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(f, text)
+	if closed := f.Close(); err == nil {
+		err = closed
+	}
+	return err
+}
+
+func until(file string) error {
+	for {
+		if _, err := os.Stat(file); err == nil || !os.IsNotExist(err) {
+			return err
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}

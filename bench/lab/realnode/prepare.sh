@@ -1,0 +1,80 @@
+#!/bin/sh
+# Makes sure that this machine can have a real node (kubelet, containerd, runc). Prints in one line why it cannot, and nothing
+# if it can. What is missing is unpacked from Debian's packages into the user's cache folder; they are not installed, so that
+# no service of the system is started, changed or used.
+set -eu
+
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/tessera/real-node
+
+no() {
+  echo "$*"
+  exit 0
+}
+
+# link NAME FOLDER...: a link in the cache to the first NAME that is there.
+link() {
+  name=$1
+  shift
+  for folder; do
+    if test -x "$folder/$name"; then
+      ln -sf "$folder/$name" "$cache/bin/$name"
+      return 0
+    fi
+  done
+  return 1
+}
+
+collect() {
+  for program in containerd containerd-shim-runc-v2 ctr runc; do
+    link $program "$cache/usr/bin" "$cache/usr/sbin" /usr/local/bin /usr/local/sbin /usr/bin /usr/sbin || return 1
+  done
+  for plugin in bridge host-local loopback; do
+    link $plugin "$cache/usr/lib/cni" /usr/lib/cni /opt/cni/bin /usr/libexec/cni || return 1
+  done
+}
+
+fetch() {
+  apt-get -o APT::Sandbox::User=root download containerd runc containernetworking-plugins
+}
+
+unpack() {
+  packages=$(mktemp -d)
+  (cd "$packages" && { fetch || { apt-get update && fetch; }; }) >&2 || return 1
+  for package in "$packages"/*.deb; do
+    dpkg-deb --extract "$package" "$cache" || return 1
+  done
+  rm -r "$packages"
+}
+
+# A cgroup of version 2 has the controllers that its parent hands down.
+cgroups() {
+  tree=/sys/fs/cgroup
+  if test -e $tree/cgroup.controllers; then
+    for controller in cpu cpuset io memory pids hugetlb; do
+      echo "+$controller" >$tree/cgroup.subtree_control || true
+    done
+    grep -qw cpu $tree/cgroup.subtree_control && grep -qw memory $tree/cgroup.subtree_control || return 1
+  else
+    tree=$tree/memory
+  fi
+  mkdir "$tree/tessera-probe-$$" && rmdir "$tree/tessera-probe-$$"
+}
+
+test "$(uname -s)" = Linux || no "a kubelet needs Linux"
+test "$(id -u)" = 0 || no "a kubelet needs root"
+for program in unshare nsenter mount; do
+  command -v $program >/dev/null || no "$program (util-linux) is missing"
+done
+test -e /dev/kmsg || no "a kubelet needs /dev/kmsg, which containers rarely have"
+unshare --pid --fork --mount sh -c 'mount --make-rprivate / && mount -t proc proc /proc && mount -t tmpfs tmpfs /run' 2>/dev/null ||
+  no "namespaces with mounts of their own are not allowed here"
+cgroups 2>/dev/null || no "cgroups cannot be made here"
+
+mkdir -p "$cache/bin"
+if ! collect; then
+  command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null ||
+    no "containerd, runc or the CNI plugins are missing, and there is no apt-get to fetch them with"
+  unpack || no "containerd, runc or the CNI plugins are missing, and apt-get could not fetch them"
+  collect || no "Debian's packages have other files than expected"
+fi
+"$cache/bin/runc" --version >/dev/null 2>&1 || no "runc does not run here (libseccomp2 missing?)"
