@@ -5,8 +5,9 @@ DIR ?= .lab
 FUZZTIME ?= 10s
 SEED ?= 1
 
-# Packages that hold a lab test: found, not listed, so that a new one cannot be forgotten.
+# Packages that hold a lab test, or one on a real node: found, not listed, so that a new one cannot be forgotten.
 LAB_PACKAGES = $(sort $(dir $(shell find . -name '*_lab_test.go' -not -path './tools/*')))
+REAL_PACKAGES = $(sort $(dir $(shell find . -name '*_real_test.go' -not -path './tools/*')))
 # Tests run with -vet=off: lint vets, and go test would compute vet's facts of all of Kubernetes a second time.
 # The race detector needs cgo and a C compiler. RACE is -race where both are there.
 RACE = $$(test "$$(go env CGO_ENABLED)" = 1 && command -v $$(go env CC | cut -d' ' -f1) >/dev/null 2>&1 && echo -race)
@@ -36,8 +37,11 @@ else
 	bin/gotestsum --format standard-verbose -- -vet=off -p 1 -count=1 -timeout 40m $(LAB_PACKAGES)
 endif
 
-test-real: ## Run the tests on kubelet and containerd
-	@echo 'SKIP test-real: there is no test with kubelet and containerd yet; KWOK plays the lower nodes in every lab'
+# The tests named TestReal..., which the other targets skip. Most of their time they wait for a process: so side by side.
+test-real: bin/gotestsum ## Run the tests on a node with kubelet, containerd and runc, or say why this machine cannot have one
+	@why=$$(sh bench/lab/realnode/prepare.sh) || why="bench/lab/realnode/prepare.sh failed $$why"; \
+	if test -n "$$why"; then echo "SKIP test-real: $$why"; exit 0; fi; \
+	TESSERA_REAL=1 bin/gotestsum --format standard-verbose -- -vet=off -p 1 -count=1 -parallel 8 -timeout 10m -run '^TestReal' $(REAL_PACKAGES)
 
 lint: bin/golangci-lint ## Check style, imports, tidiness and the house rules
 	bin/golangci-lint run ./...

@@ -20,7 +20,8 @@ func Need(t testing.TB) {
 	}
 }
 
-// NeedReal skips a test that needs a real node unless make test-real runs it, and says so.
+// NeedReal skips a test that needs a real node unless make test-real runs it, and says so. Its name begins with TestReal, and it
+// lives in a file *_real_test.go.
 func NeedReal(t testing.TB) {
 	t.Helper()
 	if os.Getenv("TESSERA_REAL") == "" {

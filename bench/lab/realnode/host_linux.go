@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"syscall"
@@ -109,9 +108,6 @@ func removeCgroup(dir string) error {
 	}
 	return nil
 }
-
-// idOf finds the process in an id, see Node.ID.
-var idOf = regexp.MustCompile(`^ts([0-9]+)-[0-9]+$`)
 
 // sweep releases the nodes of processes that were killed: the kernel has ended what ran on them.
 func sweep() error {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 )
 
@@ -30,6 +31,9 @@ type Node struct {
 // ID names the node's bridge and cgroup. It holds the id of this process, so that a later one can tell what is left over;
 // 15 characters are all that the name of a bridge may have.
 func (n *Node) ID() string { return fmt.Sprintf("ts%d-%d", os.Getpid(), n.Port) }
+
+// idOf finds the process in an ID.
+var idOf = regexp.MustCompile(`^ts([0-9]+)-[0-9]+$`)
 
 // Address is where the kubelet listens: an address of the bridge, which only this machine and its pods reach.
 func (n *Node) Address() netip.Addr { return n.Network.Masked().Addr().Next() }

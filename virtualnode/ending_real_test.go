@@ -1,18 +1,12 @@
 package virtualnode_test
 
 import (
-	"fmt"
-	"os"
-	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
 )
@@ -91,77 +85,6 @@ func TestRealForcedDeletion(t *testing.T) {
 	w.vanishes(w.upper, "p")
 	w.vanishes(w.lower(1), "p")
 	w.ends(below.UID)
-}
-
-// A running container gets more CPU without a restart: its cgroup has it, and the status above says so.
-func TestRealResize(t *testing.T) {
-	w := newRealWorld(t)
-	t.Parallel()
-	w.create(w.pod("p", 1, doing("wait"), func(p *corev1.Pod) {
-		p.Spec.Containers[0].Resources.Limits[corev1.ResourceCPU] = resource.MustParse("200m")
-	}))
-	before := w.becomes(w.upper, "p", "Ready", isReady).Status.ContainerStatuses[0]
-	uid := w.get(w.lower(1), "p").UID
-	if got := quota(w, uid); got != "20000" {
-		t.Fatalf("before: %s us of CPU in 100 ms", got)
-	}
-	patch := []byte(`{"spec":{"containers":[{"name":"main","resources":{"requests":{"cpu":"150m"},"limits":{"cpu":"400m"}}}]}}`)
-	if _, err := w.upper.CoreV1().Pods(w.ns).Patch(t.Context(), "p", types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "resize"); err != nil {
-		t.Fatal(err)
-	}
-	after := w.becomes(w.upper, "p", "resized", func(p *corev1.Pod) bool {
-		r := p.Status.ContainerStatuses[0].Resources
-		return r != nil && r.Limits.Cpu().String() == "400m" && r.Requests.Cpu().String() == "150m"
-	}).Status.ContainerStatuses[0]
-	if got := quota(w, uid); got != "40000" {
-		t.Errorf("after: %s us of CPU in 100 ms", got)
-	}
-	if after.ContainerID != before.ContainerID || after.RestartCount != 0 {
-		t.Errorf("the container was %+v and is %+v", before, after)
-	}
-}
-
-// quota is the CPU time in 100 ms that a pod's cgroup allows, in microseconds.
-func quota(w *world, uid types.UID) string {
-	w.Helper()
-	for _, group := range cgroups(w, uid) {
-		for _, name := range []string{"cpu.cfs_quota_us", "cpu.max"} {
-			if data, err := os.ReadFile(filepath.Join(group, name)); err == nil {
-				return strings.Fields(string(data))[0]
-			}
-		}
-	}
-	return fmt.Sprintf("no limit in %v", cgroups(w, uid))
-}
-
-// kubectl debug above: the container runs below, and how it ended shows above.
-func TestRealEphemeralContainer(t *testing.T) {
-	w := newRealWorld(t)
-	t.Parallel()
-	w.create(w.pod("p", 1, doing("wait")))
-	w.becomes(w.upper, "p", "Running", running)
-	patch := fmt.Appendf(nil, `{"spec":{"ephemeralContainers":[{"name":"debug","image":%q,"imagePullPolicy":"Never","targetContainerName":"main",`+
-		`"args":["append=/note:seen","report=/note","exit=6"]}]}}`, payload("debug").Image)
-	if _, err := w.upper.CoreV1().Pods(w.ns).Patch(t.Context(), "p", types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "ephemeralcontainers"); err != nil {
-		t.Fatal(err)
-	}
-	w.becomes(w.upper, "p", "debugged", func(p *corev1.Pod) bool {
-		s := p.Status.EphemeralContainerStatuses
-		return len(s) == 1 && s[0].State.Terminated != nil && s[0].State.Terminated.ExitCode == 6 && s[0].State.Terminated.Message == "seen\n"
-	})
-}
-
-// What a lower kubelet does not admit fails above, with the kubelet's reason. kube-scheduler knows nothing of these rules.
-func TestRealRefusedByKubelet(t *testing.T) {
-	w := newRealWorld(t)
-	t.Parallel()
-	w.create(w.pod("p", 1, doing("wait"), func(p *corev1.Pod) {
-		p.Spec.SecurityContext = &corev1.PodSecurityContext{Sysctls: []corev1.Sysctl{{Name: "net.core.somaxconn", Value: "1024"}}}
-	}))
-	pod := w.becomes(w.upper, "p", "Failed", func(p *corev1.Pod) bool { return p.Status.Phase == corev1.PodFailed })
-	if pod.Status.Reason != "SysctlForbidden" || !strings.Contains(pod.Status.Message, "net.core.somaxconn") {
-		t.Errorf("%s: %s", pod.Status.Reason, pod.Status.Message)
-	}
 }
 
 // A pod that is evicted below ends in its own time there, and fails above.
