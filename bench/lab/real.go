@@ -20,8 +20,9 @@ func (l *Lab) prepareRealNode(ctx context.Context, root string) error {
 		return err
 	}
 	l.payload = filepath.Join(l.dir, "bin", "payload")
+	const source = "./bench/lab/realnode/payload"
 	// Containers have no libc: the tags leave out what would want one.
-	return goBuild(ctx, root, l.options.Log, "payload", "-tags=netgo,osusergo", "-ldflags=-s -w", "-o", l.payload, "./bench/lab/realnode/payload")
+	return goBuild(ctx, root, l.options.Log, "payload", "-tags=netgo,osusergo", "-ldflags=-s -w", "-o", l.payload, source)
 }
 
 // planRealNode decides what the node's files and certificates need to know. Nodes of two labs at a time have two networks.
@@ -34,7 +35,8 @@ func (c *cluster) planRealNode() error {
 	c.real = &realnode.Node{
 		Dir: filepath.Join(c.lab.dir, "state", c.name, "node"), Name: c.nodeName(1), Network: netip.PrefixFrom(network, 24), Port: port,
 		Labels: labelNode + "=true," + corev1.LabelTopologyRegion + "=" + c.name + "," + corev1.LabelTopologyZone + "=" + c.name + "-a",
-		Planes: c.lab.planes, Kubeconfig: c.pki("kubelet.kubeconfig"), ClientCA: c.pki("ca.crt"), Cert: c.pki("kubelet.crt"), Key: c.pki("kubelet.key"),
+		Planes: c.lab.planes, Kubeconfig: c.pki("kubelet.kubeconfig"),
+		ClientCA: c.pki("ca.crt"), Cert: c.pki("kubelet.crt"), Key: c.pki("kubelet.key"),
 	}
 	return nil
 }
@@ -79,7 +81,8 @@ func (c *cluster) startRealNode(ctx context.Context) error {
 	if c.real == nil {
 		return nil
 	}
-	if _, err := c.writeKubeconfig(filepath.Join("pki", c.name, "kubelet.kubeconfig"), "system:node:"+c.real.Name, "system:nodes"); err != nil {
+	kubeconfig := filepath.Join("pki", c.name, "kubelet.kubeconfig")
+	if _, err := c.writeKubeconfig(kubeconfig, "system:node:"+c.real.Name, "system:nodes"); err != nil {
 		return err
 	}
 	if err := c.real.Write(); err != nil {

@@ -57,7 +57,7 @@ func newUpCommand(dir *string) *cobra.Command {
 	flags.IntVar(&options.Lower, "lower", 3, "number of lower clusters")
 	flags.IntVar(&options.Nodes, "nodes", 20, "number of nodes in each lower cluster; if all shapes have a count, their sum")
 	flags.IntVar(&options.UpperNodes, "upper-nodes", 1, "number of real nodes in the upper cluster")
-	flags.BoolVar(&options.RealNode, "real-node", false, "lower-1 has one node that runs pods, in place of those that KWOK plays (Linux, root)")
+	flags.BoolVar(&options.RealNode, "real-node", false, "lower-1 has one node that runs pods, in place of KWOK's (Linux, root)")
 	flags.StringArrayVar(&shapes, "node-shape", nil, "shape of the nodes, such as cpu=16,memory=64Gi,nvidia.com/gpu=0; "+
 		"repeatable; count=K for K nodes a cluster, cluster=K for lower-K alone")
 	flags.StringVar(&options.Fill, "fill", FillEmpty, "empty, fragmented, or a file with a list of holes")

@@ -52,16 +52,16 @@ func (n *Node) networkConfig() ([]byte, error) {
 func (n *Node) kubeletConfig() ([]byte, error) {
 	return yaml.Marshal(map[string]any{
 		"apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration",
-		"address": n.Address().String(), "port": n.Port, "healthzPort": 0,
-		"tlsCertFile": n.Cert, "tlsPrivateKeyFile": n.Key,
-		"authentication":           map[string]any{"anonymous": map[string]any{"enabled": false}, "x509": map[string]any{"clientCAFile": n.ClientCA}},
+		"address": n.Address().String(), "port": n.Port, "healthzPort": 0, "tlsCertFile": n.Cert, "tlsPrivateKeyFile": n.Key,
+		"authentication": map[string]any{
+			"anonymous": map[string]any{"enabled": false}, "x509": map[string]any{"clientCAFile": n.ClientCA},
+		},
 		"authorization":            map[string]any{"mode": "Webhook"},
 		"containerRuntimeEndpoint": "unix://" + n.file(socket),
 		"cgroupDriver":             "cgroupfs", "cgroupRoot": "/" + n.ID(), "failCgroupV1": false, "enforceNodeAllocatable": []string{},
 		"failSwapOn": false, "makeIPTablesUtilChains": false, "resolvConf": n.file("resolv.conf"),
-		"podLogsDir": n.file("logs"), "volumePluginDir": n.file("volume-plugins"), "staticPodPath": "",
+		"podLogsDir": n.file("logs"), "volumePluginDir": n.file("volume-plugins"),
 		"evictionHard":                map[string]string{"memory.available": "10Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
 		"imageGCHighThresholdPercent": 100, // the image cannot be pulled again
-		"shutdownGracePeriod":         "0s",
 	})
 }

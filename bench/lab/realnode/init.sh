@@ -9,6 +9,7 @@ for folder in /run /var/log /var/lib/cni /var/lib/kubelet; do
   mkdir -p "$folder"
   mount -t tmpfs tmpfs "$folder"
 done
+test -e "$0" || { echo "a lab with a real node cannot be in ${0%/*}" >&2; exit 1; } # a folder above has just been hidden
 
 # What a kubelet and CNI plugins would set for the whole machine: they find it set, and write to these files.
 while read -r key value; do

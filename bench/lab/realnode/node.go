@@ -75,8 +75,9 @@ func (n *Node) Containerd() (path string, args, env []string) {
 // Kubelet is the command of the kubelet, to be run in the namespaces of containerd.
 func (n *Node) Kubelet() (path string, args []string) {
 	return n.Planes, []string{
-		"kubelet", "--config=" + n.file("kubelet.yaml"), "--kubeconfig=" + n.Kubeconfig, "--root-dir=" + n.file("kubelet"),
-		"--cert-dir=" + n.file("kubelet-certs"), "--hostname-override=" + n.Name, "--node-ip=" + n.Address().String(), "--node-labels=" + n.Labels,
+		"kubelet", "--config=" + n.file("kubelet.yaml"), "--kubeconfig=" + n.Kubeconfig,
+		"--root-dir=" + n.file("kubelet"), "--cert-dir=" + n.file("kubelet-certs"),
+		"--hostname-override=" + n.Name, "--node-ip=" + n.Address().String(), "--node-labels=" + n.Labels,
 	}
 }
 
