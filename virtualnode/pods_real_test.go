@@ -1,6 +1,7 @@
 package virtualnode_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -102,27 +103,54 @@ func TestRealContainersInOrder(t *testing.T) {
 	}
 }
 
-// The kubelet may be restarted while pods run: nothing is restarted with it, and new pods run afterwards. It comes before the
-// others, which run side by side.
+// The kubelet may be away for a while: pods run on and are not started again, what is deleted meanwhile stays above until it has
+// ended, and new pods run afterwards. It comes before the other tests, which run side by side.
 func TestRealKubeletRestarts(t *testing.T) {
 	w := newRealWorld(t)
-	w.create(w.pod("before", 1, doing("serve=8080", "wait"), func(p *corev1.Pod) { p.Spec.Containers[0].ReadinessProbe = probe(8080) }))
-	before := w.becomes(w.upper, "before", "Ready", isReady).Status.ContainerStatuses[0]
-	if err := w.lab.Process(w.lab.LowerName(1) + "/kubelet").Restart(t.Context()); err != nil {
+	lower := w.lower(1)
+	serving := func(p *corev1.Pod) { p.Spec.Containers[0].ReadinessProbe = probe(8080) }
+	w.create(w.pod("stays", 1, doing("serve=8080", "wait"), serving))
+	w.create(w.pod("goes", 1, doing("wait")))
+	before := w.becomes(w.upper, "stays", "Ready", isReady).Status.ContainerStatuses[0]
+	w.becomes(w.upper, "goes", "Running", running)
+	kubelet := w.lab.Process(w.lab.LowerName(1) + "/kubelet")
+	kubelet.Kill()
+	if err := w.upper.CoreV1().Pods(w.ns).Delete(t.Context(), "goes", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	w.create(w.pod("after", 1, doing("wait")))
-	w.becomes(w.upper, "after", "Ready", isReady)
-	after := w.becomes(w.upper, "before", "Ready", isReady).Status.ContainerStatuses[0]
+	goes := w.becomes(lower, "goes", "ending", func(p *corev1.Pod) bool { return p.DeletionTimestamp != nil })
+	w.get(w.upper, "goes") // It is there as long as it runs below.
+	if got := processes(w, goes.UID); len(got) != 2 {
+		t.Errorf("without a kubelet %v run of the deleted pod, want its two processes", got)
+	}
+	if err := kubelet.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w.create(w.pod("comes", 1, doing("wait")))
+	w.becomes(w.upper, "comes", "Ready", isReady)
+	w.vanishes(w.upper, "goes")
+	w.ends(goes.UID)
+	after := w.becomes(w.upper, "stays", "Ready", isReady).Status.ContainerStatuses[0]
 	if after.ContainerID != before.ContainerID || after.RestartCount != 0 {
 		t.Errorf("the container was %+v and is %+v", before, after)
 	}
-	uid := w.get(w.lower(1), "before").UID
-	if err := w.upper.CoreV1().Pods(w.ns).Delete(t.Context(), "before", metav1.DeleteOptions{}); err != nil {
-		t.Fatal(err)
+}
+
+// What a process learns of its pod is what is true above.
+func TestRealDownwardAPI(t *testing.T) {
+	w := newRealWorld(t)
+	t.Parallel()
+	upper := w.create(w.pod("p", 1, never, doing("append=/note:$(NAMESPACE) $(NAME) $(ID)", "report=/note", "exit=0"), func(p *corev1.Pod) {
+		for name, path := range map[string]string{"NAMESPACE": "metadata.namespace", "NAME": "metadata.name", "ID": "metadata.uid"} {
+			p.Spec.Containers[0].Env = append(p.Spec.Containers[0].Env, corev1.EnvVar{
+				Name: name, ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: path}},
+			})
+		}
+	}))
+	pod := w.becomes(w.upper, "p", "Succeeded", func(p *corev1.Pod) bool { return p.Status.Phase == corev1.PodSucceeded })
+	if end, want := ended(pod), fmt.Sprintln(w.ns, "p", upper.UID); end == nil || end.Message != want {
+		t.Errorf("it ended as %+v, want the message %q", end, want)
 	}
-	w.vanishes(w.upper, "before")
-	w.ends(uid)
 }
 
 // A pod that waits for its image says so above, with the kubelet's words.
