@@ -60,6 +60,7 @@ func (n *Node) kubeletConfig() ([]byte, error) {
 		"containerRuntimeEndpoint": "unix://" + n.file(socket),
 		"cgroupDriver":             "cgroupfs", "cgroupRoot": "/" + n.ID(), "failCgroupV1": false, "enforceNodeAllocatable": []string{},
 		"failSwapOn": false, "makeIPTablesUtilChains": false, "resolvConf": n.file("resolv.conf"),
+		"clusterDNS": []string{n.Address().String()}, // nobody answers there, but without one each pod gets a warning
 		"podLogsDir": n.file("logs"), "volumePluginDir": n.file("volume-plugins"),
 		"evictionHard":                map[string]string{"memory.available": "10Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
 		"imageGCHighThresholdPercent": 100, // the image cannot be pulled again

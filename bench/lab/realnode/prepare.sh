@@ -68,6 +68,9 @@ done
 test -e /dev/kmsg || no "a kubelet needs /dev/kmsg, which containers rarely have"
 unshare --pid --fork --mount sh -c 'mount --make-rprivate / && mount -t proc proc /proc && mount -t tmpfs tmpfs /run' 2>/dev/null ||
   no "namespaces with mounts of their own are not allowed here"
+if command -v ip >/dev/null; then
+  unshare --net sh -c 'ip link add bridge type bridge && ip link add one type veth peer name two' 2>/dev/null || no "bridges cannot be made here"
+fi
 cgroups 2>/dev/null || no "cgroups cannot be made here"
 
 mkdir -p "$cache/bin"
