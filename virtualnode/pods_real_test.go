@@ -8,7 +8,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/tessera-k8s/tessera/internal/keys"
 )
@@ -100,39 +99,6 @@ func TestRealContainersInOrder(t *testing.T) {
 	}
 	if first, side := inits[0].State.Terminated, inits[1].State.Terminated; first.ExitCode != 0 || side.ExitCode != 5 || side.FinishedAt.Before(&main.FinishedAt) {
 		t.Errorf("the first ended as %+v, the sidecar as %+v, main at %s", first, side, main.FinishedAt)
-	}
-}
-
-// The kubelet may be away for a while: pods run on and are not started again, what is deleted meanwhile stays above until it has
-// ended, and new pods run afterwards. It comes before the other tests, which run side by side.
-func TestRealKubeletRestarts(t *testing.T) {
-	w := newRealWorld(t)
-	lower := w.lower(1)
-	serving := func(p *corev1.Pod) { p.Spec.Containers[0].ReadinessProbe = probe(8080) }
-	w.create(w.pod("stays", 1, doing("serve=8080", "wait"), serving))
-	w.create(w.pod("goes", 1, doing("wait")))
-	before := w.becomes(w.upper, "stays", "Ready", isReady).Status.ContainerStatuses[0]
-	w.becomes(w.upper, "goes", "Running", running)
-	kubelet := w.lab.Process(w.lab.LowerName(1) + "/kubelet")
-	kubelet.Kill()
-	if err := w.upper.CoreV1().Pods(w.ns).Delete(t.Context(), "goes", metav1.DeleteOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	goes := w.becomes(lower, "goes", "ending", func(p *corev1.Pod) bool { return p.DeletionTimestamp != nil })
-	w.get(w.upper, "goes") // It is there as long as it runs below.
-	if got := processes(w, goes.UID); len(got) != 2 {
-		t.Errorf("without a kubelet %v run of the deleted pod, want its two processes", got)
-	}
-	if err := kubelet.Restart(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	w.create(w.pod("comes", 1, doing("wait")))
-	w.becomes(w.upper, "comes", "Ready", isReady)
-	w.vanishes(w.upper, "goes")
-	w.ends(goes.UID)
-	after := w.becomes(w.upper, "stays", "Ready", isReady).Status.ContainerStatuses[0]
-	if after.ContainerID != before.ContainerID || after.RestartCount != 0 {
-		t.Errorf("the container was %+v and is %+v", before, after)
 	}
 }
 
