@@ -135,8 +135,10 @@ func (m *Mirror) show(ctx context.Context, event *corev1.Event, counts bool) err
 	switch {
 	case err == nil:
 		m.count(result)
-	case apierrors.IsNotFound(err), apierrors.IsForbidden(err), apierrors.IsInvalid(err), apierrors.IsBadRequest(err):
-		m.count(failed) // The namespace is on its way out, or the event is such that nobody will ever take it.
+	case apierrors.IsNotFound(err), apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
+		m.count(failed) // The namespace is on its way out, as often happens: nothing to warn of.
+	case apierrors.IsForbidden(err), apierrors.IsInvalid(err), apierrors.IsBadRequest(err):
+		m.count(failed) // The event is such that nobody will ever take it.
 		m.Log.Warn("Event of a lower pod cannot be shown", "pod", event.InvolvedObject.Name, "reason", event.Reason, "err", err)
 	default:
 		return errors.Join(errUpper, err)

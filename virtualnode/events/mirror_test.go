@@ -1,6 +1,7 @@
 package events
 
 import (
+	"bytes"
 	"errors"
 	"log/slog"
 	"strings"
@@ -154,9 +155,19 @@ func TestAnUpperClusterThatDoesNotTakeEvents(t *testing.T) {
 	s.below("lower-1", "upper-1")
 	var cause error
 	s.upper.PrependReactor("create", "events", func(clienttesting.Action) (bool, runtime.Object, error) { return cause != nil, nil, cause })
-	cause = apierrors.NewForbidden(corev1.Resource("events"), "e", errors.New("the namespace is being terminated"))
+	cause = apierrors.NewForbidden(corev1.Resource("events"), "e", errors.New("no such right"))
 	s.take(t.Context(), started("e1", 1), false)
 	s.counts(map[string]float64{failed: 1})
+	ending := apierrors.NewForbidden(corev1.Resource("events"), "e", errors.New("the namespace is being terminated"))
+	ending.ErrStatus.Details.Causes = []metav1.StatusCause{{Type: corev1.NamespaceTerminatingCause}}
+	cause = ending
+	var warnings bytes.Buffer
+	s.Mirror.Log = slog.New(slog.NewTextHandler(&warnings, nil))
+	s.take(t.Context(), started("e3", 1), false)
+	s.counts(map[string]float64{failed: 2})
+	if warnings.Len() > 0 {
+		t.Errorf("a namespace that ends is nothing to warn of: %s", &warnings)
+	}
 	cause = apierrors.NewServiceUnavailable("etcd is away")
 	s.take(t.Context(), started("e2", 1), false)
 	s.retry(t.Context())
@@ -165,7 +176,7 @@ func TestAnUpperClusterThatDoesNotTakeEvents(t *testing.T) {
 	if all := s.shown(); len(all) != 1 {
 		t.Errorf("shown %v", all)
 	}
-	s.counts(map[string]float64{failed: 1, written: 1})
+	s.counts(map[string]float64{failed: 2, written: 1})
 }
 
 func TestManyNormalEventsLeaveRoomForWarnings(t *testing.T) {
