@@ -115,10 +115,11 @@ func (r *Result) printCosts(out io.Writer, title string, of func(Run) map[string
 	fmt.Fprintf(table, "%s\t", title)
 	for _, way := range ways {
 		fmt.Fprintf(table, "%s\t", way)
-		columns[way] = of(mean(r.Rounds[way]))
+		run := mean(r.Rounds[way])
 		if way == wayOffered {
-			columns[way] = of(Run{CPUMsPerPod: r.Offered.CPUMsPerPod, Calls: r.Offered.Calls})
+			run = Run{CPUMsPerPod: r.CPUMsPerPod, Calls: r.Calls}
 		}
+		columns[way] = of(run)
 		for name, value := range columns[way] {
 			if value >= 0.005 {
 				names[name] = true
