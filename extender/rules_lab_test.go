@@ -40,6 +40,7 @@ func TestRules(t *testing.T) {
 	t.Run("a name or namespace that is taken below is seen first", r.nameTaken)
 	t.Run("a lower node whose kubelet refused a pod is avoided", r.kubeletRefused)
 	t.Run("a bind that nobody asked about is counted", r.unasked)
+	t.Run("what is reserved for the lower cluster's growth is left alone", r.reserve)
 }
 
 // rules is the lab of these cases. Each of them leaves it empty.
