@@ -98,8 +98,9 @@ func (v *virtualNode) watchHealth(ctx context.Context) {
 				v.pods.WakeAll()
 			}
 		}
+		now := time.Now() // Before the health is read: if this process is stopped in between, no silence is made of that.
 		facts := node.Facts{Name: v.name, Health: v.health(), Rules: v.config.rules(), Snapshot: v.part()}
-		if ready := facts.Ready(time.Now()); ready.Status != before.Status || ready.Reason != before.Reason {
+		if ready := facts.Ready(now); ready.Status != before.Status || ready.Reason != before.Reason {
 			before = ready
 			v.keeper.Touch()
 		}
@@ -125,7 +126,10 @@ func (v *virtualNode) readVersion() {
 	v.keeper.Touch()
 }
 
-func (v *virtualNode) reachable() bool { return node.Reachable(v.health(), time.Now()) }
+func (v *virtualNode) reachable() bool {
+	now := time.Now()
+	return node.Reachable(v.health(), now)
+}
 
 // health is how the lower cluster answers; it never has where the kubeconfig cannot be used.
 func (v *virtualNode) health() lower.Health {

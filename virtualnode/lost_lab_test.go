@@ -92,7 +92,9 @@ func (w *world) deletedAfter(node *corev1.Node, name string, d time.Duration) er
 	if err := outlived(node, 0); err != nil {
 		return err
 	}
-	at := slices.IndexFunc(node.Spec.Taints, func(t corev1.Taint) bool { return t.Key == corev1.TaintNodeNotReady && t.TimeAdded != nil })
+	at := slices.IndexFunc(node.Spec.Taints, func(t corev1.Taint) bool {
+		return t.Key == corev1.TaintNodeNotReady && t.Effect == corev1.TaintEffectNoExecute && t.TimeAdded != nil
+	})
 	for _, pod := range w.above(name) {
 		if pod.DeletionTimestamp == nil {
 			continue

@@ -62,14 +62,18 @@ func runsReally(t *testing.T, l *Lab) {
 
 // left is an error that lists what there still is of the real node of a lab's process.
 func left(dir string, pid int, what string) error {
-	pattern := map[string]string{
-		"processes": "/proc/[0-9]*/cmdline", "bridge": fmt.Sprintf("/sys/class/net/ts%d-*", pid), "cgroups": fmt.Sprintf("/sys/fs/cgroup/*/ts%d-*", pid),
+	patterns := map[string][]string{
+		"processes": {"/proc/[0-9]*/cmdline"}, "bridge": {fmt.Sprintf("/sys/class/net/ts%d-*", pid)},
+		"cgroups": {fmt.Sprintf("/sys/fs/cgroup/ts%d-*", pid), fmt.Sprintf("/sys/fs/cgroup/*/ts%d-*", pid)}, // of version 2 and 1
 	}[what]
-	found, err := filepath.Glob(pattern)
-	if err != nil {
-		return err
+	var found, rest []string
+	for _, pattern := range patterns {
+		paths, err := filepath.Glob(pattern)
+		if err != nil {
+			return err
+		}
+		found = append(found, paths...)
 	}
-	var rest []string
 	for _, path := range found {
 		line, _ := os.ReadFile(path) // it may have ended meanwhile
 		if what != "processes" || strings.Contains(string(line), dir+"/state/") {

@@ -19,13 +19,14 @@ func childAttributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 }
 
-// startChild starts a child in the namespaces that its command asks for. It is called on the thread that forks all children.
-func startChild(cmd *exec.Cmd, c command) error {
-	if c.apart {
+// startChild starts a child: apart is in namespaces of its own, inside the process whose namespaces it shares, 0 for none. It
+// is called on the thread that forks all children.
+func startChild(cmd *exec.Cmd, apart bool, inside int) error {
+	if apart {
 		cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWPID | syscall.CLONE_NEWNS
 	}
-	if c.within != nil {
-		return startInside(cmd, c.within.PID())
+	if inside != 0 {
+		return startInside(cmd, inside)
 	}
 	return cmd.Start()
 }

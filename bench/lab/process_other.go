@@ -14,7 +14,7 @@ import (
 func childAttributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
 
 // startChild leaves namespaces aside: only a real node has them, and it needs Linux.
-func startChild(cmd *exec.Cmd, _ command) error { return cmd.Start() }
+func startChild(cmd *exec.Cmd, _ bool, _ int) error { return cmd.Start() }
 
 // ps asks the ps command for one column of one process.
 func ps(pid int, column string) string {

@@ -120,9 +120,13 @@ func (s *supervisor) spawn(p *Process, c command) error {
 	if err != nil {
 		return fmt.Errorf("starting %s: %w", p.name, err)
 	}
+	inside := 0
+	if c.within != nil {
+		inside = c.within.PID() // Not asked for on the forking thread: who starts that process waits for the thread.
+	}
 	p.mu.Lock()
 	forked := make(chan error)
-	s.fork <- func() { forked <- startChild(cmd, c) }
+	s.fork <- func() { forked <- startChild(cmd, c.apart, inside) }
 	if err := <-forked; err != nil {
 		p.mu.Unlock()
 		return fmt.Errorf("starting %s: %w", p.name, err)

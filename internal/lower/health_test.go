@@ -33,8 +33,8 @@ func TestSleepIsNoSilence(t *testing.T) {
 	start := time.Unix(1000, 0)
 	w.heard(start)
 	for _, c := range []struct{ at, slept time.Duration }{
-		{time.Second, 0}, {2 * time.Second, 0}, {12 * time.Second, 10 * time.Second}, {13 * time.Second, 10 * time.Second},
-		{20 * time.Second, 17 * time.Second},
+		{time.Second, 0}, {2 * time.Second, 0}, {12 * time.Second, 10*time.Second - sleepAfter}, {13 * time.Second, 10*time.Second - sleepAfter},
+		{20 * time.Second, 17*time.Second - 2*sleepAfter},
 	} {
 		w.look(start.Add(c.at))
 		if got := w.health; got.Slept != c.slept || !got.Contact.Equal(start) {

@@ -62,9 +62,9 @@ func (k *Kept) List() []any {
 
 // GetByKey returns the pod of a namespace/name. The error is always nil.
 func (k *Kept) GetByKey(key string) (pod any, exists bool, err error) {
-	entry, ok, err := k.informer.GetStore().GetByKey(key)
+	entry, ok, _ := k.informer.GetStore().GetByKey(key) // A cache never fails.
 	if !ok || whole(entry) == nil {
-		return nil, false, err
+		return nil, false, nil
 	}
 	return whole(entry), true, nil
 }

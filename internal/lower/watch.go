@@ -21,17 +21,11 @@ import (
 	"github.com/tessera-k8s/tessera/internal/snapshot"
 )
 
-// Times of a watch. Publishing waits a moment so that a burst of events makes one snapshot, and the longer the longer
+// Times of publishing, which waits a moment so that a burst of events makes one snapshot, and the longer the longer
 // snapshots take to build, so that a large cluster in turmoil does not eat the processor.
 const (
-	publishDelay  = 10 * time.Millisecond
-	publishShare  = 5 // at most every fifth moment goes into building snapshots
-	probeInterval = 3 * time.Second
-	probeTimeout  = 4 * time.Second // An API server that takes 2 s a call is slow, not away.
-
-	// A process that has not looked at its clock for longer than sleepAfter did not run: it was stopped, or starved.
-	wakeInterval = 500 * time.Millisecond
-	sleepAfter   = 3 * wakeInterval
+	publishDelay = 10 * time.Millisecond
+	publishShare = 5 // at most every fifth moment goes into building snapshots
 )
 
 // Watch keeps the snapshot of one lower cluster fresh.
@@ -66,20 +60,6 @@ type row struct {
 	node *snapshot.Node
 	from *corev1.Node
 	pods uint64 // sum of the marks of the pods on it
-}
-
-// Health says how a lower cluster answers.
-type Health struct {
-	// Synced: nodes and pods have been listed at least once.
-	Synced bool
-	// Contact is when the API server last answered a probe or sent an event, or since when nodes or pods cannot be
-	// listed and watched, if that is longer ago. A quiet cluster has fresh contact.
-	Contact time.Time
-	// Slept is how much of the time since then this process itself did not run: a silence of that time says nothing of the
-	// cluster, though what is known of it is as old as Contact says.
-	Slept time.Duration
-	// Err is why the last probe, list or watch failed; nil if they all work.
-	Err error
 }
 
 // NewWatch returns a watch of the cluster behind config.
@@ -128,20 +108,6 @@ func (w *Watch) Client() kubernetes.Interface { return w.client }
 // change them.
 func (w *Watch) Nodes() []*corev1.Node {
 	return listed[*corev1.Node](w.nodes, metav1.NamespaceAll)
-}
-
-// Health returns how the cluster answers now.
-func (w *Watch) Health() Health {
-	w.mu.Lock()
-	w.look(time.Now())
-	health := w.health
-	w.mu.Unlock()
-	for i := range w.sources {
-		if since, err := w.sources[i].failing(); !since.IsZero() && since.Before(health.Contact) {
-			health.Contact, health.Err = since, err
-		}
-	}
-	return health
 }
 
 // Run watches until ctx ends. A cluster that cannot be reached is tried for ever; Health says so meanwhile.
@@ -203,74 +169,11 @@ func (w *Watch) Touch() {
 	}
 }
 
-func (w *Watch) contact(err error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.health.Err = err
-	if err == nil {
-		w.heard(time.Now())
-	}
-}
-
-// heard notes that the API server has answered. The caller holds the lock.
-func (w *Watch) heard(now time.Time) {
-	w.look(now)
-	w.health.Err, w.health.Contact, w.health.Slept = nil, now, 0
-}
-
-// look looks at the clock, and notes if this process did not run since it last did. The caller holds the lock.
-func (w *Watch) look(now time.Time) {
-	if gap := now.Sub(w.awake); gap > sleepAfter && !w.awake.IsZero() {
-		w.health.Slept += gap
-	}
-	w.awake = now
-}
-
-// stayAwake looks at the clock until ctx ends, so that whoever does not means that this process does not run.
-func (w *Watch) stayAwake(ctx context.Context) {
-	ticker := time.NewTicker(wakeInterval)
-	defer ticker.Stop()
-	for {
-		w.mu.Lock()
-		w.look(time.Now())
-		w.mu.Unlock()
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
-	}
-}
-
 func (w *Watch) watchFailed(ctx context.Context, reflector *cache.Reflector, err error) {
 	if ctx.Err() == nil {
 		w.Log.Warn("Watching lower cluster failed, trying again", "err", err)
 		cache.DefaultWatchErrorHandler(ctx, reflector, err)
 	}
-}
-
-// probe asks the API server for its health, so that a quiet cluster does not look stale and a silent one does.
-func (w *Watch) probe(ctx context.Context) {
-	ticker := time.NewTicker(probeInterval)
-	defer ticker.Stop()
-	for {
-		w.contact(w.ask(ctx))
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
-	}
-}
-
-func (w *Watch) ask(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
-	defer cancel()
-	err := w.client.Discovery().RESTClient().Get().AbsPath("/readyz").Do(ctx).Error()
-	if err != nil {
-		return fmt.Errorf("probing %s: %w", w.Name, err)
-	}
-	return nil
 }
 
 // build sums up what the caches hold. Level-based: a node is built from all the objects on it, never from a difference, so
@@ -363,11 +266,4 @@ func trimNode(object any) (any, error) {
 		}
 	}
 	return trimmed, nil
-}
-
-// SetHealth lets a test say how the cluster answers; Run overwrites it.
-func (w *Watch) SetHealth(h Health) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.health = h
 }

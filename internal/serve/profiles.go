@@ -3,6 +3,7 @@ package serve
 import (
 	"net/http"
 	"net/http/pprof"
+	"time"
 )
 
 // Profiles serves net/http/pprof under /debug/pprof/. What that package registers by itself on the default mux is not used.
@@ -13,5 +14,8 @@ func Profiles() http.Handler {
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
-	return mux
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // Else a longer profile ends with the server's ReadTimeout.
+		mux.ServeHTTP(w, r)
+	})
 }

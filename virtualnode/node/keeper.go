@@ -50,7 +50,7 @@ type Setup struct {
 	Log    *slog.Logger
 	// Changes counts the changes written.
 	Changes prometheus.Counter
-	// Observe returns the facts of the moment; Health is the part of them that is cheap to have.
+	// Observe returns the facts of the moment; the time is read before, so that this process may be stopped in between. Health is the part of them that is cheap to have.
 	Observe func() Facts
 	Health  func() lower.Health
 	// LeaseStopsAfter is how long the lower cluster may be silent before the lease is not renewed any more.
@@ -87,8 +87,8 @@ func (k *Keeper) keep(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	facts := k.settle(ctx, before)
-	node := facts.node(time.Now())
+	facts, now := k.settle(ctx, before)
+	node := facts.node(now)
 	feed := newFeed()
 	nodes := ownNodes{k.Client.CoreV1().Nodes()}
 	controller, err := vknode.NewNodeController(feed, node.DeepCopy(), nodes,
@@ -141,20 +141,21 @@ func (k *Keeper) claim(ctx context.Context) (*corev1.Node, error) {
 
 // settle returns the first facts. Where the Node stands as Ready it waits a moment for the lower cluster to be listed:
 // a restart of this process is no reason to say otherwise, which would make the pods of the node NotReady.
-func (k *Keeper) settle(ctx context.Context, before *corev1.Node) Facts {
+func (k *Keeper) settle(ctx context.Context, before *corev1.Node) (Facts, time.Time) {
 	patience := time.After(settlePatience)
 	for {
+		now := time.Now()
 		facts := k.Observe()
 		facts.before = before
 		stood := facts.conditionBefore(corev1.NodeReady)
-		if stood == nil || stood.Status != corev1.ConditionTrue || facts.Broken != "" || facts.Ready(time.Now()).Status == corev1.ConditionTrue {
-			return facts
+		if stood == nil || stood.Status != corev1.ConditionTrue || facts.Broken != "" || facts.Ready(now).Status == corev1.ConditionTrue {
+			return facts, now
 		}
 		select {
 		case <-ctx.Done():
-			return facts
+			return facts, now
 		case <-patience:
-			return facts
+			return facts, now
 		case <-k.dirty:
 		}
 	}
@@ -166,8 +167,9 @@ func (k *Keeper) mend(ctx context.Context, nodes corev1client.NodeInterface, cau
 		return cause
 	}
 	k.Log.Warn("Virtual node was deleted, registering it again")
+	now := time.Now()
 	facts := k.Observe()
-	_, err := nodes.Create(ctx, facts.node(time.Now()), metav1.CreateOptions{})
+	_, err := nodes.Create(ctx, facts.node(now), metav1.CreateOptions{})
 	return err
 }
 
@@ -223,9 +225,10 @@ func (k *Keeper) changed(ctx context.Context, last *corev1.Node) *corev1.Node {
 }
 
 func (k *Keeper) make(last *corev1.Node) *corev1.Node {
+	now := time.Now()
 	facts := k.Observe()
 	facts.before = last
-	return facts.node(time.Now())
+	return facts.node(now)
 }
 
 // onlyRoom reports whether two nodes differ in what can be allocated and in nothing else.

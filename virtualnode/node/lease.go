@@ -32,12 +32,13 @@ func (l leases) Update(ctx context.Context, lease *coordinationv1.Lease, options
 // lost reports whether the lower cluster has been silent for longer than its lease lasts. Of one that has not answered
 // since this process started, the Node tells since when.
 func (k *Keeper) lost() bool {
+	now := time.Now()
 	health := k.Health()
 	if !health.Contact.IsZero() {
-		return silence(health, time.Now()) > k.LeaseStopsAfter
+		return silence(health, now) > k.LeaseStopsAfter
 	}
 	unready := k.unready.Load()
-	return unready != nil && time.Since(*unready) > k.LeaseStopsAfter
+	return unready != nil && now.Sub(*unready) > k.LeaseStopsAfter
 }
 
 // note remembers since when the Node is not Ready.

@@ -56,7 +56,7 @@ func (r *Reconciler) create(ctx context.Context, upper *corev1.Pod, memory *memo
 	r.Metrics.created(r.Name, "created", time.Since(memory.since))
 	memory.wasBelow, memory.createdAt = true, time.Now()
 	if created.Annotations[keys.UpperSum] == lower.Annotations[keys.UpperSum] { // Not if it was created before, from an older upper pod.
-		memory.sent = upper
+		memory.sent, memory.notes = upper, notesOf(created)
 	}
 	r.Log.Debug("Pod is below", "pod", KeyOf(upper), "uid", upper.UID, "hint", node, "mode", mode)
 	if gated(created) {

@@ -116,8 +116,9 @@ func New(setup Setup) *Reconciler {
 type memory struct {
 	uid   types.UID // of the upper pod; "" where there is none
 	since time.Time // first look at the pod
-	// sent is the upper pod as it was last brought down, nil before.
-	sent *corev1.Pod
+	// sent is the upper pod as it was last brought down, nil before; notes are those that the lower pod had then.
+	sent  *corev1.Pod
+	notes notes
 	// wasBelow: the lower pod has been created or seen; createdAt is when, if it was created.
 	wasBelow  bool
 	createdAt time.Time

@@ -125,19 +125,54 @@ func TestRefusedResize(t *testing.T) {
 	}
 }
 
-// A lower API server that does not answer is tried again; that is no refusal.
+// A lower API server that does not answer, or is asked to try again (its quota changed meanwhile), is asked again; that is no refusal.
 func TestResizeInterrupted(t *testing.T) {
 	t.Parallel()
-	b := resizing(t)
-	b.lower.PrependReactor("patch", "pods", func(action clienttesting.Action) (bool, runtime.Object, error) {
-		return action.GetSubresource() == "resize", nil, errors.New("connection refused")
-	})
-	for range 2 {
-		if b.step(t) == nil {
-			t.Error("taken for done")
-		}
+	for name, interruption := range map[string]error{
+		"no answer": errors.New("connection refused"),
+		"conflict":  apierrors.NewConflict(schema.GroupResource{Resource: "resourcequotas"}, "q", errors.New("modified")),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := resizing(t)
+			b.lower.PrependReactor("patch", "pods", func(action clienttesting.Action) (bool, runtime.Object, error) {
+				return action.GetSubresource() == "resize", nil, interruption
+			})
+			for range 2 {
+				if b.step(t) == nil {
+					t.Error("taken for done")
+				}
+			}
+			if n := len(b.events.Events); n != 0 {
+				t.Errorf("%d events", n)
+			}
+		})
 	}
-	if n := len(b.events.Events); n != 0 {
-		t.Errorf("%d events", n)
+}
+
+// A lower pod whose notes somebody takes away is brought in line again, although nothing changes above.
+func TestLostNotesAreMadeUpFor(t *testing.T) {
+	t.Parallel()
+	lower := translated(t, upperPod("1"))
+	onNode(lower)
+	b := newBed(t, []runtime.Object{upperPod("1")}, []runtime.Object{lower})
+	b.sees(t)
+	for range 2 {
+		if err := b.step(t); err != nil {
+			t.Fatal(err)
+		}
+		b.sees(t)
+	}
+	without := b.podBelow("ns/p", nil).DeepCopy()
+	delete(without.Annotations, keys.UpperSum)
+	without.Labels["app"] = "theirs"
+	_, _ = b.lower.CoreV1().Pods("ns").Update(t.Context(), without, metav1.UpdateOptions{})
+	b.sees(t)
+	if err := b.step(t); err != nil {
+		t.Fatal(err)
+	}
+	b.sees(t)
+	if got := b.podBelow("ns/p", nil); got.Labels["app"] != "a" || got.Annotations[keys.UpperSum] == "" {
+		t.Errorf("below %v, %v", got.Labels, got.Annotations)
 	}
 }

@@ -46,10 +46,10 @@ func (r *Reconciler) answered(change change, of string, upper *corev1.Pod, memor
 		return nil
 	}
 	if !unwilling(err) {
-		if err := gone(err); err != nil {
-			return fmt.Errorf("bringing %s down: %w", change, err)
+		if apierrors.IsNotFound(err) {
+			return nil // The pod has gone: the event of that brings us back.
 		}
-		return nil
+		return fmt.Errorf("bringing %s down: %w", change, err)
 	}
 	now := time.Now()
 	since := memory.unwanted[change].since

@@ -70,7 +70,7 @@ func timeless(tolerations []corev1.Toleration) []corev1.Toleration {
 // bringDown carries changes of the upper pod to the lower one: first those that have calls of their own and may be refused,
 // then the rest together with the notes of what is below.
 func (r *Reconciler) bringDown(ctx context.Context, upper, lower *corev1.Pod, memory *memory) error {
-	if sameBelow(memory.sent, upper) && len(memory.unwanted) == 0 {
+	if memory.notes == notesOf(lower) && sameBelow(memory.sent, upper) && len(memory.unwanted) == 0 {
 		memory.sent = upper
 		return nil
 	}
@@ -87,9 +87,16 @@ func (r *Reconciler) bringDown(ctx context.Context, upper, lower *corev1.Pod, me
 	}
 	err = errors.Join(err, r.bringEphemeral(ctx, upper, lower, memory), r.bringFields(ctx, upper, lower, wanted, memory))
 	if err == nil && len(memory.unwanted) == 0 {
-		memory.sent = upper
+		memory.sent, memory.notes = upper, notesOf(lower)
 	}
 	return err
+}
+
+// notes are what stamp has noted on a lower pod of the changeable fields.
+type notes struct{ fields, sizes string }
+
+func notesOf(lower *corev1.Pod) notes {
+	return notes{fields: lower.Annotations[keys.UpperSum], sizes: lower.Annotations[keys.UpperSizes]}
 }
 
 // sameBelow reports whether two versions of an upper pod make the same lower pod: they differ in what comes from below alone.

@@ -3,6 +3,7 @@
 //
 // containerd is the first process in a pid and mount namespace of its own, and the kubelet lives in there, too. Whatever
 // ends it, the kernel ends all pods with it and takes their mounts and networks away. On the machine itself there is only
-// what Claim makes: a bridge and a cgroup that carry the id of the node. No setting of the kernel is changed. Two empty
+// what Claim makes: a bridge and a cgroup that carry the id of the node. No setting of the kernel is changed, but where cgroups
+// are of version 2 prepare.sh has the root hand down its controllers. Two empty
 // folders may stay, /var/lib/cni and /var/lib/kubelet: each node sees its own there.
 package realnode

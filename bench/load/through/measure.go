@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"os"
 	"slices"
 	"text/tabwriter"
 )
@@ -15,7 +16,7 @@ type Options struct {
 	Rate, Seconds int
 	// Pods are created at once at saturation, in each of Rounds rounds.
 	Pods, Rounds int
-	// Profiles is a folder for processor profiles of each burst; "" takes none.
+	// Profiles is a folder for processor profiles of the steady load and of each burst; "" takes none.
 	Profiles string
 }
 
@@ -36,6 +37,11 @@ type Result struct {
 
 // Measure starts a lab and plays the loads.
 func Measure(ctx context.Context, out io.Writer, o Options, progress Progress) (*Result, error) {
+	if o.Profiles != "" {
+		if err := os.MkdirAll(o.Profiles, 0o755); err != nil { //nolint:gosec // For everyone.
+			return nil, fmt.Errorf("creating the folder for profiles: %w", err)
+		}
+	}
 	var s *site
 	// The lab's names are known before it runs: its first lower cluster has ten nodes.
 	extender, err := startHolds("lower-1", 10, func(i int) string { return s.lab.NodeName(1, i) })

@@ -1,0 +1,115 @@
+package lower
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// Times of finding out how a cluster answers.
+const (
+	probeInterval = 3 * time.Second
+	probeTimeout  = 4 * time.Second // An API server that takes 2 s a call is slow, not away.
+
+	// A process that has not looked at its clock for longer than sleepAfter did not run: it was stopped, or starved.
+	wakeInterval = 500 * time.Millisecond
+	sleepAfter   = 3 * wakeInterval
+)
+
+// Health says how a lower cluster answers.
+type Health struct {
+	// Synced: nodes and pods have been listed at least once.
+	Synced bool
+	// Contact is when the API server last answered a probe or sent an event, or since when nodes or pods cannot be
+	// listed and watched, if that is longer ago. A quiet cluster has fresh contact.
+	Contact time.Time
+	// Slept is how long, at the least, this process itself did not run since the last answer: a silence of that time says
+	// nothing of the cluster, though what is known of it is as old as Contact says.
+	Slept time.Duration
+	// Err is why the last probe, list or watch failed; nil if they all work.
+	Err error
+}
+
+// Health returns how the cluster answers now.
+func (w *Watch) Health() Health {
+	w.mu.Lock()
+	w.look(time.Now())
+	health := w.health
+	w.mu.Unlock()
+	for i := range w.sources {
+		if since, err := w.sources[i].failing(); !since.IsZero() && since.Before(health.Contact) {
+			health.Contact, health.Err = since, err
+		}
+	}
+	return health
+}
+
+// probe asks the API server for its health, so that a quiet cluster does not look stale and a silent one does.
+func (w *Watch) probe(ctx context.Context) {
+	ticker := time.NewTicker(probeInterval)
+	defer ticker.Stop()
+	for {
+		w.contact(w.ask(ctx))
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+func (w *Watch) ask(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	err := w.client.Discovery().RESTClient().Get().AbsPath("/readyz").Do(ctx).Error()
+	if err != nil {
+		return fmt.Errorf("probing %s: %w", w.Name, err)
+	}
+	return nil
+}
+
+func (w *Watch) contact(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.health.Err = err
+	if err == nil {
+		w.heard(time.Now())
+	}
+}
+
+// heard notes that the API server has answered. The caller holds the lock.
+func (w *Watch) heard(now time.Time) {
+	w.look(now)
+	w.health.Err, w.health.Contact, w.health.Slept = nil, now, 0
+}
+
+// look looks at the clock, and notes if this process did not run since it last did. The caller holds the lock.
+func (w *Watch) look(now time.Time) {
+	if gap := now.Sub(w.awake); gap > sleepAfter && !w.awake.IsZero() {
+		w.health.Slept += gap - sleepAfter
+	}
+	w.awake = now
+}
+
+// stayAwake looks at the clock until ctx ends, so that whoever does not means that this process does not run.
+func (w *Watch) stayAwake(ctx context.Context) {
+	ticker := time.NewTicker(wakeInterval)
+	defer ticker.Stop()
+	for {
+		w.mu.Lock()
+		w.look(time.Now())
+		w.mu.Unlock()
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+// SetHealth lets a test say how the cluster answers; Run overwrites it.
+func (w *Watch) SetHealth(h Health) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.health = h
+}
