@@ -36,10 +36,12 @@ type upperWatch struct {
 	broken atomic.Pointer[time.Time]
 	silent atomic.Bool
 	newest string // resource version of the whole cluster at the last probe; "" before the first
+	// seen are resource versions of pods that watches have reached since, which may be newer.
+	seen func() []string
 }
 
-func newUpperWatch(client kubernetes.Interface, log *slog.Logger) *upperWatch {
-	u := &upperWatch{client: client, log: log}
+func newUpperWatch(client kubernetes.Interface, log *slog.Logger, seen func() []string) *upperWatch {
+	u := &upperWatch{client: client, log: log, seen: seen}
 	u.note()
 	return u
 }
@@ -86,18 +88,25 @@ func (u *upperWatch) run(ctx context.Context) error {
 	}
 }
 
-// probe reads the newest resource version, which the API server gets from etcd for it.
+// probe reads the newest resource version, which the API server gets from etcd for it, and compares it with what was there
+// before. Versions that cannot be compared are not: an API server of another make.
 func (u *upperWatch) probe(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, upperProbeTimeout)
 	defer cancel()
+	before := u.newest
+	for _, version := range u.seen() {
+		if order, err := resourceversion.CompareResourceVersion(version, before); err == nil && order > 0 {
+			before = version
+		}
+	}
 	pods, err := u.client.CoreV1().Pods(metav1.NamespaceAll).List(ctx, metav1.ListOptions{Limit: 1})
 	if err != nil {
 		return err
 	}
-	order, err := resourceversion.CompareResourceVersion(pods.ResourceVersion, u.newest)
+	order, err := resourceversion.CompareResourceVersion(pods.ResourceVersion, before)
 	if err == nil && order < 0 {
 		return errWentBack
 	}
-	u.newest = pods.ResourceVersion // Versions that cannot be compared are not: an API server of another make.
+	u.newest = pods.ResourceVersion
 	return nil
 }

@@ -32,7 +32,7 @@ func upperAnswering(versions ...string) *upperWatch {
 		}
 		return true, &corev1.PodList{ListMeta: metav1.ListMeta{ResourceVersion: version}}, nil
 	})
-	return newUpperWatch(client, slog.New(slog.DiscardHandler))
+	return newUpperWatch(client, slog.New(slog.DiscardHandler), func() []string { return nil })
 }
 
 func TestUpperHistory(t *testing.T) {
@@ -57,6 +57,33 @@ func TestUpperHistory(t *testing.T) {
 					t.Errorf("got %v, want %v", err, c.want)
 				}
 			})
+		})
+	}
+}
+
+// What happened after the last probe is known from the watches: a backup that is younger than that probe is noticed, too.
+func TestUpperHistoryBetweenProbes(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		seen []string
+		want error
+	}{
+		"a watch was further":   {[]string{"", "105", "90"}, errWentBack},
+		"no watch was":          {[]string{"", "100"}, nil},
+		"cannot be compared":    {[]string{"x"}, nil},
+		"nothing is watched":    {nil, nil},
+		"a watch is not so far": {[]string{"7"}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			u := upperAnswering("100", "103")
+			if err := u.probe(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			u.seen = func() []string { return c.seen }
+			if err := u.probe(t.Context()); !errors.Is(err, c.want) {
+				t.Errorf("got %v, want %v", err, c.want)
+			}
 		})
 	}
 }

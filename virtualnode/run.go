@@ -100,9 +100,9 @@ func run(ctx context.Context, log *slog.Logger, config *Config) error {
 		config: config, log: log, election: election, upper: upper, above: above, crowds: budgets.NewCrowds(upper),
 		identity: identity, hints: hints, metrics: newMetrics(election.Leads),
 		events: broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "tessera-virtualnode"}),
-		whole:  newUpperWatch(upper, log),
 		nodes:  map[string]*virtualNode{}, broken: map[string]func(){},
 	}
+	s.whole = newUpperWatch(upper, log, s.seenAbove)
 	folder := &lower.Folder{
 		Dir: config.Clusters, Log: log, Start: s.runCluster,
 		Broken: func(name, text string) { s.brokenCluster(ctx, name, text) },
@@ -115,6 +115,17 @@ func run(ctx context.Context, log *slog.Logger, config *Config) error {
 			})
 		},
 	)
+}
+
+// seenAbove are the resource versions that the watches of upper pods have reached.
+func (s *server) seenAbove() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var seen []string
+	for _, v := range s.nodes {
+		seen = append(seen, v.above.LastSyncResourceVersion())
+	}
+	return seen
 }
 
 func (s *server) routes(guard *serve.Guard) http.Handler {
