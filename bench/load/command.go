@@ -66,7 +66,8 @@ Loads:
 	flags.IntVar(&options.seconds, "seconds", options.seconds, "how long they are offered (virtualnode)")
 	flags.Uint64Var(&options.seed, "seed", options.seed,
 		"order of the holes and of the pods (hints); who lives how and what is killed when (lifecycles)")
-	flags.StringVar(&options.profiles, "profiles", "", "folder for processor profiles of the steady load and of each burst, for go tool pprof (virtualnode)")
+	flags.StringVar(&options.profiles, "profiles", "",
+		"folder for processor profiles of the steady load and of each burst, for go tool pprof (virtualnode)")
 	flags.StringVar(&file, "json", "", "file to write the figures to")
 	command.AddCommand(through.NewFloorCommand())
 	return command

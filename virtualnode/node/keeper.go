@@ -50,7 +50,8 @@ type Setup struct {
 	Log    *slog.Logger
 	// Changes counts the changes written.
 	Changes prometheus.Counter
-	// Observe returns the facts of the moment; the time is read before, so that this process may be stopped in between. Health is the part of them that is cheap to have.
+	// Observe returns the facts of the moment; the time is read before, so that this process may be stopped in between.
+	// Health is the part of them that is cheap to have.
 	Observe func() Facts
 	Health  func() lower.Health
 	// LeaseStopsAfter is how long the lower cluster may be silent before the lease is not renewed any more.
