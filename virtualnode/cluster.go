@@ -23,7 +23,7 @@ import (
 )
 
 // snapshotPause is the time between two snapshots at least: what is made of them is written twice a second at most.
-const snapshotPause = 500 * time.Millisecond
+const snapshotPause = 200 * time.Millisecond
 
 // healthInterval is how often the health of a lower cluster is looked at.
 const healthInterval = time.Second
