@@ -100,7 +100,7 @@ func (r *rules) nomination(t *testing.T) {
 	newNamespace(t, r.upper, "nominated", true)
 	defer r.empty(t, "nominated")
 	r.priorityClass(t, "high", 1000)
-	r.followed(t) // While a virtual node shows less room than there is, the scheduler's own filter refuses, and it preempts.
+	r.followed(t)       // While a virtual node shows less room than there is, the scheduler's own filter refuses, and it preempts.
 	for i := range 13 { // One on each lower node: 6 CPU stay free everywhere.
 		low := newPod(fmt.Sprintf("low-%d", i), cpus(10))
 		low.Annotations["lab.tessera.sh/slow-stop"] = "true"
