@@ -17,13 +17,13 @@ import (
 )
 
 // KubernetesVersion is what every process of the control planes reports.
-const KubernetesVersion = "v1.36.3"
+const KubernetesVersion = "v1.37.2"
 
 const modulePath = "github.com/tessera-k8s/tessera"
 
 // planesFlags set the version; without them everything reports v0.0.0-master.
 const planesFlags = "-s -w -X k8s.io/component-base/version.gitVersion=" + KubernetesVersion +
-	" -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=36"
+	" -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=37"
 
 // buildPlanes gives the path of the control plane binary, building it if the cache has none for this go.sum, these
 // sources and this Go. The lock lets a second process wait for the first instead of building the same again.

@@ -32,7 +32,7 @@ func NewCluster(objects Objects) (*Cluster, error) {
 	if c.fw, err = newFramework(ctx, &objects, c.snapshot); err != nil {
 		return nil, fmt.Errorf("building scheduler framework: %w", err)
 	}
-	c.cache = internalcache.New(ctx, nil, false)
+	c.cache = internalcache.New(ctx, nil, false, false)
 	names := make(map[string]bool, len(objects.Nodes))
 	for _, node := range objects.Nodes {
 		c.cache.AddNode(klog.Logger{}, node)
