@@ -151,7 +151,7 @@ func (e *Extender) objects(name string) exact.Objects {
 	state, s := e.clusters[name], e.pool.Snapshot(name)
 	nodes, pods := s.Objects()
 	objects := exact.Objects{
-		Nodes: nodes, Pods: pods, DeviceClasses: state.around.DeviceClasses(),
+		Version: s.Version(), Nodes: nodes, Pods: pods, DeviceClasses: state.around.DeviceClasses(),
 		Claims: state.claims.PersistentVolumeClaims(), Volumes: state.claims.PersistentVolumes(),
 		StorageClasses: state.claims.StorageClasses(), CSINodes: state.claims.CSINodes(), CSIDrivers: state.claims.CSIDrivers(),
 		CSIStorageCapacities: state.claims.CSIStorageCapacities(), VolumeAttachments: state.claims.VolumeAttachments(),

@@ -10,6 +10,8 @@ import (
 	"k8s.io/klog/v2"
 	internalcache "k8s.io/kubernetes/pkg/scheduler/backend/cache"
 	"k8s.io/kubernetes/pkg/scheduler/framework"
+
+	"github.com/tessera-k8s/tessera/internal/snapshot"
 )
 
 // Cluster is one cluster's objects in kube-scheduler's own cache and listers, with its filter plugins on top. It is for
@@ -20,13 +22,14 @@ type Cluster struct {
 	cache    internalcache.Cache
 	snapshot *internalcache.Snapshot
 	names    []string // of all nodes, sorted
-	stale    bool     // the cache holds changes that the snapshot has not seen
+	version  snapshot.Version
+	stale    bool // the cache holds changes that the snapshot has not seen
 }
 
 // NewCluster builds a cluster. Pods that are unbound or have ended use no room and are passed over, as kube-scheduler
 // does; every other pod needs a UID of its own.
 func NewCluster(objects Objects) (*Cluster, error) {
-	c := &Cluster{snapshot: internalcache.NewEmptySnapshot(), stale: true}
+	c := &Cluster{snapshot: internalcache.NewEmptySnapshot(), version: objects.Version, stale: true}
 	ctx := ended()
 	var err error
 	if c.fw, err = newFramework(ctx, &objects, c.snapshot); err != nil {

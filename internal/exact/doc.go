@@ -4,8 +4,9 @@
 // own indexes cannot decide (claims, disks, resource claims, extended resources that devices back) are decided here.
 //
 // The framework is built from the default profile of the Kubernetes version in go.mod, as a whole, with default arguments
-// and default feature gates; lower clusters of other versions and with other profiles may answer otherwise. Its filters:
-// NodeUnschedulable, NodeName, TaintToleration, NodeAffinity, NodePorts, NodeResourcesFit, VolumeRestrictions,
+// and default feature gates; lower clusters with other profiles may answer otherwise. What an older version is known to read
+// otherwise (snapshot.Version) is put to the plugins as it reads it. The filters:
+// NodeName, NodeUnschedulable, TaintToleration, NodeAffinity, NodePorts, NodeResourcesFit, VolumeRestrictions,
 // NodeVolumeLimits, VolumeBinding, VolumeZone, PodTopologySpread, InterPodAffinity, DynamicResources and
 // NodeDeclaredFeatures. Like kube-scheduler, they do not look at a node's Ready condition: a cluster shows it as a taint.
 //

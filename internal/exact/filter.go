@@ -105,6 +105,7 @@ func (c *Cluster) ask(ctx context.Context, pod *corev1.Pod) (*question, error) {
 		}
 		c.stale = false
 	}
+	pod = c.version.Asking(pod)
 	q := &question{cluster: c, pod: pod, state: framework.NewCycleState()}
 	narrowed, status, by := c.fw.RunPreFilterPlugins(quiet(ctx), q.state, pod)
 	switch {

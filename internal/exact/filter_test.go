@@ -352,29 +352,6 @@ func TestOnlyCandidatesAreAsked(t *testing.T) {
 	}
 }
 
-// An owner reference without "controller", which an API server accepts, makes the plugin of 1.36 follow a nil pointer.
-func TestAPanicOfAPluginIsAnError(t *testing.T) {
-	t.Parallel()
-	odd := deviceClaim("odd", func(c *resourcev1.ResourceClaim) {
-		c.Annotations = map[string]string{resourcev1.ExtendedResourceClaimAnnotation: "true"}
-		c.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "Pod", Name: "p", UID: "p"}}
-	})
-	cluster, err := exact.NewCluster(exact.Objects{
-		Nodes: []*corev1.Node{node("a")}, ResourceClaims: []*resourcev1.ResourceClaim{odd},
-		DeviceClasses: []*resourcev1.DeviceClass{deviceClass("fast", "example.com/cards")},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	fits, refused, err := cluster.Filter(t.Context(), pod("p", requests("example.com/cards", "1")))
-	if err == nil || !strings.Contains(err.Error(), "panic") || fits != nil || refused != nil {
-		t.Errorf("got fits %v, refused %v, error %v; want nothing but the error of a panic", fits, refused, err)
-	}
-	if fits, _, err := cluster.Filter(t.Context(), pod("q")); err != nil || len(fits) != 1 {
-		t.Errorf("the next pod: got fits %v, error %v, want node a", fits, err)
-	}
-}
-
 func TestAnEndedContextIsAnError(t *testing.T) {
 	t.Parallel()
 	cluster, err := exact.NewCluster(nodes(node("a")))

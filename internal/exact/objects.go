@@ -9,12 +9,15 @@ import (
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/tools/cache"
+
+	"github.com/tessera-k8s/tessera/internal/snapshot"
 )
 
 // Objects is one cluster as its API server lists it. Nodes and Pods are always needed; every other list only if a pod
 // that is asked about, or one that runs, refers to such objects: a list that is left out is an empty one. Nobody may
 // change the objects while a Cluster that was built from them is in use.
 type Objects struct {
+	Version              snapshot.Version // of the cluster's scheduler
 	Nodes                []*corev1.Node
 	Pods                 []*corev1.Pod
 	Namespaces           []*corev1.Namespace // for the namespaceSelector of pod affinity terms

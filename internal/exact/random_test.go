@@ -66,6 +66,7 @@ func (s *source) scenario() scenario {
 			c.Pods = append(c.Pods, pod)
 		}
 	}
+	c.Version = pick(s, "", "", "v1.36.3", "v1.34.4-vendor.7")
 	return c
 }
 

@@ -1,10 +1,17 @@
 package exact
 
 import (
+	"context"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
+	fwk "k8s.io/kube-scheduler/framework"
 	internalcache "k8s.io/kubernetes/pkg/scheduler/backend/cache"
+	"k8s.io/kubernetes/pkg/scheduler/framework"
 
 	"github.com/tessera-k8s/tessera/internal/keys"
 )
@@ -51,10 +58,39 @@ func TestTheFiltersOfTheDefaultProfile(t *testing.T) {
 		got = append(got, plugin.Name)
 	}
 	want := []string{
-		"NodeUnschedulable", "NodeName", "TaintToleration", "NodeAffinity", "NodePorts", "NodeResourcesFit", "VolumeRestrictions",
+		"NodeName", "NodeUnschedulable", "TaintToleration", "NodeAffinity", "NodePorts", "NodeResourcesFit", "VolumeRestrictions",
 		"NodeVolumeLimits", "VolumeBinding", "VolumeZone", "PodTopologySpread", "InterPodAffinity", "DynamicResources", "NodeDeclaredFeatures",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("filters differ (-want +got):\n%s", diff)
+	}
+}
+
+// panicking is a profile with a plugin that one odd object brings down.
+type panicking struct{ framework.Framework }
+
+func (panicking) RunPreFilterPlugins(context.Context, fwk.CycleState, *corev1.Pod) (*fwk.PreFilterResult, *fwk.Status, sets.Set[string]) {
+	panic("odd object")
+}
+
+func TestAPanicOfAPluginIsAnError(t *testing.T) {
+	t.Parallel()
+	cluster, err := NewCluster(Objects{Nodes: []*corev1.Node{{ObjectMeta: metav1.ObjectMeta{Name: "a"}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	working := cluster.fw
+	cluster.fw = panicking{working}
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "p"}}
+	fits, refused, err := cluster.Filter(t.Context(), pod)
+	if err == nil || !strings.Contains(err.Error(), "panic: odd object") || fits != nil || refused != nil {
+		t.Errorf("got fits %v, refused %v, error %v; want nothing but the error of a panic", fits, refused, err)
+	}
+	if err := cluster.Hold(t.Context(), pod, "a"); err == nil || !strings.Contains(err.Error(), "panic: odd object") {
+		t.Errorf("holding: got error %v, want that of a panic", err)
+	}
+	cluster.fw = working
+	if _, _, err := cluster.Filter(t.Context(), pod); err != nil {
+		t.Errorf("the next pod: got error %v", err)
 	}
 }

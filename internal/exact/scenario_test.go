@@ -24,6 +24,7 @@ import (
 
 // scenario is a question that both truths can be asked. A file in testdata is one, with the nodes that take the pod.
 type scenario struct {
+	Version    string              `json:"version,omitempty"` // of the cluster's scheduler; the newest if left out
 	Namespaces []*corev1.Namespace `json:"namespaces,omitempty"`
 	Nodes      []*corev1.Node      `json:"nodes,omitempty"`
 	Pods       []*corev1.Pod       `json:"pods,omitempty"` // in the cluster
@@ -33,7 +34,18 @@ type scenario struct {
 
 // plugins gives the scenario to kube-scheduler's plugins, to whom a pod on its way is as good as there.
 func (c *scenario) plugins() (*exact.Cluster, error) {
-	return exact.NewCluster(exact.Objects{Namespaces: c.Namespaces, Nodes: c.Nodes, Pods: slices.Concat(c.Pods, c.Held)})
+	version, err := c.version()
+	if err != nil {
+		return nil, err
+	}
+	return exact.NewCluster(exact.Objects{Version: version, Namespaces: c.Namespaces, Nodes: c.Nodes, Pods: slices.Concat(c.Pods, c.Held)})
+}
+
+func (c *scenario) version() (snapshot.Version, error) {
+	if c.Version == "" {
+		return snapshot.Version{}, nil
+	}
+	return snapshot.ParseVersion(c.Version)
 }
 
 // lower is the name of the cluster that a scenario's pool has.
@@ -59,6 +71,7 @@ type seen struct {
 // come or gone; known remembers the others.
 func (c *scenario) publish(pool *snapshot.Pool, known map[string]seen) {
 	content := snapshot.Content{Cluster: lower, Own: map[types.UID]*snapshot.LowerPod{}, Namespaces: snapshot.Namespaces{}}
+	content.Version, _ = c.version() // The plugins are asked, too, and say so.
 	for _, space := range c.Namespaces {
 		content.Namespaces[space.Name] = space.Labels
 	}

@@ -7,6 +7,7 @@ import (
 	"path"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -21,6 +22,7 @@ import (
 // bad day: end all watches, forget old versions, answer nothing but errors.
 type apiServer struct {
 	*httptest.Server
+	gitVersion atomic.Value // string; unset is one that is not told
 
 	mu       sync.Mutex
 	version  int
@@ -47,6 +49,13 @@ func newAPIServer(t *testing.T) *apiServer {
 	s := &apiServer{objects: map[string]map[string]metav1.Object{"nodes": {}, "pods": {}}, version: 100, moved: make(chan struct{})}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /readyz", func(http.ResponseWriter, *http.Request) {})
+	mux.HandleFunc("GET /version", func(w http.ResponseWriter, _ *http.Request) {
+		if text := s.gitVersion.Load(); text != nil {
+			_ = json.NewEncoder(w).Encode(map[string]string{"gitVersion": text.(string)})
+			return
+		}
+		w.WriteHeader(http.StatusForbidden)
+	})
 	mux.HandleFunc("GET /api/v1/{kind}", s.serve)
 	s.Server = httptest.NewServer(mux)
 	t.Cleanup(func() {

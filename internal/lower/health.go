@@ -50,6 +50,7 @@ func (w *Watch) probe(ctx context.Context) {
 	defer ticker.Stop()
 	for {
 		w.contact(w.ask(ctx))
+		w.readVersion(ctx)
 		select {
 		case <-ctx.Done():
 			return

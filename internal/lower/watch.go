@@ -52,6 +52,8 @@ type Watch struct {
 	health Health
 	awake  time.Time // when this process was last seen running
 
+	version version
+
 	rows map[string]row // as they were last built; the publisher's alone
 }
 
@@ -122,7 +124,7 @@ func (w *Watch) Run(ctx context.Context) {
 }
 
 func (w *Watch) publish(ctx context.Context) {
-	known := func() bool { return w.Around == nil || w.Around.Known() }
+	known := func() bool { return w.version.asked() && (w.Around == nil || w.Around.Known()) }
 	if !cache.WaitForCacheSync(ctx.Done(), w.nodes.HasSynced, w.pods.HasSynced, known) {
 		return
 	}
@@ -179,7 +181,7 @@ func (w *Watch) watchFailed(ctx context.Context, reflector *cache.Reflector, err
 // build sums up what the caches hold. Level-based: a node is built from all the objects on it, never from a difference, so
 // a lost or doubled event cannot make it drift. A node of which nothing has changed is taken over as it is.
 func (w *Watch) build() *snapshot.Snapshot {
-	content := snapshot.Content{Cluster: w.Name, Own: map[types.UID]*snapshot.LowerPod{}}
+	content := snapshot.Content{Cluster: w.Name, Own: map[types.UID]*snapshot.LowerPod{}, Version: w.Version()}
 	if w.Around != nil {
 		content.Namespaces, content.Devices = w.Around.Namespaces(), w.Around.Devices()
 	}

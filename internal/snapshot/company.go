@@ -27,7 +27,7 @@ func (a *ask) keepAway() {
 	}
 	for i := range a.pod.apart {
 		t := &a.pod.apart[i]
-		a.each(t.id, func(other *tenant) bool { return t.asked(other, spaces) }, func(node, _ int) { a.block(node, t) })
+		a.each(t.id, func(other *tenant) bool { return t.asked(other, spaces, a.c.snapshot.version) }, func(node, _ int) { a.block(node, t) })
 	}
 }
 
@@ -52,7 +52,7 @@ func (a *ask) comeNear() {
 	}
 	spaces := a.spaces()
 	means := func(other *tenant) bool {
-		return !slices.ContainsFunc(a.pod.near, func(t term) bool { return !t.asked(other, spaces) })
+		return !slices.ContainsFunc(a.pod.near, func(t term) bool { return !t.asked(other, spaces, a.c.snapshot.version) })
 	}
 	for i := range a.pod.near {
 		a.near = append(a.near, newDomains(a.c.snapshot.topology(a.pod.near[i].key)))

@@ -23,6 +23,9 @@ func (s *Snapshot) Objects() (nodes []*corev1.Node, pods []*corev1.Pod) {
 // Namespaces returns the labels of the cluster's namespaces.
 func (s *Snapshot) Namespaces() Namespaces { return s.namespaces }
 
+// Version is that of the cluster's scheduler.
+func (s *Snapshot) Version() Version { return s.version }
+
 func (l *LowerPod) object() *corev1.Pod {
 	if l.Object != nil {
 		return l.Object

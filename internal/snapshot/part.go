@@ -44,7 +44,8 @@ func (s *Snapshot) Select(part Part) *Snapshot {
 		return s
 	}
 	content := Content{
-		Cluster: s.Cluster, Own: s.Own, Pods: s.Pods, Waiting: s.waiting, Namespaces: s.namespaces, Devices: s.devices,
+		Cluster: s.Cluster, Own: s.Own, Pods: s.Pods, Waiting: s.waiting, Namespaces: s.namespaces,
+		Version: s.version, Devices: s.devices,
 	}
 	for _, node := range s.Nodes {
 		if part.takes(node) {

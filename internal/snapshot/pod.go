@@ -8,7 +8,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/version"
 	"k8s.io/component-helpers/nodedeclaredfeatures"
 	featuretypes "k8s.io/component-helpers/nodedeclaredfeatures/types"
 	podresources "k8s.io/component-helpers/resource"
@@ -129,10 +128,8 @@ func asksForNames(spec *corev1.PodSpec) bool {
 	})
 }
 
-// kubernetes is the version whose scheduler the core agrees with.
-var kubernetes = version.MajorMinor(1, 36)
-
-// requiredFeatures are those that a node must declare (NodeDeclaredFeatures).
+// requiredFeatures are those that a node must declare (NodeDeclaredFeatures), by the newest version: an older lower cluster
+// drops a field that it does not know, and so the pod does not go where no node declares what the field needs.
 func requiredFeatures(spec *corev1.PodSpec) []string {
 	framework := nodedeclaredfeatures.DefaultFramework
 	set, err := framework.InferForPodScheduling(&featuretypes.PodInfo{Spec: spec}, kubernetes)

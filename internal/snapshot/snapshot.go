@@ -26,6 +26,7 @@ type Snapshot struct {
 	through    names   // those of ours, each with its virtual node
 	reserve    Reserve // of the part that this is
 	namespaces Namespaces
+	version    Version
 	devices    map[corev1.ResourceName]bool
 	index      map[string]int
 	classes    []int // of each node
@@ -49,6 +50,8 @@ type Content struct {
 	Waiting []*LowerPod
 	// Namespaces has the labels of the namespaces that exist; nil where nobody looks at them.
 	Namespaces Namespaces
+	// Version is that of the cluster's scheduler.
+	Version Version
 	// Devices are the extended resources that a device class of the cluster can give (DRAExtendedResource).
 	Devices map[corev1.ResourceName]bool
 
@@ -83,7 +86,7 @@ func New(content Content) *Snapshot {
 	slices.SortFunc(nodes, compareNodes)
 	s := &Snapshot{
 		Cluster: content.Cluster, Nodes: nodes, Own: content.Own, Pods: content.Pods, waiting: content.Waiting,
-		namespaces: content.Namespaces, devices: content.Devices,
+		namespaces: content.Namespaces, version: content.Version, devices: content.Devices,
 		names: newNames(content.taken), through: newNames(content.through),
 		topologies: map[string]*topology{}, parts: map[string]*participants{},
 		index: make(map[string]int, len(nodes)), classes: make([]int, len(nodes)), free: newColumns(nodes),

@@ -68,10 +68,9 @@ func (t *term) means(pod *tenant, spaces Namespaces) bool {
 	return t.pods.Matches(pod.labels)
 }
 
-// asked is means for a term of the pod that asks. kube-scheduler looks up the namespaces of such a term beforehand and then
-// forgets to drop the selector, which goes on to mean every namespace if it takes one without labels.
-func (t *term) asked(pod *tenant, spaces Namespaces) bool {
-	return t.means(pod, spaces) || t.among.Matches(labels.Set(nil)) && t.pods.Matches(pod.labels)
+// asked is means for a term of the pod that asks.
+func (t *term) asked(pod *tenant, spaces Namespaces, by Version) bool {
+	return t.means(pod, spaces) || by.everywhere(t.among) && t.pods.Matches(pod.labels)
 }
 
 func (t *term) selects(namespace string, spaces Namespaces) bool {

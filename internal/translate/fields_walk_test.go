@@ -63,7 +63,7 @@ func podFields() []podField {
 func walk(structure reflect.Type, at podField, found *[]podField) {
 	for i := range structure.NumField() {
 		inner := structure.Field(i)
-		name, options, _ := strings.Cut(inner.Tag.Get("json"), ",")
+		name, _, _ := strings.Cut(inner.Tag.Get("json"), ",")
 		f := podField{
 			path: at.path + "." + name, key: structure.Name() + "." + name,
 			steps: append(slices.Clone(at.steps), i),
@@ -71,7 +71,7 @@ func walk(structure reflect.Type, at podField, found *[]podField) {
 		kind, deeper := content(inner.Type, f)
 		_, atom := atoms[kind]
 		f.leaf = atom || kind.Kind() != reflect.Struct || kind.NumField() == 0
-		if strings.Contains(options, "inline") && name == "" {
+		if inner.Anonymous && name == "" {
 			deeper.path = at.path
 			walk(kind, deeper, found)
 			continue

@@ -192,7 +192,7 @@ func saysNothingOfAbove(t *testing.T, pod *corev1.Pod) {
 		}
 	}
 	if s := &pod.Spec; s.NodeName+s.ServiceAccountName != "" || s.Priority != nil || s.PreemptionPolicy != nil ||
-		len(s.SchedulingGates)+len(s.EphemeralContainers)+len(s.Overhead) > 0 || s.SchedulingGroup != nil {
+		len(s.SchedulingGates)+len(s.EphemeralContainers)+len(s.EvictionResponders)+len(s.Overhead) > 0 || s.SchedulingGroup != nil {
 		t.Errorf("what names things of the upper cluster came down: %+v", s)
 	}
 }

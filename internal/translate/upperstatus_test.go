@@ -24,7 +24,7 @@ func TestEveryStatusField(t *testing.T) {
 		"conditions":        "both", // TestConditionsHaveOneOwner
 		"nominatedNodeName": "above",
 		"hostIP":            "below if shown", "hostIPs": "below if shown", "podIP": "below if shown", "podIPs": "below if shown",
-		"initContainerStatuses": "below", "containerStatuses": "below", "ephemeralContainerStatuses": "below",
+		"initContainerStatuses": "below", "containerStatuses": "below", "ephemeralContainerStatuses": "below", "volumeHealth": "below",
 		"qosClass": "above",
 		"resize":   "below", "allocatedResources": "below", "resources": "below",
 		"resourceClaimStatuses": "above", "extendedResourceClaimStatus": "above", "nodeAllocatableResourceClaimStatuses": "above",
@@ -36,6 +36,7 @@ func TestEveryStatusField(t *testing.T) {
 		fill(reflect.ValueOf(lower).Elem().FieldByName("Status").Field(i), "")
 		upper.Spec.Containers = []corev1.Container{{Name: "x"}}
 		upper.Spec.InitContainers = upper.Spec.Containers
+		upper.Spec.Volumes = []corev1.Volume{{Name: "x"}}
 		below := func(shown bool) bool {
 			got := UpperStatus(upper, lower, shown)
 			return cmp.Equal(reflect.ValueOf(got).Field(i).Interface(), reflect.ValueOf(lower.Status).Field(i).Interface())
