@@ -14,12 +14,13 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/tessera-k8s/tessera/bench/load/latency"
 	"github.com/tessera-k8s/tessera/bench/load/through"
 )
 
 // NewCommand returns `bench load`.
 func NewCommand() *cobra.Command {
-	options := options{clusters: 3, seed: 11, rate: 50, seconds: 60}
+	options := options{clusters: 3, seed: 11, rate: 50, seconds: 20}
 	var only []string
 	for _, l := range loads {
 		only = append(only, l.name)
@@ -63,13 +64,13 @@ Loads:
 		defaults(func(l load) int { return l.pods }))
 	flags.IntVar(&options.rounds, "rounds", 0, "rounds of each kind; 0: "+defaults(func(l load) int { return l.rounds }))
 	flags.IntVar(&options.rate, "rate", options.rate, "pods offered a second (virtualnode)")
-	flags.IntVar(&options.seconds, "seconds", options.seconds, "how long they are offered (virtualnode)")
+	flags.IntVar(&options.seconds, "seconds", options.seconds, "how long they are offered in each round (virtualnode)")
 	flags.Uint64Var(&options.seed, "seed", options.seed,
 		"order of the holes and of the pods (hints); who lives how and what is killed when (lifecycles)")
 	flags.StringVar(&options.profiles, "profiles", "",
 		"folder for processor profiles of the steady load and of each burst, for go tool pprof (virtualnode)")
 	flags.StringVar(&file, "json", "", "file to write the figures to")
-	command.AddCommand(through.NewFloorCommand())
+	command.AddCommand(through.NewFloorCommand(), latency.NewEchoCommand())
 	return command
 }
 

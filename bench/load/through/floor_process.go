@@ -1,13 +1,10 @@
 package through
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -17,15 +14,13 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/tessera-k8s/tessera/bench/lab"
+	"github.com/tessera-k8s/tessera/bench/load/child"
 	"github.com/tessera-k8s/tessera/internal/lower"
 	"github.com/tessera-k8s/tessera/internal/serve"
 )
 
 // floorNode is the node that the floor program stands for.
 const floorNode = "floor"
-
-// readyLine is what the floor program prints when it watches.
-const readyLine = "watching"
 
 // NewFloorCommand returns the command that runs the floor program as a process of its own, as virtualnode is one, with the
 // clients that virtualnode has.
@@ -55,7 +50,7 @@ func NewFloorCommand() *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("building client: %w", err)
 			}
-			return Floor(ctx, above, below, node, func() { fmt.Fprintln(command.OutOrStdout(), readyLine) })
+			return Floor(ctx, above, below, node, func() { fmt.Fprintln(command.OutOrStdout(), "watching") })
 		},
 	}
 	command.Flags().StringVar(&upperFile, "upper-kubeconfig", "", "kubeconfig of the upper cluster")
@@ -65,27 +60,11 @@ func NewFloorCommand() *cobra.Command {
 }
 
 // startFloor runs the floor program with the accounts of virtualnode and returns once it watches.
-func (s *site) startFloor(ctx context.Context) (*exec.Cmd, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, fmt.Errorf("finding this program: %w", err)
-	}
-	command := exec.CommandContext(ctx, self, "load", "floor", "--node", floorNode,
+func (s *site) startFloor(ctx context.Context) (*child.Process, error) {
+	process, _, err := child.Start(ctx, "load", "floor", "--node", floorNode,
 		"--upper-kubeconfig", filepath.Join(s.lab.Dir(), "parts", lab.PartVirtualNode+".kubeconfig"),
 		"--lower-kubeconfig", filepath.Join(s.lab.Dir(), "clusters", s.lab.LowerName(1)+".kubeconfig"))
-	command.Stderr = os.Stderr
-	out, err := command.StdoutPipe()
-	if err != nil {
-		return nil, fmt.Errorf("starting the floor program: %w", err)
-	}
-	if err := command.Start(); err != nil {
-		return nil, fmt.Errorf("starting the floor program: %w", err)
-	}
-	if line, err := bufio.NewReader(out).ReadString('\n'); line != readyLine+"\n" {
-		_ = command.Process.Kill() // It may have ended by itself, which its own words tell.
-		return nil, fmt.Errorf("starting the floor program: it said %q and ended: %w, %w", line, err, command.Wait())
-	}
-	return command, nil
+	return process, err
 }
 
 // floor sends n pods through the floor program at once. virtualnode does not run meanwhile.
@@ -106,14 +85,12 @@ func (s *site) floor(ctx context.Context, name string, n int) (Run, error) {
 	if err != nil {
 		return Run{}, err
 	}
-	defer func() { _ = process.Process.Kill() }() // Unless it has ended as asked below.
+	defer process.Kill() // Unless it has ended as asked below.
 	watched, err := s.warm(ctx, name, floorNode)
 	if err != nil {
 		return Run{}, err
 	}
 	return s.burst(ctx, watched, name, floorNode, n, func() map[string]time.Duration {
-		_ = process.Process.Signal(syscall.SIGTERM) // If it has ended, Wait says so.
-		_ = process.Wait()
-		return map[string]time.Duration{wayFloor: process.ProcessState.UserTime() + process.ProcessState.SystemTime()}
+		return map[string]time.Duration{wayFloor: process.End()}
 	})
 }

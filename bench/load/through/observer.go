@@ -3,7 +3,6 @@ package through
 import (
 	"context"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -91,7 +90,7 @@ func (o *observer) count(of func(*seen) time.Time) (n int, last time.Time) {
 	return n, last
 }
 
-// delays are the times between two moments of each pod that has both, sorted. What came in the other order is 0: the
+// delays are the times between two moments of each pod that has both. What came in the other order is 0: the
 // two watches are two connections.
 func (o *observer) delays(from, to func(*seen) time.Time) []time.Duration {
 	o.mu.Lock()
@@ -102,7 +101,6 @@ func (o *observer) delays(from, to func(*seen) time.Time) []time.Duration {
 			all = append(all, max(0, b.Sub(a)))
 		}
 	}
-	slices.Sort(all)
 	return all
 }
 
@@ -131,12 +129,3 @@ func bound(p *seen) time.Time     { return p.bound }
 func exists(p *seen) time.Time    { return p.exists }
 func runsBelow(p *seen) time.Time { return p.runsBelow }
 func runsAbove(p *seen) time.Time { return p.runsAbove }
-
-// percentile is the smallest value that a share of the sorted values does not exceed, in milliseconds; 0 of none.
-func percentile(sorted []time.Duration, share float64) float64 {
-	if len(sorted) == 0 {
-		return 0
-	}
-	at := min(len(sorted)-1, int(share*float64(len(sorted))))
-	return float64(sorted[at].Microseconds()) / 1000
-}

@@ -7,6 +7,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/tessera-k8s/tessera/bench/load/latency"
 )
 
 // Times of the offered load.
@@ -15,77 +17,116 @@ const (
 	lostAfter = 30 * time.Second // without any pod coming through: the rest is lost
 )
 
-// Offered is what became of a steady load.
+// Offered is what became of a steady load, in rounds.
 type Offered struct {
-	OfferedPods int `json:"offeredPods"`
+	OfferedPods int `json:"offeredPods"` // of all rounds
 	// OfferedShare is the share of the pods that run above when the tail is over.
 	OfferedShare float64 `json:"offeredShare"`
 	// BindToCreated: from the moment a pod bound above is seen until the lower pod is.
-	BindToCreatedP50Ms float64 `json:"bindToCreatedP50Ms"`
-	BindToCreatedP99Ms float64 `json:"bindToCreatedP99Ms"`
+	BindToCreated latency.Figure `json:"bindToCreated"`
 	// RunningToReported: from the moment the lower pod is seen running until the upper one is.
-	RunningToReportedP50Ms float64 `json:"runningToReportedP50Ms"`
-	RunningToReportedP99Ms float64 `json:"runningToReportedP99Ms"`
+	RunningToReported latency.Figure `json:"runningToReported"`
 	// CPUMsPerPod and Calls are those of Run.
 	CPUMsPerPod map[string]float64 `json:"cpuMsPerPod"`
 	Calls       map[string]float64 `json:"calls"`
-	// ResidentBytes is virtualnode's memory with all these pods running.
+	// ResidentBytes is virtualnode's memory with all pods of a round running.
 	ResidentBytes int64 `json:"residentBytes"`
 }
 
-// offer creates rate pods a second, on time however slow the API server is, and reports what came of them and how many
-// never came through.
-func (s *site) offer(ctx context.Context, rate, seconds int) (result Offered, lost int, err error) {
+// offer offers rate pods a second in each round and reports what came of them and how many never came through.
+func (s *site) offer(ctx context.Context, rate, seconds, rounds int) (result Offered, lost int, err error) {
+	echo, err := latency.StartEcho(ctx)
+	if err != nil {
+		return result, 0, err
+	}
+	defer echo.Stop()
+	s.progress("offering %d pods a second for %d s, %d times", rate, seconds, rounds)
+	var all []steady
+	for i := range rounds {
+		round, err := s.steadily(ctx, echo, fmt.Sprintf("%s-%d", wayOffered, i+1), rate, seconds)
+		if err != nil {
+			return result, 0, fmt.Errorf("offering pods, round %d: %w", i+1, err)
+		}
+		s.progress("round %d of %d: %d of %d run above", i+1, rounds, round.running, rate*seconds)
+		all, lost = append(all, round), lost+round.lost
+	}
+	return sumUp(all, rate*seconds), lost, nil
+}
+
+// steady is one round.
+type steady struct {
+	created, reported latency.Round
+	running, lost     int
+	cpu, calls        map[string]float64
+	resident          int64
+}
+
+func sumUp(rounds []steady, pods int) Offered {
+	var created, reported []latency.Round
+	sum := Offered{OfferedPods: pods * len(rounds)}
+	var runs []Run
+	for _, r := range rounds {
+		created, reported = append(created, r.created), append(reported, r.reported)
+		runs = append(runs, Run{CPUMsPerPod: r.cpu, Calls: r.calls})
+		sum.OfferedShare += float64(r.running) / float64(sum.OfferedPods)
+		sum.ResidentBytes = max(sum.ResidentBytes, r.resident)
+	}
+	sum.BindToCreated, sum.RunningToReported = latency.Of(created), latency.Of(reported)
+	costs := mean(runs)
+	sum.CPUMsPerPod, sum.Calls = costs.CPUMsPerPod, costs.Calls
+	return sum
+}
+
+// steadily creates rate pods a second in a namespace of that name, on time however slow the API server is, with the echo
+// asked meanwhile.
+func (s *site) steadily(ctx context.Context, echo *latency.Echo, name string, rate, seconds int) (result steady, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	const name = "offered"
 	watched, err := s.prepareVia(ctx, name)
 	if err != nil {
-		return result, 0, err
+		return result, err
 	}
-	n := rate * seconds
 	before, err := s.costs(ctx)
 	if err != nil {
-		return result, 0, err
+		return result, err
 	}
 	defer s.profile(ctx, name)()
-	s.progress("offering %d pods a second for %d s", rate, seconds)
-	group, groupCtx := errgroup.WithContext(ctx)
-	start := time.Now()
-	for i := range n {
-		due := start.Add(time.Duration(i) * time.Second / time.Duration(rate))
-		if !sleepUntil(groupCtx, due) {
-			break
-		}
-		group.Go(func() error {
-			_, err := s.upper.CoreV1().Pods(name).Create(groupCtx, pod(name, podName(i), s.lab.LowerName(1)), metav1.CreateOptions{})
-			return err
-		})
-		if i > 0 && i%(10*rate) == 0 {
-			running, _ := watched.count(runsAbove)
-			s.progress("%d offered, %d run above", i, running)
-		}
+	n, end := rate*seconds, time.Now().Add(time.Duration(seconds)*time.Second+tail)
+	echoed, err := echo.During(ctx, func() error { return s.createOnTime(ctx, name, n, rate) })
+	if err != nil {
+		return result, err
 	}
-	if err := group.Wait(); err != nil {
-		return result, 0, fmt.Errorf("offering pods: %w", err)
-	}
-	sleepUntil(ctx, start.Add(time.Duration(seconds)*time.Second+tail))
-	running, _ := watched.count(runsAbove)
+	sleepUntil(ctx, end)
+	result.running, _ = watched.count(runsAbove)
 	got, _ := watched.wait(ctx, n, lostAfter, runsAbove)
 	after, err := s.costs(ctx)
 	if err != nil {
-		return result, 0, err
+		return result, err
 	}
-	created, reported := watched.delays(bound, exists), watched.delays(runsBelow, runsAbove)
-	result = Offered{
-		OfferedPods: n, OfferedShare: float64(running) / float64(n),
-		BindToCreatedP50Ms: percentile(created, 0.5), BindToCreatedP99Ms: percentile(created, 0.99),
-		RunningToReportedP50Ms: percentile(reported, 0.5), RunningToReportedP99Ms: percentile(reported, 0.99),
-		ResidentBytes: s.virtualNode().RSS(),
+	result.lost, result.resident = n-got, s.virtualNode().RSS()
+	result.cpu, result.calls = after.since(before, n)
+	result.created = latency.NewRound(watched.delays(bound, exists), echoed)
+	result.reported = latency.NewRound(watched.delays(runsBelow, runsAbove), echoed)
+	return result, s.clear(ctx, name)
+}
+
+// createOnTime creates n pods above, rate a second.
+func (s *site) createOnTime(ctx context.Context, name string, n, rate int) error {
+	group, ctx := errgroup.WithContext(ctx)
+	start := time.Now()
+	for i := range n {
+		if !sleepUntil(ctx, start.Add(time.Duration(i)*time.Second/time.Duration(rate))) {
+			break
+		}
+		group.Go(func() error {
+			_, err := s.upper.CoreV1().Pods(name).Create(ctx, pod(name, podName(i), s.lab.LowerName(1)), metav1.CreateOptions{})
+			return err
+		})
 	}
-	result.CPUMsPerPod, result.Calls = after.since(before, n)
-	s.progress("%d of %d run above", got, n)
-	return result, n - got, s.clear(ctx, name)
+	if err := group.Wait(); err != nil {
+		return fmt.Errorf("offering pods: %w", err)
+	}
+	return nil
 }
 
 // sleepUntil reports whether ctx still lives then.

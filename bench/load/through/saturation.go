@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"k8s.io/client-go/kubernetes"
+
+	"github.com/tessera-k8s/tessera/bench/load/latency"
 )
 
 // wayOffered is the steady load, which goes the way via.
@@ -133,9 +135,9 @@ func (r *Saturation) sum() {
 		}
 		return all
 	}
-	r.ViaPodsPerSecond, r.HintedPodsPerSecond = median(speed(wayVia)), median(speed(wayHinted))
-	r.FloorPodsPerSecond, r.DirectPodsPerSecond = median(speed(wayFloor)), median(speed(wayDirect))
-	r.ViaToFloor, r.HintedToFloor = median(ratio(wayVia)), median(ratio(wayHinted))
+	r.ViaPodsPerSecond, r.HintedPodsPerSecond = latency.Median(speed(wayVia)), latency.Median(speed(wayHinted))
+	r.FloorPodsPerSecond, r.DirectPodsPerSecond = latency.Median(speed(wayFloor)), latency.Median(speed(wayDirect))
+	r.ViaToFloor, r.HintedToFloor = latency.Median(ratio(wayVia)), latency.Median(ratio(wayHinted))
 	// What pods created directly cost are the writes of KWOK and the lower scheduler and one creation by the bench, which it
 	// makes above on the other ways.
 	own := func(way string) float64 {
@@ -178,12 +180,4 @@ func mean(runs []Run) Run {
 		}
 	}
 	return all
-}
-
-func median(of []float64) float64 {
-	if len(of) == 0 {
-		return 0
-	}
-	of = slices.Sorted(slices.Values(of))
-	return (of[(len(of)-1)/2] + of[len(of)/2]) / 2
 }
