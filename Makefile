@@ -21,7 +21,7 @@ help: ## Show this list
 	@echo 'Variables: JSON=FILE (demo, bench) DIR=FOLDER (lab) FUZZTIME=10s (fuzz) SEED=1 (bench)'
 
 demo: ## Show the fragmentation story on real control planes; JSON=FILE writes the figures
-	go run ./bench demo $(if $(JSON),--json $(JSON))
+	@go run ./bench/launch demo $(if $(JSON),--json $(JSON))
 
 test: test-unit test-lab test-real ## Run every test
 
@@ -58,7 +58,7 @@ build: ## Build the product binary, bin/tessera
 	go build -o bin/tessera .
 
 bench: ## Print figures: the fragmentation simulation and the Go benchmarks
-	go run ./bench frag --seed $(SEED) $(if $(JSON),--json $(JSON))
+	@go run ./bench/launch frag --seed $(SEED) $(if $(JSON),--json $(JSON))
 	@found=$$(grep -rl --include='*_test.go' '^func Benchmark' . | xargs -r -n 1 dirname | sort -u); \
 	if test -n "$$found"; then go test -run '^$$' -bench . -benchmem $$found; else echo 'SKIP Go benchmarks: there is none'; fi
 
@@ -66,7 +66,7 @@ chaos: bin/gotestsum ## Run the lab tests in their long form: every round, real 
 	TESSERA_CHAOS=1 bin/gotestsum --format standard-verbose -- -vet=off -p 1 -count=1 -timeout 120m $(LAB_PACKAGES)
 
 lab: ## Start a lab in DIR that stays up until Ctrl-C
-	go run ./bench lab up --dir $(DIR)
+	@go run ./bench/launch lab up --dir $(DIR)
 
 # Go 1.26 may call the end of FUZZTIME a failure, "context deadline exceeded" without a failing input (golang/go#75804, mended
 # in 1.27): that one is passed over, and said.
@@ -87,8 +87,8 @@ fuzz: ## Run every fuzz target, and the comparison with kube-scheduler's plugins
 	go test -vet=off -count=1 -run '^TestFitIsTheSchedulersFit$$' -v ./internal/exact -args -fit-for $(FUZZTIME) -fit-seed $$(date +%s)
 
 smoke: demo ## Run the demo, a small simulation and a small load; all fail unless the outcome is right
-	go run ./bench frag --seed 1 --clusters 3 --nodes 60 --pods 1500
-	go run ./bench load --only hints --pods 60 --rounds 1
+	go run ./bench/launch frag --seed 1 --clusters 3 --nodes 60 --pods 1500
+	go run ./bench/launch load --only hints --pods 60 --rounds 1
 
 planes: ## Compile the control planes for labs ahead of time (cold: minutes)
 	go list -export -deps -p 4 ./bench/planes >/dev/null

@@ -1,7 +1,6 @@
 package lab
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -9,11 +8,12 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"time"
+
+	"github.com/tessera-k8s/tessera/bench/gobuild"
 )
 
 // KubernetesVersion is what every process of the control planes reports.
@@ -65,42 +65,9 @@ func buildProduct(ctx context.Context, root string, log io.Writer) (string, erro
 	return binary, goBuild(ctx, root, log, "tessera", "-o", binary, ".")
 }
 
-// goBuild runs go build in root with a progress line every few seconds.
+// goBuild runs go build in root and tells how far it is.
 func goBuild(ctx context.Context, root string, log io.Writer, what string, args ...string) error {
-	var output bytes.Buffer
-	cmd := exec.CommandContext(ctx, "go", append([]string{"build"}, args...)...)
-	cmd.Dir, cmd.Stdout, cmd.Stderr = root, &output, &output
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // go removes its work folder then
-	cmd.WaitDelay = 10 * time.Second
-	start, done := time.Now(), make(chan struct{})
-	defer close(done)
-	go func() {
-		tick := time.NewTicker(5 * time.Second)
-		defer tick.Stop()
-		for {
-			select {
-			case <-done:
-				return
-			case <-tick.C:
-				fmt.Fprintf(log, "lab: building %s: %.0f s (minutes the first time, then it comes from the cache)\n", what, time.Since(start).Seconds())
-			}
-		}
-	}()
-	err := cmd.Run()
-	if ctx.Err() != nil {
-		return fmt.Errorf("building %s: %w", what, context.Cause(ctx))
-	}
-	if errors.Is(err, exec.ErrNotFound) {
-		return fmt.Errorf("building %s: the go command is not in PATH: %w", what, err)
-	}
-	if err != nil {
-		hint := ""
-		if strings.Contains(output.String(), "no space left on device") {
-			hint = "; the disk is full: free some room, GOCACHE and GOTMPDIR choose other folders"
-		}
-		return fmt.Errorf("building %s: %w%s\n%s", what, err, hint, output.String())
-	}
-	return nil
+	return gobuild.Build{Root: root, What: what, Args: args, Log: log}.Run(ctx)
 }
 
 // planesKey is a hash over all that decides what the binary contains.
