@@ -156,6 +156,7 @@ func (e *Extender) objects(name string) exact.Objects {
 		StorageClasses: state.claims.StorageClasses(), CSINodes: state.claims.CSINodes(), CSIDrivers: state.claims.CSIDrivers(),
 		CSIStorageCapacities: state.claims.CSIStorageCapacities(), VolumeAttachments: state.claims.VolumeAttachments(),
 		ResourceClaims: state.claims.ResourceClaims(), ResourceSlices: state.claims.ResourceSlices(),
+		DeviceTaintRules: state.claims.DeviceTaintRules(),
 	}
 	for name, labels := range s.Namespaces() {
 		namespace := &corev1.Namespace{}

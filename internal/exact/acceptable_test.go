@@ -21,7 +21,7 @@ func acceptable(candidate *corev1.Pod) error {
 		return fmt.Errorf("converting pod %s: %w", candidate.Name, err)
 	}
 	options := podapi.GetValidationOptionsFromPodSpecAndMeta(&internal.Spec, nil, &internal.ObjectMeta, nil)
-	options.AllowUserNamespacesHostNetworkSupport = true // Alpha in 1.36, but a cluster may have it, and the filter is there.
+	options.AllowUserNamespacesHostNetworkSupport = true // Alpha in 1.37, but a cluster may have it, and the filter is there.
 	if errs := validation.ValidatePodCreate(&internal, options); len(errs) > 0 {
 		return fmt.Errorf("validating pod %s: %w", candidate.Name, errs.ToAggregate())
 	}

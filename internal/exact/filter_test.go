@@ -419,3 +419,51 @@ func TestHoldKeepsRoomDevicesAndVolumes(t *testing.T) {
 		})
 	}
 }
+
+// A rule taints devices from 1.37 on; a cluster that has no rules, because it is older or nobody made one, is as before.
+func TestDeviceTaintRules(t *testing.T) {
+	t.Parallel()
+	rule := func(selector *resourcev1.DeviceTaintSelector) *resourcev1.DeviceTaintRule {
+		return &resourcev1.DeviceTaintRule{ObjectMeta: named("broken"), Spec: resourcev1.DeviceTaintRuleSpec{
+			DeviceSelector: selector, Taint: resourcev1.DeviceTaint{Key: "broken", Effect: resourcev1.DeviceTaintEffectNoSchedule},
+		}}
+	}
+	cases := map[string]struct {
+		rules []*resourcev1.DeviceTaintRule
+		fits  []string
+	}{
+		"no rule":               {nil, []string{"a", "b"}},
+		"no selector":           {[]*resourcev1.DeviceTaintRule{rule(nil)}, []string{"a", "b"}},
+		"every device":          {[]*resourcev1.DeviceTaintRule{rule(&resourcev1.DeviceTaintSelector{})}, nil},
+		"of another driver":     {[]*resourcev1.DeviceTaintRule{rule(&resourcev1.DeviceTaintSelector{Driver: new("other.example.com")})}, []string{"a", "b"}},
+		"of the pool of a node": {[]*resourcev1.DeviceTaintRule{rule(&resourcev1.DeviceTaintSelector{Pool: new("a")})}, []string{"b"}},
+		"one device of two":     {[]*resourcev1.DeviceTaintRule{rule(&resourcev1.DeviceTaintSelector{Pool: new("a"), Device: new("device-0")})}, []string{"a", "b"}},
+		"each device of two": {[]*resourcev1.DeviceTaintRule{
+			rule(&resourcev1.DeviceTaintSelector{Pool: new("a"), Device: new("device-0")}),
+			rule(&resourcev1.DeviceTaintSelector{Driver: new(deviceDriver), Device: new("device-1")}),
+		}, []string{"b"}},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			given := []*resourcev1.ResourceSlice{devicesOn("a", 2), devicesOn("b", 3)}
+			cluster, err := exact.NewCluster(exact.Objects{
+				Nodes: []*corev1.Node{node("a"), node("b")}, ResourceClaims: []*resourcev1.ResourceClaim{deviceClaim("device-1")},
+				DeviceClasses: []*resourcev1.DeviceClass{deviceClass("fast", "")}, ResourceSlices: given, DeviceTaintRules: c.rules,
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			fits, refused, err := cluster.Filter(t.Context(), pod("p", usesDevices("device-1")))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(c.fits, fits); diff != "" {
+				t.Errorf("nodes that take the pod differ (-want +got):\n%s%v", diff, refused)
+			}
+			if len(given[0].Spec.Devices[0].Taints) > 0 {
+				t.Error("the slices that were given have been changed")
+			}
+		})
+	}
+}

@@ -30,6 +30,7 @@ type Objects struct {
 	VolumeAttachments    []*storagev1.VolumeAttachment
 	ResourceClaims       []*resourcev1.ResourceClaim
 	ResourceSlices       []*resourcev1.ResourceSlice
+	DeviceTaintRules     []*resourcev1.DeviceTaintRule
 	DeviceClasses        []*resourcev1.DeviceClass // also for extended resources that devices back
 }
 

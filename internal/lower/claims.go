@@ -38,6 +38,7 @@ const (
 	kindAttachments
 	kindResourceClaims
 	kindSlices
+	kindTaintRules
 )
 
 // NewClaims returns the watches; changed is called at each event.
@@ -58,6 +59,7 @@ func NewClaims(client kubernetes.Interface, log *slog.Logger, changed func()) *C
 		kindAttachments:    {"volumeattachments", storage, &storagev1.VolumeAttachment{}},
 		kindResourceClaims: {"resourceclaims", resource, &resourcev1.ResourceClaim{}},
 		kindSlices:         {"resourceslices", resource, &resourcev1.ResourceSlice{}},
+		kindTaintRules:     {"devicetaintrules", resource, &resourcev1.DeviceTaintRule{}}, // From 1.37 on.
 	} {
 		c.kinds = append(c.kinds, newKind(client, k.client, k.name, k.example))
 	}
@@ -82,11 +84,12 @@ func (c *Claims) Run(ctx context.Context) {
 	group.Wait()
 }
 
-// Known reports whether all kinds have been listed. The first question starts the watches. A kind that may not be listed
-// leaves it unknown for ever, which the log explains: an absent claim would be taken for one that does not exist.
+// Known reports whether all kinds have been listed that the cluster has. The first question starts the watches. A kind that
+// may not be listed leaves it unknown for ever, which the log explains: an absent claim would be taken for one that does not
+// exist.
 func (c *Claims) Known() bool {
 	c.need.Do(func() { close(c.needed) })
-	return !slices.ContainsFunc(c.kinds, func(k *kind) bool { return !k.informer.HasSynced() })
+	return !slices.ContainsFunc(c.kinds, func(k *kind) bool { return !k.informer.HasSynced() && !k.absent() })
 }
 
 // Version changes whenever an object does.
@@ -135,6 +138,11 @@ func (c *Claims) ResourceClaims() []*resourcev1.ResourceClaim {
 // ResourceSlices returns all of them.
 func (c *Claims) ResourceSlices() []*resourcev1.ResourceSlice {
 	return everything[*resourcev1.ResourceSlice](c, kindSlices)
+}
+
+// DeviceTaintRules returns all of them.
+func (c *Claims) DeviceTaintRules() []*resourcev1.DeviceTaintRule {
+	return everything[*resourcev1.DeviceTaintRule](c, kindTaintRules)
 }
 
 func everything[T metav1.Object](c *Claims, kind int) []T {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync/atomic"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -20,6 +21,7 @@ type kind struct {
 	source   source
 	name     string
 	informer cache.SharedIndexInformer
+	told     atomic.Bool // that the cluster has no such kind
 }
 
 func newKind(client kubernetes.Interface, group rest.Interface, name string, example runtime.Object) *kind {
@@ -34,8 +36,12 @@ func (k *kind) prepare(log *slog.Logger, event func()) error {
 		return fmt.Errorf("watching %s: %w", k.name, err)
 	}
 	if err := k.informer.SetWatchErrorHandlerWithContext(func(ctx context.Context, _ *cache.Reflector, err error) {
-		if ctx.Err() == nil {
+		switch {
+		case ctx.Err() != nil:
+		case !apierrors.IsNotFound(err):
 			log.Warn("Watching lower cluster failed, trying again", "kind", k.name, "err", err)
+		case !k.told.Swap(true): // A server that does not have it is asked again, as it may be upgraded, but not told of again.
+			log.Info("Lower cluster has no such kind", "kind", k.name)
 		}
 	}); err != nil {
 		return fmt.Errorf("watching %s: %w", k.name, err)
@@ -58,11 +64,17 @@ func withoutFields(object any) (any, error) {
 
 // known reports whether the kind has been listed, or may not be or is not there at all.
 func (k *kind) known() bool {
-	if k.informer.HasSynced() {
+	if k.informer.HasSynced() || k.absent() {
 		return true
 	}
 	_, err := k.source.failing()
-	return apierrors.IsForbidden(err) || apierrors.IsNotFound(err)
+	return apierrors.IsForbidden(err)
+}
+
+// absent reports whether the cluster says that it has no such kind: it is of another version, or does not offer it.
+func (k *kind) absent() bool {
+	_, err := k.source.failing()
+	return apierrors.IsNotFound(err)
 }
 
 // listed returns what an informer holds of a namespace, "" for all, in the order of names.

@@ -140,7 +140,7 @@ func requiredFeatures(spec *corev1.PodSpec) []string {
 	return names
 }
 
-// Requests is what kube-scheduler 1.36 charges a node for a pod: init and sidecar containers, overhead, pod-level
+// Requests is what kube-scheduler 1.37 charges a node for a pod: init and sidecar containers, overhead, pod-level
 // resources and, for a pod under in-place resize, the larger of what it has and what it asks; and one pod.
 func Requests(pod *corev1.Pod) Resources {
 	requests := FromList(podresources.PodRequests(pod, podresources.PodResourcesOptions{

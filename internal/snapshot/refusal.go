@@ -15,7 +15,7 @@ import (
 // AvoidRefusing is how long a node whose kubelet refused a pod is left out for pods of the same shape.
 const AvoidRefusing = 5 * time.Minute
 
-// refusals are the reasons that a kubelet gives a pod that it does not let in (k8s.io/kubernetes/pkg/kubelet 1.36:
+// refusals are the reasons that a kubelet gives a pod that it does not let in (k8s.io/kubernetes/pkg/kubelet 1.37:
 // lifecycle, cm, sysctl, allocation, volumemanager), beside OutOf and the name of a resource. Those of a node in trouble,
 // Evicted and NodeShutdown, are not among them: its taints and conditions tell, and pods that ran have them, too.
 var refusals = []string{
