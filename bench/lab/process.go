@@ -33,6 +33,8 @@ type Process struct {
 	sup  *supervisor
 	log  string
 
+	restarting sync.Mutex // one Restart at a time: the end of a start that failed must not hit the next one
+
 	mu       sync.Mutex
 	command  command
 	cmd      *exec.Cmd
@@ -139,6 +141,8 @@ func (p *Process) politeness() time.Duration {
 
 // Restart ends the process if it runs, starts it again with the same arguments and waits until it is ready.
 func (p *Process) Restart(ctx context.Context) error {
+	p.restarting.Lock()
+	defer p.restarting.Unlock()
 	p.Kill()
 	return p.start(ctx, p.command)
 }
