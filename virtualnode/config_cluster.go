@@ -15,13 +15,14 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/tessera-k8s/tessera/internal/translate"
-	"github.com/tessera-k8s/tessera/virtualnode/pods"
+	"github.com/tessera-k8s/tessera/virtualnode/hints"
+	"github.com/tessera-k8s/tessera/virtualnode/pods/up"
 )
 
 // ClusterConfig is what can be set for all lower clusters and for one. Empty values leave what holds for all.
 type ClusterConfig struct {
 	// Hint says how the lower scheduler is told of the hold.
-	Hint pods.HintMode `json:"hint,omitempty"`
+	Hint hints.Mode `json:"hint,omitempty"`
 	// Network says whether addresses of lower pods are shown above.
 	Network Network `json:"network,omitempty"`
 	// NamespacePrefix goes before the names of namespaces below.
@@ -70,8 +71,8 @@ const (
 	UnaskedAccept Unasked = "accept" // they are created below like all others
 )
 
-// OnLost is pods.OnLost as it is written in a file.
-type OnLost pods.OnLost
+// OnLost is up.OnLost as it is written in a file.
+type OnLost up.OnLost
 
 // MarshalJSON writes what UnmarshalJSON reads.
 func (o OnLost) MarshalJSON() ([]byte, error) {
@@ -131,7 +132,7 @@ unasked: refuse              pods bound to a virtual node past admission: refuse
 
 func defaultClusterConfig() ClusterConfig {
 	return ClusterConfig{
-		Hint: pods.HintNominated, Network: NetworkIsolated, PriorityBelow: translate.PriorityNone, OnLost: &OnLost{},
+		Hint: hints.Nominated, Network: NetworkIsolated, PriorityBelow: translate.PriorityNone, OnLost: &OnLost{},
 		LeaseStopsAfter: &metav1.Duration{Duration: 40 * time.Second}, Unasked: UnaskedRefuse,
 	}
 }
@@ -193,7 +194,7 @@ func (c ClusterConfig) validate(at string) error {
 			fault("%s: %q is none of %s", key, value, strings.Join(known, ", "))
 		}
 	}
-	oneOf("hint", string(c.Hint), string(pods.HintNominated), string(pods.HintPreferred), string(pods.HintRequired), string(pods.HintOff))
+	oneOf("hint", string(c.Hint), string(hints.Nominated), string(hints.Preferred), string(hints.Required), string(hints.Off))
 	oneOf("network", string(c.Network), string(NetworkIsolated), string(NetworkFlat))
 	oneOf("podSecurity", c.PodSecurity, "baseline", "restricted")
 	oneOf("priorityBelow", string(c.PriorityBelow),

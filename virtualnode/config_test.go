@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"github.com/tessera-k8s/tessera/internal/serve"
-	"github.com/tessera-k8s/tessera/virtualnode/pods"
+	"github.com/tessera-k8s/tessera/virtualnode/hints"
 )
 
 func TestBadConfig(t *testing.T) {
@@ -78,7 +78,7 @@ func TestHintOfACluster(t *testing.T) {
 	if err := serve.Load(path, config); err != nil {
 		t.Fatal(err)
 	}
-	for cluster, want := range map[string]pods.HintMode{"a": pods.HintRequired, "b": pods.HintOff, "c": pods.HintNominated, "d": pods.HintNominated} {
+	for cluster, want := range map[string]hints.Mode{"a": hints.Required, "b": hints.Off, "c": hints.Nominated, "d": hints.Nominated} {
 		if got := config.cluster(cluster).Hint; got != want {
 			t.Errorf("the hint of %s is %s, want %s", cluster, got, want)
 		}

@@ -22,7 +22,7 @@ import (
 	"github.com/tessera-k8s/tessera/internal/lower"
 	"github.com/tessera-k8s/tessera/internal/serve"
 	"github.com/tessera-k8s/tessera/virtualnode/budgets"
-	"github.com/tessera-k8s/tessera/virtualnode/pods"
+	"github.com/tessera-k8s/tessera/virtualnode/hints"
 )
 
 // server is the process: what all its virtual nodes share.
@@ -34,7 +34,7 @@ type server struct {
 	above    *upperObjects   // what all virtual nodes look at
 	crowds   *budgets.Crowds // the same for pods of namespaces with budgets
 	identity string
-	hints    *pods.Hints
+	hints    *hints.Hints
 	events   record.EventRecorder
 	metrics  *metrics
 	whole    *upperWatch
@@ -74,9 +74,9 @@ func run(ctx context.Context, log *slog.Logger, config *Config) error {
 	if err != nil {
 		return err
 	}
-	hints, err := pods.NewHints(pods.Extender{
+	hints, err := hints.New(hints.Extender{
 		URL: config.Extender, CAFile: config.ExtenderCAFile, TokenFile: config.ExtenderTokenFile,
-		Mode: func(cluster string) pods.HintMode { return config.cluster(cluster).Hint },
+		Mode: func(cluster string) hints.Mode { return config.cluster(cluster).Hint },
 	})
 	if err != nil {
 		return err

@@ -19,11 +19,13 @@ import (
 	"github.com/tessera-k8s/tessera/virtualnode/namespaces"
 	"github.com/tessera-k8s/tessera/virtualnode/node"
 	"github.com/tessera-k8s/tessera/virtualnode/orphans"
+	"github.com/tessera-k8s/tessera/virtualnode/pair"
 	"github.com/tessera-k8s/tessera/virtualnode/pods"
+	"github.com/tessera-k8s/tessera/virtualnode/pods/up"
 )
 
 // belowIndexers are the indexes of lower pods.
-var belowIndexers = cache.Indexers{pods.ByUpper: pods.IndexByUpper, cache.NamespaceIndex: cache.MetaNamespaceIndexFunc}
+var belowIndexers = cache.Indexers{pair.ByUpper: pair.IndexByUpper, cache.NamespaceIndex: cache.MetaNamespaceIndexFunc}
 
 // byLower indexes upper pods by the namespace/name that they have below.
 const byLower = "lower"
@@ -104,7 +106,7 @@ func (v *virtualNode) addParts() (err error) {
 		Name: v.name, Target: v.target, Reachable: v.reachable, NodeReady: v.nodeReady, Namespace: v.spaces.Use,
 		ShowAddresses: v.config.Network == NetworkFlat, AcceptUnasked: v.config.Unasked == UnaskedAccept,
 		Namespaces: s.above.Namespaces(), Upper: s.upper.CoreV1(), Lower: client.CoreV1(),
-		OnLost: pods.OnLost(*v.config.OnLost), DefaultToleration: s.config.DefaultToleration.Duration,
+		OnLost: up.OnLost(*v.config.OnLost), DefaultToleration: s.config.DefaultToleration.Duration,
 		Above: v.above.GetStore(), Below: v.below, Orphans: v.orphans,
 		Hints: s.hints, Events: s.events, Metrics: s.metrics.pods, Log: v.log,
 	})
@@ -143,11 +145,11 @@ func (v *virtualNode) wire() error {
 		deleted(upper, upper.DeletionTimestamp != nil)
 		v.keeper.Touch()
 	}
-	if _, err := v.above.AddEventHandler(v.looks(pods.KeyOf, changed, deleted)); err != nil {
+	if _, err := v.above.AddEventHandler(v.looks(pair.KeyOf, changed, deleted)); err != nil {
 		return fmt.Errorf("watching pods of %s: %w", v.name, err)
 	}
 	gone := func(lower *corev1.Pod, _ bool) { v.pods.Gone(lower) }
-	if _, err := v.below.AddEventHandler(v.looks(pods.UpperKey, func(*corev1.Pod) {}, gone)); err != nil {
+	if _, err := v.below.AddEventHandler(v.looks(pair.UpperKey, func(*corev1.Pod) {}, gone)); err != nil {
 		return fmt.Errorf("watching pods of %s: %w", v.name, err)
 	}
 	return nil

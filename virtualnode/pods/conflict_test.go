@@ -14,6 +14,8 @@ import (
 	clienttesting "k8s.io/client-go/testing"
 
 	"github.com/tessera-k8s/tessera/internal/keys"
+	"github.com/tessera-k8s/tessera/virtualnode/hints"
+	"github.com/tessera-k8s/tessera/virtualnode/pair"
 )
 
 // journal is an extender that knows of no hold, and notes what it is asked to avoid.
@@ -28,7 +30,7 @@ func (j *journal) add(line string) {
 	j.lines = append(j.lines, line)
 }
 
-func (j *journal) extender(t *testing.T, status int) *Hints {
+func (j *journal) extender(t *testing.T, status int) *hints.Hints {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodPost || r.URL.Path != "/v1/avoid" {
@@ -47,7 +49,7 @@ func (j *journal) extender(t *testing.T, status int) *Hints {
 		w.WriteHeader(status)
 	}))
 	t.Cleanup(server.Close)
-	h, err := NewHints(Extender{URL: server.URL, Mode: func(string) HintMode { return HintNominated }})
+	h, err := hints.New(hints.Extender{URL: server.URL, Mode: func(string) hints.Mode { return hints.Nominated }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,7 +100,7 @@ func TestNameConflictGivesWay(t *testing.T) {
 				t.Error(diff)
 			}
 			b.sees(t)
-			if shown := condition(b.podAbove("ns/p"), keys.LowerCreated); shown == nil || shown.Reason != string(keys.NameConflict) {
+			if shown := pair.Condition(b.podAbove("ns/p"), keys.LowerCreated); shown == nil || shown.Reason != string(keys.NameConflict) {
 				t.Errorf("shown above: %+v", shown)
 			}
 			if got := calls(b.lower); cmp.Diff(set(got), map[string]bool{"create pods": true}) != "" {

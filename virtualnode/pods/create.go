@@ -14,6 +14,8 @@ import (
 	"github.com/tessera-k8s/tessera/internal/keys"
 	"github.com/tessera-k8s/tessera/internal/translate"
 	"github.com/tessera-k8s/tessera/virtualnode/namespaces"
+	"github.com/tessera-k8s/tessera/virtualnode/pair"
+	"github.com/tessera-k8s/tessera/virtualnode/pods/down"
 )
 
 // patience is how many attempts a refusal is taken for one that will pass by itself: the default ServiceAccount of
@@ -35,17 +37,13 @@ func (r *Reconciler) create(ctx context.Context, upper *corev1.Pod, memory *memo
 	if err != nil {
 		return 0, r.notCreated(ctx, upper, fmt.Errorf("%w: %w", errSealed, err))
 	}
-	stamp(lower)
-	node, again := r.ask(ctx, upper, memory)
+	down.Stamp(lower)
+	hint := r.hints()
+	node, again := hint.Ask(ctx, upper, &memory.asking)
 	if again > 0 {
 		return again, nil
 	}
-	mode := r.mode(node)
-	if mode == HintNominated {
-		lower.Spec.SchedulingGates = append(lower.Spec.SchedulingGates, corev1.PodSchedulingGate{Name: keys.HintGate})
-	}
-	tell(&lower.Spec, mode, node)
-	note(lower, node)
+	mode := hint.Apply(lower, node)
 	created, err := r.place(ctx, upper, lower)
 	if errors.Is(err, errForeign) || errors.Is(err, namespaces.ErrForeign) {
 		return 0, r.giveWay(ctx, upper, r.notCreated(ctx, upper, err))
@@ -56,14 +54,24 @@ func (r *Reconciler) create(ctx context.Context, upper *corev1.Pod, memory *memo
 	r.Metrics.created(r.Name, "created", time.Since(memory.since))
 	memory.wasBelow, memory.createdAt = true, time.Now()
 	if created.Annotations[keys.UpperSum] == lower.Annotations[keys.UpperSum] { // Not if it was created before, from an older upper pod.
-		memory.sent, memory.notes = upper, notesOf(created)
+		memory.down.Created(upper, created)
 	}
-	r.Log.Debug("Pod is below", "pod", KeyOf(upper), "uid", upper.UID, "hint", node, "mode", mode)
-	if gated(created) {
+	r.Log.Debug("Pod is below", "pod", pair.KeyOf(upper), "uid", upper.UID, "hint", node, "mode", mode)
+	if pair.Gated(created) {
 		return 0, r.giveHint(ctx, upper, created, node, memory)
 	}
-	r.given(mode)
+	hint.Given(mode)
 	return 0, nil
+}
+
+// giveHint gives a pod that waits behind our gate its hint and lets it go. An interruption leaves a gated pod, which tend
+// takes up again.
+func (r *Reconciler) giveHint(ctx context.Context, upper, lower *corev1.Pod, node string, memory *memory) error {
+	ungated, err := r.hints().Give(ctx, upper, lower, node)
+	if ungated {
+		memory.ungated = lower.UID
+	}
+	return err
 }
 
 // place creates the lower pod, its namespace too if that is missing, or finds the one that exists already.
@@ -82,7 +90,7 @@ func (r *Reconciler) place(ctx context.Context, upper, lower *corev1.Pod) (*core
 		return nil, fmt.Errorf("reading the pod that has the name: %w", err)
 	case existing.Labels[keys.Upper] != r.Target().Identity:
 		return nil, errForeign
-	case upperUID(existing) != upper.UID:
+	case pair.UpperUID(existing) != upper.UID:
 		return nil, errTaken
 	default:
 		return existing, nil // An attempt before this one came through.
@@ -94,10 +102,10 @@ func (r *Reconciler) place(ctx context.Context, upper, lower *corev1.Pod) (*core
 func (r *Reconciler) notCreated(ctx context.Context, upper *corev1.Pod, cause error) error {
 	reason := refusal(cause)
 	r.Metrics.created(r.Name, outcome(reason), 0)
-	if reason == "" || (reason != string(keys.NameConflict) && r.queue.NumRequeues(KeyOf(upper)) < patience) {
+	if reason == "" || (reason != string(keys.NameConflict) && r.queue.NumRequeues(pair.KeyOf(upper)) < patience) {
 		return fmt.Errorf("creating pod below: %w", cause)
 	}
-	if err := r.blame(ctx, upper, reason, cause.Error()); err != nil {
+	if err := r.reports().Blame(ctx, upper, reason, cause.Error()); err != nil {
 		return err
 	}
 	return fmt.Errorf("creating pod below: %w", cause)
@@ -131,6 +139,3 @@ func outcome(reason string) string {
 	}
 	return reason
 }
-
-// KeyOf is the key of an upper pod.
-func KeyOf(upper *corev1.Pod) string { return upper.Namespace + "/" + upper.Name }

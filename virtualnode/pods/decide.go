@@ -4,10 +4,10 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/tessera-k8s/tessera/internal/keys"
 	"github.com/tessera-k8s/tessera/internal/snapshot"
+	"github.com/tessera-k8s/tessera/virtualnode/pair"
 )
 
 // step is what is to be done about a pod next.
@@ -80,7 +80,7 @@ func decideAbsent(upper *corev1.Pod, known known) step {
 
 // stranger reports whether the lower pod stands for another upper pod than the one that is there, if any.
 func stranger(upper, lower *corev1.Pod) bool {
-	return lower != nil && (upper == nil || upperUID(lower) != upper.UID)
+	return lower != nil && (upper == nil || pair.UpperUID(lower) != upper.UID)
 }
 
 // decideStranger decides about such a lower pod.
@@ -97,9 +97,6 @@ func decideStranger(upper, lower *corev1.Pod, sawDeleted bool) step {
 	}
 }
 
-// upperUID is the UID of the upper pod that a lower pod stands for.
-func upperUID(lower *corev1.Pod) types.UID { return types.UID(lower.Annotations[keys.UpperUID]) }
-
 // admitted reports whether the pod came through admission: some container names the resource that marks it.
 func admitted(pod *corev1.Pod) bool {
 	marked := func(c corev1.Container) bool {
@@ -111,24 +108,5 @@ func admitted(pod *corev1.Pod) bool {
 
 // hasRunBelow reports whether the status of the upper pod was ever told by a lower pod. It survives a restart.
 func hasRunBelow(pod *corev1.Pod) bool {
-	return pod.Status.Phase == corev1.PodRunning || condition(pod, keys.LowerScheduled) != nil
-}
-
-func condition(pod *corev1.Pod, kind corev1.PodConditionType) *corev1.PodCondition {
-	at := slices.IndexFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool { return c.Type == kind })
-	if at < 0 {
-		return nil
-	}
-	return &pod.Status.Conditions[at]
-}
-
-// setCondition returns the conditions with that one in place of those of its type. The given list is not changed.
-func setCondition(conditions []corev1.PodCondition, c corev1.PodCondition) []corev1.PodCondition {
-	others := slices.DeleteFunc(slices.Clone(conditions), func(other corev1.PodCondition) bool { return other.Type == c.Type })
-	return append(others, c)
-}
-
-// gated reports whether a lower pod waits behind our gate.
-func gated(lower *corev1.Pod) bool {
-	return slices.ContainsFunc(lower.Spec.SchedulingGates, func(g corev1.PodSchedulingGate) bool { return g.Name == keys.HintGate })
+	return pod.Status.Phase == corev1.PodRunning || pair.Condition(pod, keys.LowerScheduled) != nil
 }

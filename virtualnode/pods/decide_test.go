@@ -2,65 +2,20 @@ package pods
 
 import (
 	"testing"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/tessera-k8s/tessera/internal/keys"
+	"github.com/tessera-k8s/tessera/virtualnode/pods/podtest"
 )
 
-// upperPod is a pod of Tessera bound to the virtual node "v".
-func upperPod(uid types.UID, change ...func(*corev1.Pod)) *corev1.Pod {
-	pod := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "p", UID: uid, Labels: map[string]string{"app": "a"}},
-		Spec: corev1.PodSpec{NodeName: "v", Containers: []corev1.Container{{
-			Name: "c", Image: "one", Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{
-				corev1.ResourceCPU: resource.MustParse("1"), keys.PodResource: resource.MustParse("0"),
-			}},
-		}}},
-		Status: corev1.PodStatus{Phase: corev1.PodPending, QOSClass: corev1.PodQOSBurstable},
-	}
-	for _, c := range change {
-		c(pod)
-	}
-	return pod
-}
-
-// lowerPod is the pod below that stands for the upper pod of that UID.
-func lowerPod(upper types.UID, change ...func(*corev1.Pod)) *corev1.Pod {
-	pod := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{
-			Namespace: "ns", Name: "p", UID: "below-" + upper,
-			Labels:      map[string]string{"app": "a", keys.Upper: "identity", keys.VirtualNode: "v"},
-			Annotations: map[string]string{keys.UpperUID: string(upper), keys.UpperNamespace: "ns", keys.UpperName: "p"},
-		},
-		Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "one"}}},
-	}
-	for _, c := range change {
-		c(pod)
-	}
-	return pod
-}
-
-func phase(phase corev1.PodPhase) func(*corev1.Pod) {
-	return func(pod *corev1.Pod) { pod.Status.Phase = phase }
-}
-
-func deleting(grace int64) func(*corev1.Pod) {
-	return func(pod *corev1.Pod) {
-		now := metav1.NewTime(time.Unix(1000, 0))
-		pod.DeletionTimestamp, pod.DeletionGracePeriodSeconds = &now, &grace
-	}
-}
-
-func withCondition(kind corev1.PodConditionType, status corev1.ConditionStatus) func(*corev1.Pod) {
-	return func(pod *corev1.Pod) {
-		pod.Status.Conditions = append(pod.Status.Conditions, corev1.PodCondition{Type: kind, Status: status})
-	}
-}
+// The pods of this package's tests.
+var (
+	upperPod, lowerPod  = podtest.UpperPod, podtest.LowerPod
+	phase, deleting     = podtest.Phase, podtest.Deleting
+	disrupted, restarts = podtest.Disrupted, podtest.Restarts
+	withCondition       = podtest.WithCondition
+)
 
 func unmarked(pod *corev1.Pod) { delete(pod.Spec.Containers[0].Resources.Requests, keys.PodResource) }
 

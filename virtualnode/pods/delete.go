@@ -11,6 +11,8 @@ import (
 
 	"github.com/tessera-k8s/tessera/internal/keys"
 	"github.com/tessera-k8s/tessera/internal/snapshot"
+	"github.com/tessera-k8s/tessera/virtualnode/pair"
+	"github.com/tessera-k8s/tessera/virtualnode/pods/up"
 )
 
 // end deletes the lower pod with the grace of the upper one and reports how it ends. An abandoned pod ended above without
@@ -25,7 +27,7 @@ func (r *Reconciler) end(ctx context.Context, upper, lower *corev1.Pod) error {
 			return err
 		}
 	}
-	_, err := r.report(ctx, upper, lower, r.remember(KeyOf(upper), upper))
+	_, err := r.report(ctx, upper, lower, r.remember(pair.KeyOf(upper), upper))
 	return err
 }
 
@@ -36,7 +38,7 @@ func (r *Reconciler) deleteBelow(ctx context.Context, lower *corev1.Pod, grace *
 	err := r.Lower.Pods(lower.Namespace).Delete(ctx, lower.Name, metav1.DeleteOptions{
 		GracePeriodSeconds: grace, Preconditions: metav1.NewUIDPreconditions(string(lower.UID)),
 	})
-	if err := gone(err); err != nil {
+	if err := pair.IgnoreGone(err); err != nil {
 		return fmt.Errorf("deleting pod below: %w", err)
 	}
 	return nil
@@ -54,14 +56,14 @@ func (r *Reconciler) remove(ctx context.Context, upper *corev1.Pod) error {
 	}
 	if len(upper.Finalizers) > 0 && !snapshot.Finished(upper) {
 		// The object stays for now, and whoever put the finalizer there (a Job) waits for the pod to be finished.
-		if err := r.fail(ctx, upper, reasonGone, "The pod was deleted and has ended below"); err != nil {
+		if err := r.reports().Fail(ctx, upper, up.ReasonGone, "The pod was deleted and has ended below"); err != nil {
 			return err
 		}
 	}
 	err = r.Upper.Pods(upper.Namespace).Delete(ctx, upper.Name, metav1.DeleteOptions{
 		GracePeriodSeconds: new(int64), Preconditions: metav1.NewUIDPreconditions(string(upper.UID)),
 	})
-	if err := gone(err); err != nil {
+	if err := pair.IgnoreGone(err); err != nil {
 		return fmt.Errorf("removing pod above: %w", err)
 	}
 	return r.letGo(ctx, upper)
@@ -76,7 +78,7 @@ func (r *Reconciler) find(ctx context.Context, upper *corev1.Pod) (*corev1.Pod, 
 	if err != nil {
 		return nil, fmt.Errorf("reading pod below: %w", err)
 	}
-	if lower.Labels[keys.Upper] != r.Target().Identity || upperUID(lower) != upper.UID {
+	if lower.Labels[keys.Upper] != r.Target().Identity || pair.UpperUID(lower) != upper.UID {
 		return nil, nil
 	}
 	return lower, nil
@@ -98,9 +100,9 @@ func (r *Reconciler) replace(ctx context.Context, upper *corev1.Pod, memory *mem
 		return recheck, err
 	}
 	why := r.lastOf(upper)
-	end := endingOf(r.Name, why)
-	r.Log.Warn("Lower pod has gone, its upper pod fails", "pod", KeyOf(upper), "uid", upper.UID, "reason", end.reason)
-	return 0, r.writeStatus(ctx, upper, withDisruption(failed(upper, end.reason, end.message, metav1.Now()), why))
+	end := up.EndingOf(r.Name, why)
+	r.Log.Warn("Lower pod has gone, its upper pod fails", "pod", pair.KeyOf(upper), "uid", upper.UID, "reason", end.Reason)
+	return 0, r.reports().WriteStatus(ctx, upper, up.WithDisruption(up.Failed(upper, end.Reason, end.Message, metav1.Now()), why))
 }
 
 // wanted asks the upper API server whether the pod is still to run. The news from above may be behind that from
@@ -114,4 +116,25 @@ func (r *Reconciler) wanted(ctx context.Context, upper *corev1.Pod) (bool, error
 		return false, fmt.Errorf("reading the upper pod: %w", err)
 	}
 	return now.UID == upper.UID && now.DeletionTimestamp == nil, nil
+}
+
+// Gone notes how a lower pod was when it went. Why it ended stands in its last status, which no cache has any more when
+// its turn comes. Losing the note costs a reason, not more.
+func (r *Reconciler) Gone(lower *corev1.Pod) {
+	if up.EndingOf(r.Name, lower.Status.Conditions).Reason == up.ReasonGone {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.last[pair.UpperKey(lower)] = lower
+}
+
+// lastOf is the noted status of the lower pod that stood for upper, nil if there is none.
+func (r *Reconciler) lastOf(upper *corev1.Pod) []corev1.PodCondition {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if last := r.last[pair.KeyOf(upper)]; last != nil && pair.UpperUID(last) == upper.UID {
+		return last.Status.Conditions
+	}
+	return upper.Status.Conditions
 }

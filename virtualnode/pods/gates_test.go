@@ -11,6 +11,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	clienttesting "k8s.io/client-go/testing"
+
+	"github.com/tessera-k8s/tessera/virtualnode/pair"
 )
 
 const gate corev1.PodConditionType = "lb.example.com/registered"
@@ -52,7 +54,7 @@ func TestReadinessGates(t *testing.T) {
 			c.lower(lower)
 			b := newBed(t, []runtime.Object{upper}, []runtime.Object{lower})
 			status := func(pod *corev1.Pod) corev1.ConditionStatus {
-				if c := condition(pod, gate); c != nil {
+				if c := pair.Condition(pod, gate); c != nil {
 					return c.Status
 				}
 				return ""

@@ -22,10 +22,28 @@ import (
 	clienttesting "k8s.io/client-go/testing"
 
 	"github.com/tessera-k8s/tessera/internal/keys"
+	"github.com/tessera-k8s/tessera/virtualnode/hints"
+	"github.com/tessera-k8s/tessera/virtualnode/pair"
 )
 
 // extender answers like the extender's GET /v1/holds/UID.
-func extender(t *testing.T, status int, body string, delay time.Duration) *Hints {
+func extender(t *testing.T, status int, body string, delay time.Duration) *hints.Hints {
+	t.Helper()
+	return asking(t, answering(t, status, body, delay), func(string) hints.Mode { return hints.Nominated }, nil)
+}
+
+// asking asks an extender.
+func asking(t *testing.T, url string, mode func(cluster string) hints.Mode, now func() time.Time) *hints.Hints {
+	t.Helper()
+	h, err := hints.New(hints.Extender{URL: url, Mode: mode, Now: now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+// answering is the URL of a server that answers every request in that way.
+func answering(t *testing.T, status int, body string, delay time.Duration) string {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		select {
@@ -36,11 +54,7 @@ func extender(t *testing.T, status int, body string, delay time.Duration) *Hints
 		fmt.Fprint(w, body)
 	}))
 	t.Cleanup(server.Close)
-	h, err := NewHints(Extender{URL: server.URL, Mode: func(string) HintMode { return HintNominated }})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return h
+	return server.URL
 }
 
 func TestHint(t *testing.T) {
@@ -77,7 +91,7 @@ func TestHint(t *testing.T) {
 			}
 			b.sees(t)
 			pod := b.podBelow("ns/p", nil)
-			if gated(pod) {
+			if pair.Gated(pod) {
 				t.Error("the pod is still behind the gate")
 			}
 			if hinted := pod.Status.NominatedNodeName == "n7"; hinted != (len(c.want) > 1) {
@@ -92,33 +106,35 @@ func (b *bed) waits(t *testing.T) {
 	t.Helper()
 	memory := b.remember("ns/p", b.podAbove("ns/p"))
 	ago := func(d time.Duration) time.Time { return time.Now().Add(-d) }
-	for _, was := range []asking{
-		{}, {since: ago(0), times: 100}, {since: ago(time.Hour), times: hintAttempts - 2},
-		{since: ago(hintLongest / 2), heard: ago(hintPatience / 2), times: 100},
+	for _, was := range []hints.Asking{
+		{}, {Since: ago(0), Times: 100}, {Since: ago(time.Hour), Times: hints.Attempts - 2},
+		{Since: ago(hints.Longest / 2), Heard: ago(hints.Patience / 2), Times: 100},
 	} {
 		memory.asking = was
 		if err := b.step(t); err != nil {
 			t.Fatal(err)
 		}
 		if got := calls(b.lower); len(got) > 0 {
-			t.Fatalf("asked %d times since %v, and then: %v", was.times, was.since, got)
+			t.Fatalf("asked %d times since %v, and then: %v", was.Times, was.Since, got)
 		}
 	}
-	memory.asking = asking{since: time.Now().Add(-time.Hour), times: hintAttempts}
+	memory.asking = hints.Asking{Since: time.Now().Add(-time.Hour), Times: hints.Attempts}
 }
 
 // An extender that has tried the patience of one pod is not waited for by the next, until it answers again.
 func TestDeadExtender(t *testing.T) {
 	t.Parallel()
-	b := newBed(t, []runtime.Object{upperPod("1")}, nil)
+	b := newBed(t, []runtime.Object{upperPod("1"), upperPod("2", func(p *corev1.Pod) { p.Name = "next" })}, nil)
 	b.Hints = extender(t, 500, "", 0)
-	b.Hints.dead.Store(true)
 	b.sees(t)
-	if err := b.step(t); err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff([]string{"create pods"}, calls(b.lower)); diff != "" {
-		t.Error(diff)
+	b.waits(t)
+	for _, key := range []string{"ns/p", "ns/next"} {
+		if _, err := b.reconcile(t.Context(), key); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff([]string{"create pods"}, calls(b.lower)); diff != "" {
+			t.Errorf("%s: %s", key, diff)
+		}
 	}
 }
 
@@ -127,7 +143,7 @@ func TestHintOfTheBind(t *testing.T) {
 	t.Parallel()
 	b := newBed(t, nil, nil)
 	b.Hints = extender(t, 503, "", 0)
-	node, again := b.ask(t.Context(), upperPod("1", func(p *corev1.Pod) { p.Annotations = map[string]string{keys.HintNode: "n9"} }), &memory{})
+	node, again := b.hints().Ask(t.Context(), upperPod("1", func(p *corev1.Pod) { p.Annotations = map[string]string{keys.HintNode: "n9"} }), &hints.Asking{})
 	if node != "n9" || again > 0 {
 		t.Errorf("hint %q, to be asked for again after %v", node, again)
 	}
@@ -136,7 +152,7 @@ func TestHintOfTheBind(t *testing.T) {
 // A crash between creation and the end of the hint leaves a gated pod; the next process finishes it.
 func TestInterruptedHint(t *testing.T) {
 	t.Parallel()
-	for name, h := range map[string]*Hints{
+	for name, h := range map[string]*hints.Hints{
 		"hold still there": extender(t, 200, `{"cluster":"v","node":"n7"}`, 0),
 		"hold gone":        extender(t, 404, `{}`, 0),
 		"hints off now":    nil,
@@ -173,7 +189,12 @@ func TestInterruptedHint(t *testing.T) {
 const hold = `{"cluster":"v","node":"n7","state":"bound"}`
 
 // hinted is a bed with one upper pod for each name, room held on n7 for all of them.
-func hinted(t *testing.T, mode HintMode, names ...string) *bed {
+func hinted(t *testing.T, mode hints.Mode, names ...string) *bed {
+	t.Helper()
+	return hintedBy(t, asking(t, answering(t, 200, hold, 0), func(string) hints.Mode { return mode }, nil), names...)
+}
+
+func hintedBy(t *testing.T, by *hints.Hints, names ...string) *bed {
 	t.Helper()
 	var above []runtime.Object
 	for _, name := range names {
@@ -185,8 +206,7 @@ func hinted(t *testing.T, mode HintMode, names ...string) *bed {
 		}))
 	}
 	b := newBed(t, above, nil)
-	b.Hints = extender(t, 200, hold, 0)
-	b.Hints.modes.configured = func(string) HintMode { return mode }
+	b.Hints = by
 	b.lower.PrependReactor("create", "pods", func(action clienttesting.Action) (bool, runtime.Object, error) {
 		pod := action.(clienttesting.CreateAction).GetObject().(*corev1.Pod)
 		pod.UID = types.UID("below-" + pod.Name) // An API server gives one, and giveHint remembers pods by it.
@@ -197,7 +217,9 @@ func hinted(t *testing.T, mode HintMode, names ...string) *bed {
 }
 
 func theirs() []corev1.PreferredSchedulingTerm {
-	return []corev1.PreferredSchedulingTerm{{Weight: 60, Preference: expressions(labelled("disk", "ssd"))}}
+	return []corev1.PreferredSchedulingTerm{{Weight: 60, Preference: corev1.NodeSelectorTerm{
+		MatchExpressions: []corev1.NodeSelectorRequirement{{Key: "disk", Operator: corev1.NodeSelectorOpIn, Values: []string{"ssd"}}},
+	}}}
 }
 
 // goesBelow brings a pod in line and returns what it is below then and the writes that it took.
@@ -211,25 +233,25 @@ func (b *bed) goesBelow(t *testing.T, name string) (*corev1.Pod, []string) {
 	if err != nil {
 		t.Fatalf("the pod is not below: %v", err)
 	}
-	if gated(pod) {
+	if pair.Gated(pod) {
 		t.Error("the pod is still behind the gate")
 	}
 	return pod, writes
 }
 
 // shows checks in which way a lower pod carries the hint, and that the user's own preference is still there.
-func shows(t *testing.T, pod *corev1.Pod, want HintMode) {
+func shows(t *testing.T, pod *corev1.Pod, want hints.Mode) {
 	t.Helper()
-	got := HintOff
+	got := hints.Off
 	affinity := pod.Spec.Affinity.NodeAffinity
 	preferred, required := affinity.PreferredDuringSchedulingIgnoredDuringExecution, affinity.RequiredDuringSchedulingIgnoredDuringExecution
 	switch {
 	case pod.Status.NominatedNodeName == "n7":
-		got = HintNominated
+		got = hints.Nominated
 	case required != nil:
-		got = HintRequired
+		got = hints.Required
 	case len(preferred) > 1:
-		got = HintPreferred
+		got = hints.Preferred
 	}
 	if got != want {
 		t.Errorf("the pod is hinted in the way %s, want %s", got, want)
@@ -241,11 +263,11 @@ func shows(t *testing.T, pod *corev1.Pod, want HintMode) {
 
 func TestHintModes(t *testing.T) {
 	t.Parallel()
-	for mode, want := range map[HintMode][]string{
-		HintNominated: {"create pods", "patch pods/status", "patch pods"},
-		HintPreferred: {"create pods"},
-		HintRequired:  {"create pods"},
-		HintOff:       {"create pods"},
+	for mode, want := range map[hints.Mode][]string{
+		hints.Nominated: {"create pods", "patch pods/status", "patch pods"},
+		hints.Preferred: {"create pods"},
+		hints.Required:  {"create pods"},
+		hints.Off:       {"create pods"},
 	} {
 		t.Run(string(mode), func(t *testing.T) {
 			t.Parallel()
@@ -256,7 +278,7 @@ func TestHintModes(t *testing.T) {
 			}
 			shows(t, pod, mode)
 			given := 1.0
-			if mode == HintOff {
+			if mode == hints.Off {
 				given = 0
 			}
 			if got := testutil.ToFloat64(b.Metrics.hints.WithLabelValues("v", string(mode), "given")); got != given {
@@ -282,10 +304,11 @@ func TestHintModes(t *testing.T) {
 // A gated pod that an earlier process left behind gets its hint in the mode that holds now.
 func TestGatedPodsOfAnEarlierMode(t *testing.T) {
 	t.Parallel()
-	for _, mode := range []HintMode{HintNominated, HintPreferred, HintRequired, HintOff} {
+	for _, mode := range []hints.Mode{hints.Nominated, hints.Preferred, hints.Required, hints.Off} {
 		t.Run(string(mode), func(t *testing.T) {
 			t.Parallel()
-			b := hinted(t, HintNominated, "p")
+			configured := hints.Nominated
+			b := hintedBy(t, asking(t, answering(t, 200, hold, 0), func(string) hints.Mode { return configured }, nil), "p")
 			b.lower.PrependReactor("patch", "pods", func(clienttesting.Action) (bool, runtime.Object, error) {
 				return true, nil, errors.New("connection refused")
 			})
@@ -293,7 +316,7 @@ func TestGatedPodsOfAnEarlierMode(t *testing.T) {
 				t.Fatal("the interruption was not noticed")
 			}
 			b.lower.ReactionChain = b.lower.ReactionChain[1:]
-			b.Hints.modes.configured = func(string) HintMode { return mode }
+			configured = mode
 			b.sees(t)
 			pod, _ := b.goesBelow(t, "p")
 			shows(t, pod, mode)
@@ -320,7 +343,10 @@ func (w *warnings) Handle(_ context.Context, record slog.Record) error {
 // nominated is tried again later.
 func TestForbiddenStatusFallsBackToPreferred(t *testing.T) {
 	t.Parallel()
-	b := hinted(t, HintNominated, "first", "second", "third", "fourth", "fifth")
+	now := time.Now()
+	nominated := func(string) hints.Mode { return hints.Nominated }
+	b := hintedBy(t, asking(t, answering(t, 200, hold, 0), nominated, func() time.Time { return now }),
+		"first", "second", "third", "fourth", "fifth")
 	logged := &warnings{}
 	b.Log = slog.New(logged)
 	forbidden := true
@@ -330,19 +356,19 @@ func TestForbiddenStatusFallsBackToPreferred(t *testing.T) {
 		}
 		return false, nil, nil
 	})
-	tenMinutesPass := func() { b.Hints.modes.retry["v"] = time.Now().Add(-time.Second) }
+	tenMinutesPass := func() { now = now.Add(10*time.Minute + time.Second) }
 	all := []string{"create pods", "patch pods/status", "patch pods"}
 	for _, c := range []struct {
 		name   string
 		before func()
-		mode   HintMode
+		mode   hints.Mode
 		writes []string
 	}{
-		{"first", func() {}, HintPreferred, all},
-		{"second", func() {}, HintPreferred, []string{"create pods"}},
-		{"third", tenMinutesPass, HintPreferred, all},
-		{"fourth", func() { forbidden = false }, HintPreferred, []string{"create pods"}},
-		{"fifth", tenMinutesPass, HintNominated, all},
+		{"first", func() {}, hints.Preferred, all},
+		{"second", func() {}, hints.Preferred, []string{"create pods"}},
+		{"third", tenMinutesPass, hints.Preferred, all},
+		{"fourth", func() { forbidden = false }, hints.Preferred, []string{"create pods"}},
+		{"fifth", tenMinutesPass, hints.Nominated, all},
 	} {
 		c.before()
 		pod, writes := b.goesBelow(t, c.name)
@@ -365,7 +391,7 @@ func TestForbiddenStatusFallsBackToPreferred(t *testing.T) {
 
 func TestInvalidStatusIsRememberedOfNoOtherPod(t *testing.T) {
 	t.Parallel()
-	b := hinted(t, HintNominated, "odd", "plain")
+	b := hinted(t, hints.Nominated, "odd", "plain")
 	b.lower.PrependReactor("patch", "pods", func(action clienttesting.Action) (bool, runtime.Object, error) {
 		if action.(clienttesting.PatchAction).GetName() == "odd" && action.GetSubresource() == "status" {
 			return true, nil, apierrors.NewInvalid(schema.GroupKind{Kind: "Pod"}, "odd", nil)
@@ -373,15 +399,15 @@ func TestInvalidStatusIsRememberedOfNoOtherPod(t *testing.T) {
 		return false, nil, nil
 	})
 	odd, _ := b.goesBelow(t, "odd")
-	shows(t, odd, HintPreferred)
+	shows(t, odd, hints.Preferred)
 	plain, _ := b.goesBelow(t, "plain")
-	shows(t, plain, HintNominated)
+	shows(t, plain, hints.Nominated)
 }
 
 // A lower cluster that takes the hint in no way still gets the pod.
 func TestPodGoesWithoutARefusedHint(t *testing.T) {
 	t.Parallel()
-	b := hinted(t, HintNominated, "p")
+	b := hinted(t, hints.Nominated, "p")
 	refusals := 0
 	b.lower.PrependReactor("patch", "pods", func(clienttesting.Action) (bool, runtime.Object, error) {
 		if refusals++; refusals > 2 {
@@ -393,17 +419,16 @@ func TestPodGoesWithoutARefusedHint(t *testing.T) {
 	if diff := cmp.Diff([]string{"create pods", "patch pods/status", "patch pods", "patch pods"}, writes); diff != "" {
 		t.Errorf("writes below: %s", diff)
 	}
-	shows(t, pod, HintOff)
+	shows(t, pod, hints.Off)
 }
 
 func TestOffAsksTheExtenderNothing(t *testing.T) {
 	t.Parallel()
 	asked := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { t.Errorf("asked for %s", r.URL) }))
 	t.Cleanup(asked.Close)
-	b := hinted(t, HintOff, "p")
-	b.Hints.url = asked.URL
+	b := hintedBy(t, asking(t, asked.URL, func(string) hints.Mode { return hints.Off }, nil), "p")
 	pod, _ := b.goesBelow(t, "p")
-	shows(t, pod, HintOff)
+	shows(t, pod, hints.Off)
 }
 
 // Somebody else may change a gated pod's affinity too: what was read before that is not written over it.
@@ -414,8 +439,7 @@ func TestGatedPodThatChangedMeanwhileIsReadAgain(t *testing.T) {
 		p.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: keys.HintGate}}
 	})
 	b := newBed(t, []runtime.Object{upperPod("1")}, []runtime.Object{waiting})
-	b.Hints = extender(t, 200, hold, 0)
-	b.Hints.modes.configured = func(string) HintMode { return HintPreferred }
+	b.Hints = asking(t, answering(t, 200, hold, 0), func(string) hints.Mode { return hints.Preferred }, nil)
 	b.sees(t)
 	changed := true
 	b.lower.PrependReactor("patch", "pods", func(action clienttesting.Action) (bool, runtime.Object, error) {

@@ -13,6 +13,8 @@ import (
 
 	"github.com/tessera-k8s/tessera/internal/keys"
 	"github.com/tessera-k8s/tessera/internal/snapshot"
+	"github.com/tessera-k8s/tessera/virtualnode/pair"
+	"github.com/tessera-k8s/tessera/virtualnode/pods/up"
 )
 
 // lostCheck is how often the node of a lower pod that should be gone is looked at. It costs no call.
@@ -63,11 +65,11 @@ func (r *Reconciler) abandon(ctx context.Context, upper, lower *corev1.Pod) (aga
 	if err != nil || now == nil || now.UID != lower.UID || snapshot.Finished(now) {
 		return recheck, err // The cache is behind.
 	}
-	r.Log.Warn("Lower node is lost, a pod on it fails", "pod", KeyOf(upper), "uid", upper.UID, "node", lower.Spec.NodeName)
-	pod := failed(upper, reasonNodeLost,
+	r.Log.Warn("Lower node is lost, a pod on it fails", "pod", pair.KeyOf(upper), "uid", upper.UID, "node", lower.Spec.NodeName)
+	pod := up.Failed(upper, up.ReasonNodeLost,
 		fmt.Sprintf("Node %s of cluster %s is lost, and the pod was to end there", lower.Spec.NodeName, r.Name), metav1.Now())
 	pod.Finalizers = append(slices.Clone(upper.Finalizers), keys.LowerPod)
-	return 0, r.writeStatus(ctx, upper, pod)
+	return 0, r.reports().WriteStatus(ctx, upper, pod)
 }
 
 // nodeReady asks the lower API server whether a node works. One that does not exist does not.
@@ -102,7 +104,7 @@ func (r *Reconciler) letGo(ctx context.Context, upper *corev1.Pod) error {
 	}
 	patch := fmt.Appendf(nil, `{"metadata":{"uid":%q,"$deleteFromPrimitiveList/finalizers":[%q]}}`, upper.UID, keys.LowerPod)
 	_, err := r.Upper.Pods(upper.Namespace).Patch(ctx, upper.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{})
-	if err := gone(err); err != nil {
+	if err := pair.IgnoreGone(err); err != nil {
 		return fmt.Errorf("taking our finalizer off: %w", err)
 	}
 	return nil

@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/tessera-k8s/tessera/internal/keys"
+	"github.com/tessera-k8s/tessera/virtualnode/pods/up"
 )
 
 // onNode runs a lower pod on node n1. Deleted ones were to be gone in 1970.
@@ -70,7 +71,7 @@ func TestLostNode(t *testing.T) {
 			if err != nil {
 				after = c.above
 			}
-			if failed := after.Status.Reason == reasonNodeLost && held(after); failed != c.fails {
+			if failed := after.Status.Reason == up.ReasonNodeLost && held(after); failed != c.fails {
 				t.Errorf("above: %s %q, finalizers %v", after.Status.Phase, after.Status.Reason, after.Finalizers)
 			}
 			for _, call := range calls(b.lower) {

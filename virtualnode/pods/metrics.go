@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/tessera-k8s/tessera/virtualnode/hints"
 )
 
 // Metrics are the figures of the pods of all virtual nodes.
@@ -55,7 +57,7 @@ func (m *Metrics) created(cluster, result string, took time.Duration) {
 	}
 }
 
-func (m *Metrics) hint(cluster string, mode HintMode, result string) {
+func (m *Metrics) hint(cluster string, mode hints.Mode, result string) {
 	m.hints.WithLabelValues(cluster, string(mode), result).Inc()
 }
 

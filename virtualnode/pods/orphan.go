@@ -15,6 +15,8 @@ import (
 	"github.com/tessera-k8s/tessera/internal/snapshot"
 	"github.com/tessera-k8s/tessera/internal/translate"
 	"github.com/tessera-k8s/tessera/virtualnode/orphans"
+	"github.com/tessera-k8s/tessera/virtualnode/pair"
+	"github.com/tessera-k8s/tessera/virtualnode/pods/down"
 )
 
 // What the owner of a pod is told of orphans, beside what every refusal is told by.
@@ -52,13 +54,13 @@ func (r *Reconciler) strangers() (found []orphans.Orphan, unfinished int) {
 		if !finished {
 			unfinished++
 		}
-		upper := r.podAbove(UpperKey(lower))
-		if lower.DeletionTimestamp != nil || (upper != nil && upper.UID == upperUID(lower)) {
+		upper := r.podAbove(pair.UpperKey(lower))
+		if lower.DeletionTimestamp != nil || (upper != nil && upper.UID == pair.UpperUID(lower)) {
 			continue
 		}
 		found = append(found, orphans.Orphan{
 			Namespace: lower.Namespace, Name: lower.Name, UID: lower.UID, Finished: finished,
-			UpperNamespace: lower.Annotations[keys.UpperNamespace], UpperName: lower.Annotations[keys.UpperName], UpperUID: upperUID(lower),
+			UpperNamespace: lower.Annotations[keys.UpperNamespace], UpperName: lower.Annotations[keys.UpperName], UpperUID: pair.UpperUID(lower),
 		})
 	}
 	return found, unfinished
@@ -66,7 +68,7 @@ func (r *Reconciler) strangers() (found []orphans.Orphan, unfinished int) {
 
 // sawDeleted reports whether this process saw the deletion of the upper pod that lower, if any, stands for.
 func (r *Reconciler) sawDeleted(lower *corev1.Pod) bool {
-	return lower != nil && r.Orphans.HasSeen(upperUID(lower))
+	return lower != nil && r.Orphans.HasSeen(pair.UpperUID(lower))
 }
 
 // alone deals with a lower pod whose upper pod is not there: step says whether its deletion was seen.
@@ -86,7 +88,7 @@ func (r *Reconciler) alone(ctx context.Context, next step, upper, lower *corev1.
 
 // collect deletes a lower pod whose upper pod this process saw being deleted.
 func (r *Reconciler) collect(ctx context.Context, lower *corev1.Pod) error {
-	r.Log.Info("Lower pod has no upper pod any more, deleting it", "pod", UpperKey(lower), "uid", upperUID(lower))
+	r.Log.Info("Lower pod has no upper pod any more, deleting it", "pod", pair.UpperKey(lower), "uid", pair.UpperUID(lower))
 	return r.deleteBelow(ctx, lower, nil)
 }
 
@@ -103,7 +105,7 @@ func (r *Reconciler) orphan(ctx context.Context, upper, there, lower *corev1.Pod
 			return err
 		}
 		if !due && !snapshot.Finished(lower) {
-			return r.blame(ctx, upper, reasonOrphan, orphanHasName)
+			return r.reports().Blame(ctx, upper, reasonOrphan, orphanHasName)
 		}
 		due = true // What has finished loses nothing, and its name is needed.
 	}
@@ -139,19 +141,19 @@ func (r *Reconciler) askAbove(ctx context.Context, lower *corev1.Pod) (*corev1.P
 // stands reports whether upper is the pod that lower stands for. One of that UID that is not bound here (a backup from before
 // the binding) is not: it may be bound elsewhere any moment.
 func (r *Reconciler) stands(upper, lower *corev1.Pod) bool {
-	return upper != nil && upper.UID == upperUID(lower) && upper.Spec.NodeName == r.Name
+	return upper != nil && upper.UID == pair.UpperUID(lower) && upper.Spec.NodeName == r.Name
 }
 
 // collectOrphan deletes an orphan as it was when that was decided: one that has been adopted since is left alone.
 func (r *Reconciler) collectOrphan(ctx context.Context, lower *corev1.Pod) error {
-	r.Log.Info("Orphan is collected", "pod", UpperKey(lower), "uid", upperUID(lower))
+	r.Log.Info("Orphan is collected", "pod", pair.UpperKey(lower), "uid", pair.UpperUID(lower))
 	err := r.Lower.Pods(lower.Namespace).Delete(ctx, lower.Name, metav1.DeleteOptions{
 		Preconditions: &metav1.Preconditions{UID: &lower.UID, ResourceVersion: &lower.ResourceVersion},
 	})
 	if apierrors.IsConflict(err) {
 		return fmt.Errorf("collecting orphan: it has changed meanwhile: %w", err)
 	}
-	if err := gone(err); err != nil {
+	if err := pair.IgnoreGone(err); err != nil {
 		return fmt.Errorf("collecting orphan: %w", err)
 	}
 	return nil
@@ -165,7 +167,7 @@ func (r *Reconciler) adopt(ctx context.Context, upper, lower *corev1.Pod) (adopt
 	if err != nil {
 		return false, r.notCreated(ctx, upper, fmt.Errorf("%w: %w", errSealed, err))
 	}
-	stamp(wanted)
+	down.Stamp(wanted)
 	sum := lower.Annotations[keys.SpecSum]
 	if snapshot.Finished(lower) || sum == "" || sum != wanted.Annotations[keys.SpecSum] || lower.Namespace != wanted.Namespace {
 		return false, nil
@@ -184,7 +186,7 @@ func (r *Reconciler) adopt(ctx context.Context, upper, lower *corev1.Pod) (adopt
 		return false, fmt.Errorf("adopting orphan: %w", err)
 	}
 	r.Metrics.created(r.Name, "adopted", 0)
-	r.Log.Info("Orphan has a new owner", "pod", UpperKey(lower), "uid", upper.UID, "before", upperUID(lower))
+	r.Log.Info("Orphan has a new owner", "pod", pair.UpperKey(lower), "uid", upper.UID, "before", pair.UpperUID(lower))
 	r.Events.Event(upper, corev1.EventTypeNormal, reasonAdopted, "Takes over the pod that runs in the lower cluster under this name")
 	return true, nil
 }

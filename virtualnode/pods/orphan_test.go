@@ -16,16 +16,25 @@ import (
 
 	"github.com/tessera-k8s/tessera/internal/keys"
 	"github.com/tessera-k8s/tessera/internal/translate"
+	"github.com/tessera-k8s/tessera/virtualnode/pair"
+	"github.com/tessera-k8s/tessera/virtualnode/pods/down"
 )
 
-// madeFrom is the pod below that this reconciler made from an upper pod.
-func madeFrom(t *testing.T, upper *corev1.Pod, change ...func(*corev1.Pod)) *corev1.Pod {
+// translated is the lower pod that this reconciler makes of an upper one.
+func translated(t *testing.T, upper *corev1.Pod) *corev1.Pod {
 	t.Helper()
 	lower, err := translate.LowerPod(upper, translate.Target{VirtualNode: "v", Identity: "identity"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	stamp(lower)
+	down.Stamp(lower)
+	return lower
+}
+
+// madeFrom is the pod below that this reconciler made from an upper pod.
+func madeFrom(t *testing.T, upper *corev1.Pod, change ...func(*corev1.Pod)) *corev1.Pod {
+	t.Helper()
+	lower := translated(t, upper)
 	lower.UID, lower.ResourceVersion, lower.Status.Phase = "below-"+upper.UID, "7", corev1.PodRunning
 	for _, c := range change {
 		c(lower)
@@ -93,7 +102,7 @@ func TestOrphans(t *testing.T) {
 			b.expectOwner(t, c.wantUpperUID)
 			if c.upper != nil && len(c.wantAbove) > 0 && c.reason != "" {
 				pod, _ := b.upper.CoreV1().Pods("ns").Get(t.Context(), "p", metav1.GetOptions{})
-				if got := condition(pod, keys.LowerCreated); got == nil || got.Reason != c.reason {
+				if got := pair.Condition(pod, keys.LowerCreated); got == nil || got.Reason != c.reason {
 					t.Errorf("condition %v, want %s", got, c.reason)
 				}
 			}
@@ -111,7 +120,7 @@ func (b *bed) expectOwner(t *testing.T, want string) {
 	t.Helper()
 	got := ""
 	if pod, err := b.lower.CoreV1().Pods("ns").Get(t.Context(), "p", metav1.GetOptions{}); err == nil {
-		got = string(upperUID(pod))
+		got = string(pair.UpperUID(pod))
 	}
 	if got != want {
 		t.Errorf("below runs a pod of %q, want %q", got, want)

@@ -15,9 +15,12 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/record"
 
-	"github.com/tessera-k8s/tessera/internal/keys"
 	"github.com/tessera-k8s/tessera/internal/translate"
+	"github.com/tessera-k8s/tessera/virtualnode/hints"
 	"github.com/tessera-k8s/tessera/virtualnode/orphans"
+	"github.com/tessera-k8s/tessera/virtualnode/pair"
+	"github.com/tessera-k8s/tessera/virtualnode/pods/down"
+	"github.com/tessera-k8s/tessera/virtualnode/pods/up"
 	"github.com/tessera-k8s/tessera/virtualnode/queue"
 )
 
@@ -27,23 +30,6 @@ const (
 	slowestRetry = 30 * time.Second
 	recheck      = time.Second // when a cache is behind, or an older pod of the same name is on its way out
 )
-
-// ByUpper indexes lower pods by the namespace/name of the upper pod they stand for.
-const ByUpper = "upper"
-
-// IndexByUpper is the function of the index ByUpper.
-func IndexByUpper(object any) ([]string, error) {
-	pod, ok := object.(*corev1.Pod)
-	if !ok {
-		return nil, nil
-	}
-	return []string{UpperKey(pod)}, nil
-}
-
-// UpperKey is the key of the upper pod that a lower pod stands for.
-func UpperKey(lower *corev1.Pod) string {
-	return lower.Annotations[keys.UpperNamespace] + "/" + lower.Annotations[keys.UpperName]
-}
 
 // Reconciler brings the pods of one virtual node in line, above and below.
 //
@@ -74,7 +60,7 @@ type Setup struct {
 	Reachable func() bool
 	// OnLost says what becomes of pods whose cluster is out of reach. DefaultToleration is the time that the upper API server
 	// has pods tolerate that if they say nothing.
-	OnLost            OnLost
+	OnLost            up.OnLost
 	DefaultToleration time.Duration
 	// NodeReady reports whether a lower node works, as far as is known from memory.
 	NodeReady func(name string) bool
@@ -90,13 +76,13 @@ type Setup struct {
 	// Orphans is the book of lower pods whose upper pod is not there; it is told of every deletion that is seen above.
 	Orphans *orphans.Ledger
 	// Hints may be nil: nobody is asked then.
-	Hints   *Hints
+	Hints   *hints.Hints
 	Events  record.EventRecorder
 	Metrics *Metrics
 	Log     *slog.Logger
 }
 
-// Below is a cache of lower pods with the index ByUpper. What it returns is shared.
+// Below is a cache of lower pods with the index pair.ByUpper. What it returns is shared.
 type Below interface {
 	List() []any
 	ByIndex(index, value string) ([]any, error)
@@ -116,22 +102,18 @@ func New(setup Setup) *Reconciler {
 type memory struct {
 	uid   types.UID // of the upper pod; "" where there is none
 	since time.Time // first look at the pod
-	// sent is the upper pod as it was last brought down, nil before; notes are those that the lower pod had then.
-	sent  *corev1.Pod
-	notes notes
 	// wasBelow: the lower pod has been created or seen; createdAt is when, if it was created.
 	wasBelow  bool
 	createdAt time.Time
 	// ungated is the lower pod whose gate has been taken off, for as long as the cache still shows it.
 	ungated types.UID
-	// scheduled is since when nothing but the lower pod's having a node waits to be told.
-	scheduled time.Time
 	// written is the upper pod as it was after our last write, older the resource versions that our writes replaced.
 	written *corev1.Pod
 	older   map[string]bool
-	// unwanted is what the lower cluster said against changes.
-	unwanted map[change]unwanted
-	asking   asking
+	// What the rooms remember.
+	asking hints.Asking
+	up     up.Memory
+	down   down.Memory
 }
 
 // Run works until ctx ends. Both caches are in sync when it is called.
@@ -157,7 +139,7 @@ func (r *Reconciler) Look(key string) { r.queue.Add(key) }
 
 // WakeAll looks at every pod now, also at those that wait for their next attempt.
 func (r *Reconciler) WakeAll() {
-	for _, key := range append(r.Above.ListKeys(), r.Below.ListIndexFuncValues(ByUpper)...) {
+	for _, key := range append(r.Above.ListKeys(), r.Below.ListIndexFuncValues(pair.ByUpper)...) {
 		r.queue.Forget(key)
 		r.queue.Add(key)
 	}
@@ -169,7 +151,7 @@ func (r *Reconciler) reconcile(ctx context.Context, key string) (again time.Dura
 	lower := r.podBelow(key, upper)
 	memory := r.remember(key, upper)
 	upper = memory.newest(upper)
-	if memory.ungated != "" && lower != nil && !gated(lower) {
+	if memory.ungated != "" && lower != nil && !pair.Gated(lower) {
 		memory.ungated = "" // The cache has caught up.
 	}
 	return r.take(ctx, key, decide(upper, lower, r.known(upper, lower, memory)), upper, lower, memory)
@@ -217,23 +199,24 @@ func (r *Reconciler) known(upper, lower *corev1.Pod, memory *memory) known {
 // tend looks after a pod that is on both sides.
 func (r *Reconciler) tend(ctx context.Context, upper, lower *corev1.Pod, memory *memory) (again time.Duration, err error) {
 	memory.wasBelow = true
-	if gated(lower) && memory.ungated != lower.UID {
+	if pair.Gated(lower) && memory.ungated != lower.UID {
 		// This process or the one before it was interrupted on the way.
-		node, again := r.ask(ctx, upper, memory)
+		node, again := r.hints().Ask(ctx, upper, &memory.asking)
 		if again > 0 {
 			return again, nil
 		}
 		return 0, r.giveHint(ctx, upper, lower, node, memory)
 	}
 	// A change that is refused below must not keep the status from being reported.
-	before := memory.unwanted[changeSize].text
+	before, _ := memory.down.RefusedSize()
 	again, err = r.report(ctx, upper, lower, memory)
-	err = errors.Join(err, r.bringDown(ctx, upper, lower, memory), r.bringGates(ctx, upper, lower, memory))
-	if memory.unwanted[changeSize].text != before {
+	changes := r.changes()
+	err = errors.Join(err, changes.BringDown(ctx, upper, lower, &memory.down), changes.BringGates(ctx, upper, lower, &memory.down))
+	if now, _ := memory.down.RefusedSize(); now != before {
 		_, reported := r.report(ctx, memory.newest(upper), lower, memory)
 		err = errors.Join(err, reported)
 	}
-	return cmp.Or(again, lookAgain(lower)), errors.Join(err, r.endure(ctx, upper))
+	return cmp.Or(again, lookAgain(lower)), errors.Join(err, r.reports().Endure(ctx, upper))
 }
 
 func (r *Reconciler) podAbove(key string) *corev1.Pod {
@@ -246,11 +229,11 @@ func (r *Reconciler) podAbove(key string) *corev1.Pod {
 
 // podBelow returns the lower pod of a key: the one of the upper pod where there are several.
 func (r *Reconciler) podBelow(key string, upper *corev1.Pod) *corev1.Pod {
-	objects, _ := r.Below.ByIndex(ByUpper, key) // The index exists.
+	objects, _ := r.Below.ByIndex(pair.ByUpper, key) // The index exists.
 	var found *corev1.Pod
 	for _, object := range objects {
 		pod := object.(*corev1.Pod)
-		if found == nil || (upper != nil && upperUID(pod) == upper.UID) {
+		if found == nil || (upper != nil && pair.UpperUID(pod) == upper.UID) {
 			found = pod
 		}
 	}
@@ -262,7 +245,7 @@ func (r *Reconciler) remember(key string, upper *corev1.Pod) *memory {
 	defer r.mu.Unlock()
 	m := r.memory[key]
 	if m == nil || (upper != nil && m.uid != upper.UID) {
-		m = &memory{since: time.Now(), unwanted: map[change]unwanted{}}
+		m = &memory{since: time.Now(), down: down.NewMemory()}
 		if upper != nil {
 			m.uid = upper.UID
 		}
@@ -292,7 +275,7 @@ func (m *memory) newest(cached *corev1.Pod) *corev1.Pod {
 func (r *Reconciler) wrote(before, after *corev1.Pod) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	m := r.memory[KeyOf(before)]
+	m := r.memory[pair.KeyOf(before)]
 	if m == nil || m.uid != before.UID || before.ResourceVersion == after.ResourceVersion {
 		return
 	}

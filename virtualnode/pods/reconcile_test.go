@@ -25,6 +25,8 @@ import (
 	"github.com/tessera-k8s/tessera/internal/keys"
 	"github.com/tessera-k8s/tessera/internal/translate"
 	"github.com/tessera-k8s/tessera/virtualnode/orphans"
+	"github.com/tessera-k8s/tessera/virtualnode/pair"
+	"github.com/tessera-k8s/tessera/virtualnode/pods/down"
 )
 
 // bed is a reconciler between two API servers that are maps. Its caches are filled by hand, so that a test can let
@@ -39,7 +41,7 @@ type bed struct {
 func newBed(t *testing.T, above, below []runtime.Object) *bed {
 	t.Helper()
 	b := &bed{
-		Below: cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{ByUpper: IndexByUpper}),
+		Below: cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{pair.ByUpper: pair.IndexByUpper}),
 		upper: fake.NewClientset(above...), lower: fake.NewClientset(below...), events: record.NewFakeRecorder(10),
 	}
 	b.Reconciler = New(Setup{
@@ -210,7 +212,7 @@ func TestRefusedCreations(t *testing.T) {
 				t.Errorf("the upper pod is %s", pod.Status.Phase)
 			}
 			got := ""
-			if shown := condition(pod, keys.LowerCreated); shown != nil {
+			if shown := pair.Condition(pod, keys.LowerCreated); shown != nil {
 				got = shown.Reason
 			}
 			if got != c.reason {
@@ -327,7 +329,7 @@ func TestUnreachableLowerCluster(t *testing.T) {
 			b.Reachable = func() bool { return false }
 			_ = b.Above.Add(running)
 			if seenBelow != nil {
-				stamp(seenBelow)
+				down.Stamp(seenBelow)
 				_ = b.Below.Add(seenBelow)
 			}
 			_ = b.step(t)

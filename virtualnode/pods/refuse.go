@@ -50,11 +50,11 @@ func (r *Reconciler) refuse(ctx context.Context, upper *corev1.Pod) (again time.
 		return recheck, err
 	}
 	if again := r.storms.take(upper); again > 0 {
-		return again, r.blame(ctx, upper, reason, message+". It is not failed yet, so that its controller does not make one after another")
+		return again, r.reports().Blame(ctx, upper, reason, message+". It is not failed yet, so that its controller does not make one after another")
 	}
 	r.Metrics.created(r.Name, reason, 0)
 	r.Events.Event(upper, corev1.EventTypeWarning, reason, message)
-	return 0, r.fail(ctx, upper, reason, message)
+	return 0, r.reports().Fail(ctx, upper, reason, message)
 }
 
 // objection says what there is against creating a pod; "" if the API server knows of nothing.

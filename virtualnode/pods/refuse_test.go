@@ -13,6 +13,7 @@ import (
 	"k8s.io/client-go/tools/record"
 
 	"github.com/tessera-k8s/tessera/internal/keys"
+	"github.com/tessera-k8s/tessera/virtualnode/pair"
 )
 
 func controlledBy(kind string, uid types.UID) func(*corev1.Pod) {
@@ -124,7 +125,7 @@ func (b *bed) refused(t *testing.T, owner types.UID) time.Duration {
 		if now.Status.Phase == corev1.PodFailed {
 			return time.Since(begin)
 		}
-		if c := condition(now, keys.LowerCreated); c == nil || c.Reason != reasonNotAdmitted || !strings.Contains(c.Message, "not failed yet") {
+		if c := pair.Condition(now, keys.LowerCreated); c == nil || c.Reason != reasonNotAdmitted || !strings.Contains(c.Message, "not failed yet") {
 			t.Fatalf("a pod that waits says %+v", c)
 		}
 		<-time.After(again)

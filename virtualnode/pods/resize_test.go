@@ -15,6 +15,7 @@ import (
 	clienttesting "k8s.io/client-go/testing"
 
 	"github.com/tessera-k8s/tessera/internal/keys"
+	"github.com/tessera-k8s/tessera/virtualnode/pair"
 )
 
 func cpus(amount string) func(*corev1.Pod) {
@@ -99,7 +100,7 @@ func TestRefusedResize(t *testing.T) {
 				t.Errorf("tried %d times, %d events, want one of both", tries, len(b.events.Events))
 			}
 			pod := b.podAbove("ns/p")
-			shown := condition(pod, corev1.PodResizePending)
+			shown := pair.Condition(pod, corev1.PodResizePending)
 			if shown == nil || shown.Reason != corev1.PodReasonInfeasible || !strings.Contains(shown.Message, refusal.Error()) {
 				t.Errorf("shown above: %+v", shown)
 			}
@@ -118,7 +119,7 @@ func TestRefusedResize(t *testing.T) {
 				t.Fatal(err)
 			}
 			b.sees(t)
-			if shown := condition(b.podAbove("ns/p"), corev1.PodResizePending); shown != nil {
+			if shown := pair.Condition(b.podAbove("ns/p"), corev1.PodResizePending); shown != nil {
 				t.Errorf("withdrawn above, and still shown: %+v", shown)
 			}
 		})

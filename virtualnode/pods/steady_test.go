@@ -9,6 +9,7 @@ import (
 	clienttesting "k8s.io/client-go/testing"
 
 	"github.com/tessera-k8s/tessera/internal/keys"
+	"github.com/tessera-k8s/tessera/internal/translate"
 )
 
 // A pod to which nothing happens costs no call, neither a read nor a write, also where this process has just started.
@@ -48,9 +49,10 @@ func TestStatusIsWrittenOncePerChange(t *testing.T) {
 	lower := translated(t, upper)
 	onNode(lower)
 	b := newBed(t, []runtime.Object{upper}, []runtime.Object{lower})
+	running := translate.UpperStatus(upper, lower, false)
 	b.upper.PrependReactor("patch", "pods", func(clienttesting.Action) (bool, runtime.Object, error) {
 		after := upper.DeepCopy() // As an API server answers.
-		after.Status = b.told(upper, lower, &memory{}).Status
+		after.Status = running
 		after.Annotations = map[string]string{keys.LowerNode: "n1"}
 		after.ResourceVersion = "2"
 		return true, after, nil

@@ -1,4 +1,4 @@
-package pods
+package hints
 
 import (
 	"cmp"
@@ -8,13 +8,13 @@ import (
 
 func TestModeOfAClusterThatRefusesStatuses(t *testing.T) {
 	t.Parallel()
-	configured := map[string]HintMode{"strict": HintRequired, "quiet": HintOff}
+	configured := map[string]Mode{"strict": Required, "quiet": Off}
 	m := modes{
-		configured: func(cluster string) HintMode { return cmp.Or(configured[cluster], HintNominated) },
+		configured: func(cluster string) Mode { return cmp.Or(configured[cluster], Nominated) },
 		retry:      map[string]time.Time{},
 	}
 	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	expect := func(when string, now time.Time, want map[string]HintMode) {
+	expect := func(when string, now time.Time, want map[string]Mode) {
 		t.Helper()
 		for cluster, mode := range want {
 			if got := m.of(cluster, now); got != mode {
@@ -22,8 +22,8 @@ func TestModeOfAClusterThatRefusesStatuses(t *testing.T) {
 			}
 		}
 	}
-	expect("as configured", start, map[string]HintMode{
-		"any": HintNominated, "same": HintNominated, "strict": HintRequired, "quiet": HintOff,
+	expect("as configured", start, map[string]Mode{
+		"any": Nominated, "same": Nominated, "strict": Required, "quiet": Off,
 	})
 	if m.taken("any") {
 		t.Error("a status that was taken as ever is news")
@@ -31,15 +31,15 @@ func TestModeOfAClusterThatRefusesStatuses(t *testing.T) {
 	if !m.refused("any", start) || m.refused("any", start.Add(time.Second)) {
 		t.Error("the first refusal is news, and no other")
 	}
-	expect("after the refusal", start.Add(5*time.Minute), map[string]HintMode{"any": HintPreferred, "same": HintNominated})
+	expect("after the refusal", start.Add(5*time.Minute), map[string]Mode{"any": Preferred, "same": Nominated})
 	later := start.Add(nominateAgain + time.Second)
-	expect("another attempt", later, map[string]HintMode{"any": HintNominated})
+	expect("another attempt", later, map[string]Mode{"any": Nominated})
 	if m.refused("any", later) {
 		t.Error("that it still refuses is news")
 	}
-	expect("refused again", later.Add(time.Second), map[string]HintMode{"any": HintPreferred})
+	expect("refused again", later.Add(time.Second), map[string]Mode{"any": Preferred})
 	if !m.taken("any") || m.taken("any") {
 		t.Error("the first status that is taken is news, and no other")
 	}
-	expect("mended", later.Add(time.Second), map[string]HintMode{"any": HintNominated})
+	expect("mended", later.Add(time.Second), map[string]Mode{"any": Nominated})
 }

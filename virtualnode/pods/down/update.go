@@ -1,4 +1,4 @@
-package pods
+package down
 
 import (
 	"context"
@@ -14,10 +14,10 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/strategicpatch"
 
 	"github.com/tessera-k8s/tessera/internal/keys"
 	"github.com/tessera-k8s/tessera/internal/translate"
+	"github.com/tessera-k8s/tessera/virtualnode/pair"
 )
 
 // changeable are the fields of a lower pod that follow the upper one after the creation.
@@ -28,9 +28,9 @@ type changeable struct {
 	Tolerations         []corev1.Toleration
 }
 
-// stamp notes on a translated pod what its changeable fields are, and what its whole spec is. Comparing the note, instead of
+// Stamp notes on a translated pod what its changeable fields are, and what its whole spec is. Comparing the note, instead of
 // the fields, leaves alone what the lower cluster's own admission made of them, and works after a restart.
-func stamp(lower *corev1.Pod) {
+func Stamp(lower *corev1.Pod) {
 	fields := changeable{
 		Labels: lower.Labels, Annotations: lower.Annotations,
 		ActiveDeadline: lower.Spec.ActiveDeadlineSeconds, Tolerations: timeless(lower.Spec.Tolerations),
@@ -67,32 +67,32 @@ func timeless(tolerations []corev1.Toleration) []corev1.Toleration {
 	return all
 }
 
-// bringDown carries changes of the upper pod to the lower one: first those that have calls of their own and may be refused,
+// BringDown carries changes of the upper pod to the lower one: first those that have calls of their own and may be refused,
 // then the rest together with the notes of what is below.
-func (r *Reconciler) bringDown(ctx context.Context, upper, lower *corev1.Pod, memory *memory) error {
+func (c Changes) BringDown(ctx context.Context, upper, lower *corev1.Pod, memory *Memory) error {
 	if memory.notes == notesOf(lower) && sameBelow(memory.sent, upper) && len(memory.unwanted) == 0 {
 		memory.sent = upper
 		return nil
 	}
 	plain := *upper
 	plain.Spec.EphemeralContainers = nil // One that is not let through must not keep the rest from coming down.
-	wanted, err := translate.LowerPod(&plain, r.Target())
+	wanted, err := translate.LowerPod(&plain, c.Target())
 	if err != nil {
 		return fmt.Errorf("bringing changes down: %w", err)
 	}
-	stamp(wanted)
-	sized, err := r.resize(ctx, upper, lower, wanted, memory)
+	Stamp(wanted)
+	sized, err := c.resize(ctx, upper, lower, wanted, memory)
 	if !sized {
 		wanted.Annotations[keys.UpperSizes] = lower.Annotations[keys.UpperSizes] // As yet.
 	}
-	err = errors.Join(err, r.bringEphemeral(ctx, upper, lower, memory), r.bringFields(ctx, upper, lower, wanted, memory))
+	err = errors.Join(err, c.bringEphemeral(ctx, upper, lower, memory), c.bringFields(ctx, upper, lower, wanted, memory))
 	if err == nil && len(memory.unwanted) == 0 {
 		memory.sent, memory.notes = upper, notesOf(lower)
 	}
 	return err
 }
 
-// notes are what stamp has noted on a lower pod of the changeable fields.
+// notes are what Stamp has noted on a lower pod of the changeable fields.
 type notes struct{ fields, sizes string }
 
 func notesOf(lower *corev1.Pod) notes {
@@ -117,7 +117,7 @@ func withoutFacts(annotations map[string]string) map[string]string {
 }
 
 // bringFields carries the fields that a plain update may change.
-func (r *Reconciler) bringFields(ctx context.Context, upper, lower, wanted *corev1.Pod, memory *memory) error {
+func (c Changes) bringFields(ctx context.Context, upper, lower, wanted *corev1.Pod, memory *Memory) error {
 	same := func(key string) bool { return wanted.Annotations[key] == lower.Annotations[key] }
 	of := wanted.Annotations[keys.UpperSum]
 	if same(keys.UpperSum) && same(keys.UpperSizes) {
@@ -131,8 +131,8 @@ func (r *Reconciler) bringFields(ctx context.Context, upper, lower, wanted *core
 	if err != nil {
 		return err
 	}
-	_, err = r.Lower.Pods(lower.Namespace).Patch(ctx, lower.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{})
-	return r.answered(changeFields, of, upper, memory, err)
+	_, err = c.Lower.Pods(lower.Namespace).Patch(ctx, lower.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{})
+	return c.answered(changeFields, of, upper, memory, err)
 }
 
 // changes returns the patch that gives the lower pod the changeable fields of wanted. before is the upper pod as it
@@ -157,7 +157,7 @@ func changes(lower, wanted, before *corev1.Pod) ([]byte, error) {
 	}
 	lower = lower.DeepCopy()
 	lower.UID = "" // So that the patch names it: it is for this very pod.
-	patch, err := twoWay(lower, after)
+	patch, err := pair.TwoWay(lower, after)
 	if err != nil {
 		return nil, fmt.Errorf("bringing changes down: %w", err)
 	}
@@ -194,16 +194,4 @@ func setImages(containers, wanted []corev1.Container) {
 			}
 		}
 	}
-}
-
-func twoWay(before, after *corev1.Pod) ([]byte, error) {
-	old, err := json.Marshal(before)
-	if err != nil {
-		return nil, err
-	}
-	wanted, err := json.Marshal(after)
-	if err != nil {
-		return nil, err
-	}
-	return strategicpatch.CreateTwoWayMergePatch(old, wanted, corev1.Pod{})
 }

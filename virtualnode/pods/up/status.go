@@ -1,4 +1,4 @@
-package pods
+package up
 
 import (
 	"cmp"
@@ -17,20 +17,23 @@ import (
 	"github.com/tessera-k8s/tessera/internal/keys"
 	"github.com/tessera-k8s/tessera/internal/snapshot"
 	"github.com/tessera-k8s/tessera/internal/translate"
+	"github.com/tessera-k8s/tessera/virtualnode/pair"
 )
 
-// report carries the status of the lower pod up. While the lower cluster is out of reach nothing is reported: what
+// Report carries the status of the lower pod up. While the lower cluster is out of reach nothing is reported: what
 // the cache holds is old, and the upper cluster has drawn its own conclusions (Ready=False) meanwhile. Nor is anything
 // reported of a pod that is over above. again > 0: there is news that waits for more to come with it.
-func (r *Reconciler) report(ctx context.Context, upper, lower *corev1.Pod, memory *memory) (again time.Duration, err error) {
-	if gated(lower) || !r.Reachable() || snapshot.Finished(upper) {
+func (r Reports) Report(
+	ctx context.Context, upper, lower *corev1.Pod, refused RefusedSize, memory *Memory,
+) (again time.Duration, err error) {
+	if pair.Gated(lower) || !r.Reachable() || snapshot.Finished(upper) {
 		return 0, nil
 	}
-	told := r.told(upper, lower, memory)
+	told := r.told(upper, lower, refused)
 	if again := memory.early(upper, told, time.Now()); again > 0 {
 		return again, nil
 	}
-	return 0, r.writeStatus(ctx, upper, told)
+	return 0, r.WriteStatus(ctx, upper, told)
 }
 
 // scheduledPause is how long it is kept to ourselves that a lower pod has a node and nothing else happened: mostly its
@@ -38,8 +41,8 @@ func (r *Reconciler) report(ctx context.Context, upper, lower *corev1.Pod, memor
 const scheduledPause = 250 * time.Millisecond
 
 // early returns how long news is to wait for more; 0 for what is to be told now.
-func (m *memory) early(upper, told *corev1.Pod, now time.Time) time.Duration {
-	before, after := condition(upper, keys.LowerScheduled), condition(told, keys.LowerScheduled)
+func (m *Memory) early(upper, told *corev1.Pod, now time.Time) time.Duration {
+	before, after := pair.Condition(upper, keys.LowerScheduled), pair.Condition(told, keys.LowerScheduled)
 	bare := told.Status.Phase == corev1.PodPending && len(told.Status.InitContainerStatuses)+len(told.Status.ContainerStatuses) == 0
 	scheduled := after != nil && after.Status == corev1.ConditionTrue && (before == nil || before.Status != corev1.ConditionTrue)
 	if !scheduled || !bare || upper.DeletionTimestamp != nil {
@@ -53,16 +56,16 @@ func (m *memory) early(upper, told *corev1.Pod, now time.Time) time.Duration {
 }
 
 // told is the upper pod with the status and the facts that the lower one tells.
-func (r *Reconciler) told(upper, lower *corev1.Pod, memory *memory) *corev1.Pod {
+func (r Reports) told(upper, lower *corev1.Pod, refused RefusedSize) *corev1.Pod {
 	pod := *upper
 	pod.Status = translate.UpperStatus(upper, lower, r.ShowAddresses)
 	tellGates(&pod.Status, upper, lower)
-	tellRefusedSize(&pod.Status, memory.unwanted[changeSize])
+	tellRefusedSize(&pod.Status, refused)
 	if ended(upper, lower) {
-		end := endingOf(r.Name, lower.Status.Conditions)
+		end := EndingOf(r.Name, lower.Status.Conditions)
 		pod.Status.Phase = corev1.PodFailed
 		if pod.Status.Reason == "" {
-			pod.Status.Reason, pod.Status.Message = end.reason, end.message
+			pod.Status.Reason, pod.Status.Message = end.Reason, end.Message
 		}
 	}
 	pod.Annotations = maps.Clone(upper.Annotations)
@@ -74,15 +77,15 @@ func (r *Reconciler) told(upper, lower *corev1.Pod, memory *memory) *corev1.Pod 
 	return &pod
 }
 
-// writeStatus writes what differs of status and annotations, in one call. Only differences are sent, so what others
+// WriteStatus writes what differs of status and annotations, in one call. Only differences are sent, so what others
 // change at the same time (labels, conditions of theirs) is not turned back.
-func (r *Reconciler) writeStatus(ctx context.Context, upper, wanted *corev1.Pod) error {
+func (r Reports) WriteStatus(ctx context.Context, upper, wanted *corev1.Pod) error {
 	if equality.Semantic.DeepEqual(sorted(upper.Status), sorted(wanted.Status)) && maps.Equal(upper.Annotations, wanted.Annotations) {
 		return nil
 	}
 	old := metav1.ObjectMeta{Annotations: upper.Annotations, Finalizers: upper.Finalizers}
 	meta := metav1.ObjectMeta{Annotations: wanted.Annotations, Finalizers: wanted.Finalizers, UID: upper.UID}
-	patch, err := twoWay(&corev1.Pod{ObjectMeta: old, Status: upper.Status}, &corev1.Pod{ObjectMeta: meta, Status: wanted.Status})
+	patch, err := pair.TwoWay(&corev1.Pod{ObjectMeta: old, Status: upper.Status}, &corev1.Pod{ObjectMeta: meta, Status: wanted.Status})
 	if err != nil {
 		return fmt.Errorf("writing status: %w", err)
 	}
@@ -90,11 +93,11 @@ func (r *Reconciler) writeStatus(ctx context.Context, upper, wanted *corev1.Pod)
 	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
 		return nil // Gone or replaced by another of that name: an event brings us back.
 	}
-	r.Metrics.status(r.Name, err)
+	r.Count(err)
 	if err != nil {
 		return fmt.Errorf("writing status: %w", err)
 	}
-	r.wrote(upper, written)
+	r.Wrote(upper, written)
 	return nil
 }
 
@@ -105,13 +108,13 @@ func sorted(status corev1.PodStatus) corev1.PodStatus {
 	return status
 }
 
-// fail ends an upper pod, so that its controller makes another.
-func (r *Reconciler) fail(ctx context.Context, upper *corev1.Pod, reason, message string) error {
-	return r.writeStatus(ctx, upper, failed(upper, reason, message, metav1.Now()))
+// Fail ends an upper pod, so that its controller makes another.
+func (r Reports) Fail(ctx context.Context, upper *corev1.Pod, reason, message string) error {
+	return r.WriteStatus(ctx, upper, Failed(upper, reason, message, metav1.Now()))
 }
 
-// failed is the upper pod with a status that ends it.
-func failed(upper *corev1.Pod, reason, message string, now metav1.Time) *corev1.Pod {
+// Failed is the upper pod with a status that ends it.
+func Failed(upper *corev1.Pod, reason, message string, now metav1.Time) *corev1.Pod {
 	pod := *upper
 	status := upper.Status.DeepCopy()
 	status.Phase, status.Reason, status.Message = corev1.PodFailed, reason, message
@@ -136,16 +139,48 @@ func failed(upper *corev1.Pod, reason, message string, now metav1.Time) *corev1.
 	return &pod
 }
 
-// blame tells the owner of a pod what the lower cluster has against it: once, as a condition and as an event.
-func (r *Reconciler) blame(ctx context.Context, upper *corev1.Pod, reason, message string) error {
-	known := condition(upper, keys.LowerCreated)
+// Blame tells the owner of a pod what the lower cluster has against it: once, as a condition and as an event.
+func (r Reports) Blame(ctx context.Context, upper *corev1.Pod, reason, message string) error {
+	known := pair.Condition(upper, keys.LowerCreated)
 	if known != nil && known.Reason == reason && known.Message == message {
 		return nil
 	}
 	r.Events.Event(upper, corev1.EventTypeWarning, reason, message)
 	pod := *upper
-	pod.Status.Conditions = setCondition(upper.Status.Conditions, corev1.PodCondition{
+	pod.Status.Conditions = pair.SetCondition(upper.Status.Conditions, corev1.PodCondition{
 		Type: keys.LowerCreated, Status: corev1.ConditionFalse, Reason: reason, Message: message, LastTransitionTime: metav1.Now(),
 	})
-	return r.writeStatus(ctx, upper, &pod)
+	return r.WriteStatus(ctx, upper, &pod)
+}
+
+// RefusedSize is a new size that the lower cluster refuses: what it says, and since when. Its text is empty where it does not.
+type RefusedSize struct {
+	Text  string
+	Since time.Time
+}
+
+// tellRefusedSize says in the status of the upper pod that its lower cluster refuses the new size, as a kubelet would.
+func tellRefusedSize(status *corev1.PodStatus, refused RefusedSize) {
+	if refused.Text == "" {
+		return
+	}
+	status.Conditions = pair.SetCondition(status.Conditions, corev1.PodCondition{
+		Type: corev1.PodResizePending, Status: corev1.ConditionTrue, Reason: corev1.PodReasonInfeasible,
+		Message: "The lower cluster refuses the resize: " + refused.Text, LastTransitionTime: metav1.NewTime(refused.Since.Truncate(time.Second)),
+	})
+}
+
+// tellGates puts the conditions of readiness gates that were set below into the status of the upper pod.
+func tellGates(status *corev1.PodStatus, upper, lower *corev1.Pod) {
+	for _, gate := range upper.Spec.ReadinessGates {
+		counts, fromAbove := pair.GateOf(upper, lower, gate.ConditionType)
+		if counts == nil {
+			continue
+		}
+		c := *counts
+		if !fromAbove {
+			c.ObservedGeneration = 0 // Counts generations of the lower pod.
+		}
+		status.Conditions = pair.SetCondition(status.Conditions, c)
+	}
 }

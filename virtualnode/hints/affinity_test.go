@@ -1,4 +1,4 @@
-package pods
+package hints
 
 import (
 	"testing"
@@ -64,7 +64,7 @@ func TestRequiredHintNarrowsTheUsersTerms(t *testing.T) {
 			t.Parallel()
 			before := &corev1.Pod{Spec: *c.spec.DeepCopy()}
 			after := &corev1.Pod{Spec: c.spec}
-			tell(&after.Spec, HintRequired, "n1")
+			tell(&after.Spec, Required, "n1")
 			for _, node := range nodes {
 				allowed := allows(t, before, node)
 				if node.Name == "n1" && allowed != c.stays {
@@ -137,7 +137,7 @@ func TestPreferredHintStandsBesideTheUsersTerms(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			spec := corev1.PodSpec{Affinity: c.before}
-			tell(&spec, HintPreferred, "n1")
+			tell(&spec, Preferred, "n1")
 			if diff := cmp.Diff(c.want, spec.Affinity); diff != "" {
 				t.Error(diff)
 			}
@@ -148,7 +148,7 @@ func TestPreferredHintStandsBesideTheUsersTerms(t *testing.T) {
 // A translated pod may share what its affinity points to with the upper pod in the cache.
 func TestTellWritesToNothingThatIsShared(t *testing.T) {
 	t.Parallel()
-	for _, mode := range []HintMode{HintPreferred, HintRequired} {
+	for _, mode := range []Mode{Preferred, Required} {
 		spare := append(make([]corev1.NodeSelectorRequirement, 0, 4), named("n1")...)
 		shared := requiring(corev1.NodeSelectorTerm{MatchFields: spare})
 		before, spec := shared.DeepCopy(), shared
@@ -164,7 +164,7 @@ func TestTellWritesToNothingThatIsShared(t *testing.T) {
 
 func TestOtherModesLeaveTheAffinityAlone(t *testing.T) {
 	t.Parallel()
-	for _, mode := range []HintMode{HintNominated, HintOff} {
+	for _, mode := range []Mode{Nominated, Off} {
 		spec := corev1.PodSpec{}
 		if tell(&spec, mode, "n1"); spec.Affinity != nil {
 			t.Errorf("%s: %v", mode, spec.Affinity)

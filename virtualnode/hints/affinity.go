@@ -1,4 +1,4 @@
-package pods
+package hints
 
 import (
 	corev1 "k8s.io/api/core/v1"
@@ -10,8 +10,8 @@ const hintWeight = 100
 
 // tell puts the hint into the pod's node affinity, beside what the user asked for. The modes that tell it otherwise
 // leave the pod as it is. What the affinity points to may belong to a cache, so it is replaced and not written to.
-func tell(spec *corev1.PodSpec, mode HintMode, node string) {
-	if mode != HintPreferred && mode != HintRequired {
+func tell(spec *corev1.PodSpec, mode Mode, node string) {
+	if mode != Preferred && mode != Required {
 		return
 	}
 	affinity := spec.Affinity.DeepCopy()
@@ -22,7 +22,7 @@ func tell(spec *corev1.PodSpec, mode HintMode, node string) {
 		affinity.NodeAffinity = &corev1.NodeAffinity{}
 	}
 	spec.Affinity = affinity
-	if mode == HintPreferred {
+	if mode == Preferred {
 		prefer(affinity.NodeAffinity, node)
 	} else {
 		require(affinity.NodeAffinity, node)

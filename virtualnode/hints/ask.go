@@ -1,4 +1,4 @@
-package pods
+package hints
 
 import (
 	"context"
@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -13,22 +14,28 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
+	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
 
 	"github.com/tessera-k8s/tessera/internal/keys"
+	"github.com/tessera-k8s/tessera/virtualnode/pair"
 )
 
 // A pod without a hint may take room that is held for another, so an extender that does not know yet (it has just started)
-// is waited for up to hintLongest, and one that does not answer for up to hintPatience; it is asked at least hintAttempts
+// is waited for up to Longest, and one that does not answer for up to Patience; it is asked at least Attempts
 // times, as a process that was stopped for a while has not waited. Once an extender has tried the patience, it is taken for
 // dead until it answers again, and pods are created without a hint rather than late. A dead extender lets no new pods come,
 // so that few are ever late.
 const (
-	hintTimeout  = time.Second
-	hintPatience = 12 * time.Second
-	hintLongest  = 2 * time.Minute
-	hintAttempts = 5
-	hintAgain    = 200 * time.Millisecond
+	Patience = 12 * time.Second
+	Longest  = 2 * time.Minute
+	Attempts = 5
+)
+
+// Times of a question.
+const (
+	askTimeout = time.Second
+	askAgain   = 200 * time.Millisecond
 )
 
 // Hints asks the extender on which lower node it holds room for a pod. A nil *Hints knows of none.
@@ -37,17 +44,31 @@ type Hints struct {
 	client *http.Client
 	dead   atomic.Bool // the last pod waited in vain
 	modes  modes
+	now    func() time.Time
 }
 
 // Extender says how the extender is reached and what it is asked for.
 type Extender struct {
 	URL, CAFile, TokenFile string
 	// Mode returns the configured mode of a cluster.
-	Mode func(cluster string) HintMode
+	Mode func(cluster string) Mode
+	// Now is time.Now where it is nil.
+	Now func() time.Time
 }
 
-// NewHints returns nil where there is no URL.
-func NewHints(extender Extender) (*Hints, error) {
+// Giver asks for the hints of the pods of one cluster and gives them.
+type Giver struct {
+	Cluster string
+	// Hints may be nil: nobody is asked then.
+	Hints *Hints
+	Lower corev1client.CoreV1Interface
+	// Count is told what becomes of every hint.
+	Count func(mode Mode, result string)
+	Log   *slog.Logger
+}
+
+// New returns nil where there is no URL.
+func New(extender Extender) (*Hints, error) {
 	if extender.URL == "" {
 		return nil, nil
 	}
@@ -55,15 +76,19 @@ func NewHints(extender Extender) (*Hints, error) {
 		Host:            extender.URL,
 		BearerTokenFile: extender.TokenFile,
 		TLSClientConfig: rest.TLSClientConfig{CAFile: extender.CAFile},
-		Timeout:         hintTimeout,
+		Timeout:         askTimeout,
 		UserAgent:       "tessera-virtualnode",
 	})
 	if err != nil {
 		return nil, fmt.Errorf("building client of the extender: %w", err)
 	}
+	if extender.Now == nil {
+		extender.Now = time.Now
+	}
 	return &Hints{
 		url: strings.TrimSuffix(extender.URL, "/"), client: client,
 		modes: modes{configured: extender.Mode, retry: map[string]time.Time{}},
+		now:   extender.Now,
 	}, nil
 }
 
@@ -100,39 +125,39 @@ func (h *Hints) question(ctx context.Context, cluster string, uid types.UID) (st
 	return hold.Node, nil
 }
 
-// asking is how often and since when the extender was asked in vain for a pod, and when it last answered at all.
-type asking struct {
-	since, heard time.Time
-	times        int
+// Asking is how often and since when the extender was asked in vain for a pod, and when it last answered at all.
+type Asking struct {
+	Since, Heard time.Time
+	Times        int
 }
 
 // enough reports whether a pod has waited long enough.
-func (a asking) enough(now time.Time) bool {
-	silent := now.Sub(a.since)
-	if a.heard.After(a.since) {
-		silent = now.Sub(a.heard)
+func (a Asking) enough(now time.Time) bool {
+	silent := now.Sub(a.Since)
+	if a.Heard.After(a.Since) {
+		silent = now.Sub(a.Heard)
 	}
-	return a.times >= hintAttempts && (silent >= hintPatience || now.Sub(a.since) >= hintLongest)
+	return a.Times >= Attempts && (silent >= Patience || now.Sub(a.Since) >= Longest)
 }
 
 // errUnsure is an extender that answers and does not know yet.
 var errUnsure = errors.New("asking for the hold: the extender is not ready")
 
-// ask returns the hint for a pod, "" if it goes without. again > 0: there is no answer yet, to be asked for after that time.
-func (r *Reconciler) ask(ctx context.Context, upper *corev1.Pod, memory *memory) (node string, again time.Duration) {
-	if r.Hints == nil {
+// Ask returns the hint for a pod, "" if it goes without. again > 0: there is no answer yet, to be asked for after that time.
+func (g Giver) Ask(ctx context.Context, upper *corev1.Pod, asking *Asking) (node string, again time.Duration) {
+	if g.Hints == nil {
 		return "", 0
 	}
-	mode := r.Hints.modes.of(r.Name, time.Now())
-	if mode == HintOff {
+	mode := g.Hints.modes.of(g.Cluster, g.Hints.now())
+	if mode == Off {
 		return "", 0
 	}
-	node, err := r.Hints.question(ctx, r.Name, upper.UID)
+	node, err := g.Hints.question(ctx, g.Cluster, upper.UID)
 	if err == nil {
-		r.Hints.dead.Store(false)
-		memory.asking = asking{}
+		g.Hints.dead.Store(false)
+		*asking = Asking{}
 		if node == "" {
-			r.Metrics.hint(r.Name, mode, "none")
+			g.Count(mode, "none")
 		}
 		return node, 0
 	}
@@ -140,20 +165,20 @@ func (r *Reconciler) ask(ctx context.Context, upper *corev1.Pod, memory *memory)
 		return bound, 0 // Strict mode has written the hint into the pod together with its bind.
 	}
 	now := time.Now()
-	if memory.asking.since.IsZero() {
-		memory.asking.since = now
+	if asking.Since.IsZero() {
+		asking.Since = now
 	}
-	memory.asking.times++
+	asking.Times++
 	if errors.Is(err, errUnsure) {
-		memory.asking.heard = now
-		r.Hints.dead.Store(false)
+		asking.Heard = now
+		g.Hints.dead.Store(false)
 	}
-	if !r.Hints.dead.Load() && !memory.asking.enough(now) {
-		return "", hintAgain
+	if !g.Hints.dead.Load() && !asking.enough(now) {
+		return "", askAgain
 	}
-	r.Hints.dead.Store(true)
-	memory.asking = asking{}
-	r.Metrics.hint(r.Name, mode, "failed")
-	r.Log.Warn("No hint, the pod goes below without", "pod", KeyOf(upper), "err", err)
+	g.Hints.dead.Store(true)
+	*asking = Asking{}
+	g.Count(mode, "failed")
+	g.Log.Warn("No hint, the pod goes below without", "pod", pair.KeyOf(upper), "err", err)
 	return "", 0
 }

@@ -1,10 +1,9 @@
-package pods
+package down
 
 import (
 	"context"
 	"fmt"
 	"slices"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -13,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/tessera-k8s/tessera/internal/keys"
+	"github.com/tessera-k8s/tessera/virtualnode/pair"
 )
 
 // resizable are the resources that may change while a pod lives.
@@ -48,7 +48,7 @@ func sizesOf(spec *corev1.PodSpec) [][]string {
 // resize gives the lower pod the sizes that the upper one got since, by the subresource for that. It reports whether the
 // lower pod has them; a refusal shows above as PodResizePending. Sizes that the lower cluster's admission changed or added
 // at the creation stay until then.
-func (r *Reconciler) resize(ctx context.Context, upper, lower, wanted *corev1.Pod, memory *memory) (done bool, err error) {
+func (c Changes) resize(ctx context.Context, upper, lower, wanted *corev1.Pod, memory *Memory) (done bool, err error) {
 	noted, of := lower.Annotations[keys.UpperSizes], wanted.Annotations[keys.UpperSizes]
 	if noted == "" || noted == of {
 		delete(memory.unwanted, changeSize) // It may have been taken back above.
@@ -63,12 +63,12 @@ func (r *Reconciler) resize(ctx context.Context, upper, lower, wanted *corev1.Po
 		return false, nil
 	}
 	before := &corev1.Pod{Spec: lower.Spec}
-	patch, err := twoWay(before, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{UID: lower.UID}, Spec: after.Spec})
+	patch, err := pair.TwoWay(before, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{UID: lower.UID}, Spec: after.Spec})
 	if err != nil {
 		return false, fmt.Errorf("resizing: %w", err)
 	}
-	_, err = r.Lower.Pods(lower.Namespace).Patch(ctx, lower.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "resize")
-	return err == nil, r.answered(changeSize, of, upper, memory, err)
+	_, err = c.Lower.Pods(lower.Namespace).Patch(ctx, lower.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "resize")
+	return err == nil, c.answered(changeSize, of, upper, memory, err)
 }
 
 // resized is the lower pod with the sizes of wanted.
@@ -80,13 +80,13 @@ func resized(lower, wanted *corev1.Pod) *corev1.Pod {
 		}
 		setSize(after.Spec.Resources, *wanted.Spec.Resources)
 	}
-	for _, pair := range [][2][]corev1.Container{
+	for _, both := range [][2][]corev1.Container{
 		{after.Spec.InitContainers, wanted.Spec.InitContainers}, {after.Spec.Containers, wanted.Spec.Containers},
 	} {
-		for i := range pair[0] {
-			name := pair[0][i].Name
-			if at := slices.IndexFunc(pair[1], func(c corev1.Container) bool { return c.Name == name }); at >= 0 {
-				setSize(&pair[0][i].Resources, pair[1][at].Resources)
+		for i := range both[0] {
+			name := both[0][i].Name
+			if at := slices.IndexFunc(both[1], func(c corev1.Container) bool { return c.Name == name }); at >= 0 {
+				setSize(&both[0][i].Resources, both[1][at].Resources)
 			}
 		}
 	}
@@ -108,15 +108,4 @@ func setSize(to *corev1.ResourceRequirements, from corev1.ResourceRequirements) 
 			set(&to.Limits, name, amount)
 		}
 	}
-}
-
-// tellRefusedSize says in the status of the upper pod that its lower cluster refuses the new size, as a kubelet would.
-func tellRefusedSize(status *corev1.PodStatus, refusal unwanted) {
-	if refusal.text == "" {
-		return
-	}
-	status.Conditions = setCondition(status.Conditions, corev1.PodCondition{
-		Type: corev1.PodResizePending, Status: corev1.ConditionTrue, Reason: corev1.PodReasonInfeasible,
-		Message: "The lower cluster refuses the resize: " + refusal.text, LastTransitionTime: metav1.NewTime(refusal.since.Truncate(time.Second)),
-	})
 }

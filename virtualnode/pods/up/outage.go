@@ -1,4 +1,4 @@
-package pods
+package up
 
 import (
 	"context"
@@ -24,9 +24,9 @@ type OnLost struct {
 // lostTaints are put on a Node that is not ready. They evict pods once these have tolerated them for long enough.
 var lostTaints = []string{corev1.TaintNodeNotReady, corev1.TaintNodeUnreachable}
 
-// endure gives the upper pod the tolerations of a cluster that is out of reach. Done once the pod is below: until then
+// Endure gives the upper pod the tolerations of a cluster that is out of reach. Done once the pod is below: until then
 // there is nothing to keep, and what a pod carries at its creation goes below, where its own node may be lost.
-func (r *Reconciler) endure(ctx context.Context, upper *corev1.Pod) error {
+func (r Reports) Endure(ctx context.Context, upper *corev1.Pod) error {
 	tolerations := r.OnLost.tolerations(upper.Spec.Tolerations, r.DefaultToleration)
 	if tolerations == nil {
 		return nil

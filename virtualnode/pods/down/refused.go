@@ -1,4 +1,4 @@
-package pods
+package down
 
 import (
 	"fmt"
@@ -7,6 +7,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/tessera-k8s/tessera/virtualnode/pair"
 )
 
 // change is a kind of change of an upper pod. Each is brought down in a call of its own.
@@ -33,14 +35,14 @@ type unwanted struct {
 }
 
 // waits reports whether that very change was refused a moment ago.
-func (m *memory) waits(change change, of string) bool {
+func (m *Memory) waits(change change, of string) bool {
 	r, ok := m.unwanted[change]
 	return ok && r.of == of && time.Since(r.at) < unwantedAgain
 }
 
 // answered takes what the lower cluster says to a change. A refusal is told to the owner, once, and is not an error: trying
 // again at once would not help, and the rest of the pod goes on. Other errors come back.
-func (r *Reconciler) answered(change change, of string, upper *corev1.Pod, memory *memory, err error) error {
+func (c Changes) answered(change change, of string, upper *corev1.Pod, memory *Memory, err error) error {
 	if err == nil {
 		delete(memory.unwanted, change)
 		return nil
@@ -55,7 +57,7 @@ func (r *Reconciler) answered(change change, of string, upper *corev1.Pod, memor
 	since := memory.unwanted[change].since
 	if memory.unwanted[change].text != err.Error() {
 		since = now
-		r.Events.Eventf(upper, corev1.EventTypeWarning, reasonChange, "Cluster %s refuses the %s: %v", r.Name, change, err)
+		c.Events.Eventf(upper, corev1.EventTypeWarning, reasonChange, "Cluster %s refuses the %s: %v", c.Name, change, err)
 	}
 	memory.unwanted[change] = unwanted{of: of, text: err.Error(), since: since, at: now}
 	return nil
@@ -65,5 +67,5 @@ func (r *Reconciler) answered(change change, of string, upper *corev1.Pod, memor
 // server has no such subresource.
 func unwilling(err error) bool {
 	unknown := apierrors.IsNotFound(err) && apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse)
-	return unknown || refused(err) || apierrors.IsBadRequest(err) || apierrors.IsMethodNotSupported(err)
+	return unknown || pair.Refused(err) || apierrors.IsBadRequest(err) || apierrors.IsMethodNotSupported(err)
 }

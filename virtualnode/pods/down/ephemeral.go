@@ -1,4 +1,4 @@
-package pods
+package down
 
 import (
 	"context"
@@ -11,10 +11,11 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/tessera-k8s/tessera/internal/translate"
+	"github.com/tessera-k8s/tessera/virtualnode/pair"
 )
 
 // bringEphemeral adds the ephemeral containers (kubectl debug) that the lower pod lacks. They are never changed nor removed.
-func (r *Reconciler) bringEphemeral(ctx context.Context, upper, lower *corev1.Pod, memory *memory) error {
+func (c Changes) bringEphemeral(ctx context.Context, upper, lower *corev1.Pod, memory *Memory) error {
 	lacking := slices.DeleteFunc(slices.Clone(upper.Spec.EphemeralContainers), func(c corev1.EphemeralContainer) bool {
 		return slices.ContainsFunc(lower.Spec.EphemeralContainers, func(b corev1.EphemeralContainer) bool { return b.Name == c.Name })
 	})
@@ -26,22 +27,22 @@ func (r *Reconciler) bringEphemeral(ctx context.Context, upper, lower *corev1.Po
 	if memory.waits(changeEphemeral, of) {
 		return nil
 	}
-	err := r.translateEphemeral(upper, lacking)
+	err := c.translateEphemeral(upper, lacking)
 	if err == nil {
-		err = r.addEphemeral(ctx, lower, lacking)
+		err = c.addEphemeral(ctx, lower, lacking)
 	}
-	return r.answered(changeEphemeral, of, upper, memory, err)
+	return c.answered(changeEphemeral, of, upper, memory, err)
 }
 
 // translateEphemeral translates ephemeral containers in place. They are handed to the translation as ordinary ones, so
 // that what holds for those (powers, fields of the downward API) holds for them.
-func (r *Reconciler) translateEphemeral(upper *corev1.Pod, ephemeral []corev1.EphemeralContainer) error {
+func (c Changes) translateEphemeral(upper *corev1.Pod, ephemeral []corev1.EphemeralContainer) error {
 	pod := *upper
 	pod.Spec.InitContainers, pod.Spec.EphemeralContainers, pod.Spec.Containers = nil, nil, nil
 	for i := range ephemeral {
 		pod.Spec.Containers = append(pod.Spec.Containers, corev1.Container(ephemeral[i].EphemeralContainerCommon))
 	}
-	lower, err := translate.LowerPod(&pod, r.Target())
+	lower, err := translate.LowerPod(&pod, c.Target())
 	if err != nil {
 		return apierrors.NewBadRequest(err.Error()) // As a lower admission would say it: it is told above.
 	}
@@ -51,16 +52,16 @@ func (r *Reconciler) translateEphemeral(upper *corev1.Pod, ephemeral []corev1.Ep
 	return nil
 }
 
-func (r *Reconciler) addEphemeral(ctx context.Context, lower *corev1.Pod, ephemeral []corev1.EphemeralContainer) error {
+func (c Changes) addEphemeral(ctx context.Context, lower *corev1.Pod, ephemeral []corev1.EphemeralContainer) error {
 	before := &corev1.Pod{Spec: corev1.PodSpec{EphemeralContainers: lower.Spec.EphemeralContainers}}
 	after := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{UID: lower.UID}, Spec: corev1.PodSpec{
 		EphemeralContainers: slices.Concat(lower.Spec.EphemeralContainers, ephemeral),
 	}}
-	patch, err := twoWay(before, after)
+	patch, err := pair.TwoWay(before, after)
 	if err != nil {
 		return fmt.Errorf("adding ephemeral containers: %w", err)
 	}
-	_, err = r.Lower.Pods(lower.Namespace).
+	_, err = c.Lower.Pods(lower.Namespace).
 		Patch(ctx, lower.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "ephemeralcontainers")
 	return err
 }

@@ -1,4 +1,4 @@
-package pods
+package up
 
 import (
 	"testing"
@@ -54,25 +54,5 @@ func TestOnLost(t *testing.T) {
 				t.Errorf("the cached pod was changed: %s", diff)
 			}
 		})
-	}
-}
-
-// What is to become of a pod whose cluster is lost says nothing of its lower node: the times do not travel down.
-func TestTolerationTimesStayAbove(t *testing.T) {
-	t.Parallel()
-	made := func(tolerations ...corev1.Toleration) *corev1.Pod {
-		pod := &corev1.Pod{Spec: corev1.PodSpec{Tolerations: tolerations}}
-		stamp(pod)
-		return pod
-	}
-	before := made(toleration(corev1.TaintNodeNotReady, 300))
-	if after := made(toleration(corev1.TaintNodeNotReady)); !cmp.Equal(before.Annotations, after.Annotations) {
-		t.Error("another time counts as a change to bring down")
-	}
-	if after := made(toleration(corev1.TaintNodeNotReady, 300), toleration("more")); cmp.Equal(before.Annotations, after.Annotations) {
-		t.Error("another toleration does not count as a change")
-	}
-	if *before.Spec.Tolerations[0].TolerationSeconds != 300 {
-		t.Error("the pod to be created lost its time")
 	}
 }

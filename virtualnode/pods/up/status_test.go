@@ -1,4 +1,4 @@
-package pods
+package up
 
 import (
 	"testing"
@@ -8,16 +8,35 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes/fake"
 
 	"github.com/tessera-k8s/tessera/internal/keys"
+	"github.com/tessera-k8s/tessera/virtualnode/pair"
+	"github.com/tessera-k8s/tessera/virtualnode/pods/podtest"
 )
+
+// The pods of this package's tests.
+var (
+	upperPod, lowerPod  = podtest.UpperPod, podtest.LowerPod
+	phase, deleting     = podtest.Phase, podtest.Deleting
+	disrupted, restarts = podtest.Disrupted, podtest.Restarts
+	withCondition       = podtest.WithCondition
+)
+
+// to reports to an API server that is a map.
+func to(above ...runtime.Object) (Reports, *fake.Clientset) {
+	client := fake.NewClientset(above...)
+	return Reports{
+		Name: "v", Upper: client.CoreV1(), Reachable: func() bool { return true }, Count: func(error) {}, Wrote: func(_, _ *corev1.Pod) {},
+	}, client
+}
 
 func TestTold(t *testing.T) {
 	t.Parallel()
 	upper := upperPod("1", withCondition(corev1.PodScheduled, corev1.ConditionTrue))
 	lower := lowerPod("1", phase(corev1.PodRunning), withCondition(corev1.PodScheduled, corev1.ConditionTrue), withCondition(corev1.PodReady, corev1.ConditionTrue))
 	lower.Spec.NodeName, lower.Status.PodIP, lower.Status.QOSClass = "n1", "10.0.0.1", corev1.PodQOSGuaranteed
-	got := newBed(t, nil, nil).told(upper, lower, &memory{})
+	got := (Reports{Name: "v"}).told(upper, lower, RefusedSize{})
 	want := corev1.PodStatus{Phase: corev1.PodRunning, QOSClass: corev1.PodQOSBurstable, Conditions: []corev1.PodCondition{
 		{Type: keys.LowerScheduled, Status: corev1.ConditionTrue}, {Type: corev1.PodReady, Status: corev1.ConditionTrue},
 		{Type: corev1.PodScheduled, Status: corev1.ConditionTrue},
@@ -38,11 +57,11 @@ func TestEqualStatusIsNotWritten(t *testing.T) {
 	t.Parallel()
 	upper := upperPod("1", withCondition("b", corev1.ConditionTrue), withCondition("a", corev1.ConditionTrue))
 	wanted := upperPod("1", withCondition("a", corev1.ConditionTrue), withCondition("b", corev1.ConditionTrue))
-	b := newBed(t, []runtime.Object{upper}, nil)
-	if err := b.writeStatus(t.Context(), upper, wanted); err != nil {
+	reports, client := to(upper)
+	if err := reports.WriteStatus(t.Context(), upper, wanted); err != nil {
 		t.Fatal(err)
 	}
-	if got := calls(b.upper); got != nil {
+	if got := client.Actions(); len(got) > 0 {
 		t.Errorf("written: %v", got)
 	}
 }
@@ -55,15 +74,15 @@ func TestReportSendsDifferencesOnly(t *testing.T) {
 	current.Labels["team"] = "new"
 	current.Annotations = map[string]string{"note": "new"}
 	withCondition("example.com/gate", corev1.ConditionTrue)(current)
-	b := newBed(t, []runtime.Object{current}, nil)
-	if _, err := b.report(t.Context(), seen, lowerPod("1", phase(corev1.PodRunning)), &memory{}); err != nil {
+	reports, client := to(current)
+	if _, err := reports.Report(t.Context(), seen, lowerPod("1", phase(corev1.PodRunning)), RefusedSize{}, &Memory{}); err != nil {
 		t.Fatal(err)
 	}
-	got, err := b.upper.CoreV1().Pods("ns").Get(t.Context(), "p", metav1.GetOptions{})
+	got, err := client.CoreV1().Pods("ns").Get(t.Context(), "p", metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.Labels["team"] != "new" || got.Annotations["note"] != "new" || condition(got, "example.com/gate") == nil || got.Status.Phase != corev1.PodRunning {
+	if got.Labels["team"] != "new" || got.Annotations["note"] != "new" || pair.Condition(got, "example.com/gate") == nil || got.Status.Phase != corev1.PodRunning {
 		t.Errorf("labels %v, annotations %v, status %+v", got.Labels, got.Annotations, got.Status)
 	}
 }
@@ -76,16 +95,16 @@ func TestFailed(t *testing.T) {
 		{Name: "runs", Ready: true, State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: at}}},
 		{Name: "ended", State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 3}}},
 	}
-	got := failed(upper, reasonGone, "words", at).Status
+	got := Failed(upper, ReasonGone, "words", at).Status
 	want := corev1.PodStatus{
-		Phase: corev1.PodFailed, Reason: reasonGone, Message: "words", QOSClass: corev1.PodQOSBurstable,
+		Phase: corev1.PodFailed, Reason: ReasonGone, Message: "words", QOSClass: corev1.PodQOSBurstable,
 		Conditions: []corev1.PodCondition{
 			{Type: corev1.PodReady, Status: corev1.ConditionFalse, Reason: "PodFailed", LastTransitionTime: at},
 			{Type: "other", Status: corev1.ConditionTrue},
 		},
 		ContainerStatuses: []corev1.ContainerStatus{
 			{Name: "runs", Started: new(bool), State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{
-				ExitCode: 137, Reason: reasonGone, StartedAt: at, FinishedAt: at}}},
+				ExitCode: 137, Reason: ReasonGone, StartedAt: at, FinishedAt: at}}},
 			{Name: "ended", State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 3}}},
 		},
 	}
@@ -110,7 +129,7 @@ func TestStoppedBelow(t *testing.T) {
 		"service that we are deleting": {upperPod("1", policy(corev1.RestartPolicyAlways), deleting(1)), ended, corev1.PodSucceeded},
 		"ended before it was deleted":  {upperPod("1", policy(corev1.RestartPolicyNever)), lowerPod("1", phase(corev1.PodSucceeded)), corev1.PodSucceeded},
 	} {
-		if got := newBed(t, nil, nil).told(c.upper, c.lower, &memory{}).Status.Phase; got != c.want {
+		if got := (Reports{Name: "v"}).told(c.upper, c.lower, RefusedSize{}).Status.Phase; got != c.want {
 			t.Errorf("%s: %s, want %s", name, got, c.want)
 		}
 	}
@@ -134,37 +153,12 @@ func TestScheduledWaitsForMore(t *testing.T) {
 		"said already":             {upperPod("1", scheduled), upperPod("1", scheduled), false},
 		"is being deleted":         {upperPod("1", deleting(1)), upperPod("1", scheduled, deleting(1)), false},
 	} {
-		m, now := &memory{}, time.Unix(100, 0)
+		m, now := &Memory{}, time.Unix(100, 0)
 		if got := m.early(c.upper, c.told, now); (got == scheduledPause) != c.waits || (got == 0) == c.waits {
 			t.Errorf("%s: waits for %s", name, got)
 		}
 		if got := m.early(c.upper, c.told, now.Add(scheduledPause)); got != 0 {
 			t.Errorf("%s: waits for %s more", name, got)
 		}
-	}
-}
-
-func TestSameBelow(t *testing.T) {
-	t.Parallel()
-	annotated := func(key string) func(*corev1.Pod) {
-		return func(p *corev1.Pod) { metav1.SetMetaDataAnnotation(&p.ObjectMeta, key, "new") }
-	}
-	for name, c := range map[string]struct {
-		after *corev1.Pod
-		want  bool
-	}{
-		"status":      {upperPod("1", phase(corev1.PodRunning)), true},
-		"facts":       {upperPod("1", annotated(keys.LowerNode), annotated(keys.LowerIP)), true},
-		"annotations": {upperPod("1", annotated("note")), false},
-		"labels":      {upperPod("1", func(p *corev1.Pod) { p.Labels["app"] = "new" }), false},
-		"image":       {upperPod("1", func(p *corev1.Pod) { p.Spec.Containers[0].Image = "new" }), false},
-		"generation":  {upperPod("1", func(p *corev1.Pod) { p.Generation++ }), false},
-	} {
-		if got := sameBelow(upperPod("1"), c.after); got != c.want {
-			t.Errorf("%s: %t", name, got)
-		}
-	}
-	if sameBelow(nil, upperPod("1")) {
-		t.Error("a pod that was never brought down is the same")
 	}
 }

@@ -1,0 +1,121 @@
+package hints
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/tessera-k8s/tessera/internal/keys"
+	"github.com/tessera-k8s/tessera/virtualnode/pair"
+)
+
+// Mode is how a pod is told the node that Ask named; Off where it named none.
+func (g Giver) Mode(node string) Mode {
+	if node == "" {
+		return Off
+	}
+	return g.Hints.modes.of(g.Cluster, g.Hints.now())
+}
+
+// Apply puts the hint into a lower pod that is to be created: the node itself, or our gate if it can only be told to a pod that
+// exists. It returns the mode in which the pod is told.
+func (g Giver) Apply(lower *corev1.Pod, node string) Mode {
+	mode := g.Mode(node)
+	if mode == Nominated {
+		lower.Spec.SchedulingGates = append(lower.Spec.SchedulingGates, corev1.PodSchedulingGate{Name: keys.HintGate})
+	}
+	tell(&lower.Spec, mode, node)
+	note(lower, node)
+	return mode
+}
+
+// Give tells a gated pod's node to the lower scheduler and lets the pod go. Where the status may not be patched
+// the hint goes into the affinity, which may still be changed for as long as the pod is gated.
+//
+// An interruption leaves a gated pod, to be given its hint anew. So does a pod that has changed meanwhile: ungated is false then.
+func (g Giver) Give(ctx context.Context, upper, lower *corev1.Pod, node string) (ungated bool, err error) {
+	mode := g.Mode(node)
+	if mode == Nominated {
+		nominated, err := g.nominate(ctx, lower, node)
+		switch {
+		case err == nil:
+			lower = nominated
+		case pair.Refused(err):
+			mode = Preferred
+		default:
+			return false, pair.IgnoreGone(fmt.Errorf("nominating node: %w", err))
+		}
+	}
+	err = g.ungate(ctx, lower, mode, node)
+	if pair.Refused(err) && mode != Off {
+		g.Log.Warn("The lower cluster takes no hint, the pod goes without", "pod", pair.KeyOf(upper), "mode", mode, "err", err)
+		g.Count(mode, "refused")
+		mode = Off
+		err = g.ungate(ctx, lower, mode, "")
+	}
+	if err != nil {
+		return false, pair.IgnoreGone(fmt.Errorf("taking the gate off: %w", err))
+	}
+	g.Given(mode)
+	return true, nil
+}
+
+// Given counts a hint that the lower scheduler has been told.
+func (g Giver) Given(mode Mode) {
+	if mode != Off {
+		g.Count(mode, "given")
+	}
+}
+
+// nominate writes the node into the pod's status and returns the pod as it is then. The scheduler tries that node
+// first and takes it if the pod fits, whatever its preferences say; else it goes on as usual.
+func (g Giver) nominate(ctx context.Context, lower *corev1.Pod, node string) (*corev1.Pod, error) {
+	patch := fmt.Appendf(nil, `{"metadata":{"uid":%q},"status":{"nominatedNodeName":%q}}`, lower.UID, node)
+	nominated, err := g.Lower.Pods(lower.Namespace).
+		Patch(ctx, lower.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
+	switch {
+	case err == nil && g.Hints.modes.taken(g.Cluster):
+		g.Log.Info("The lower cluster lets the status of pods be patched again, hints are nominated")
+	case pair.Refused(err):
+		g.Count(Nominated, "refused")
+		// What is invalid may be invalid in this one pod; what is forbidden is so in all of them.
+		if apierrors.IsForbidden(err) && g.Hints.modes.refused(g.Cluster, g.Hints.now()) {
+			g.Log.Warn("The lower cluster lets no status of pods be patched, hints are preferred affinity instead",
+				"again", nominateAgain, "err", err)
+		}
+	}
+	return nominated, err
+}
+
+// ungate takes our gate off, leaves those of others, and puts the hint into the affinity if that is the mode.
+func (g Giver) ungate(ctx context.Context, lower *corev1.Pod, mode Mode, node string) error {
+	before := &corev1.Pod{ // What may change.
+		ObjectMeta: metav1.ObjectMeta{Annotations: lower.Annotations},
+		Spec:       corev1.PodSpec{SchedulingGates: lower.Spec.SchedulingGates, Affinity: lower.Spec.Affinity},
+	}
+	after := before.DeepCopy()
+	after.UID, after.ResourceVersion = lower.UID, lower.ResourceVersion // Lists are replaced, so it is for what was read.
+	after.Spec.SchedulingGates = slices.DeleteFunc(after.Spec.SchedulingGates,
+		func(gate corev1.PodSchedulingGate) bool { return gate.Name == keys.HintGate })
+	tell(&after.Spec, mode, node)
+	note(after, node)
+	patch, err := pair.TwoWay(before, after)
+	if err != nil {
+		return err
+	}
+	_, err = g.Lower.Pods(lower.Namespace).Patch(ctx, lower.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{})
+	return err
+}
+
+// note leaves the hint on the lower pod. An extender that has just started reads there where the pod is going, whatever
+// the mode, and before the status can say so.
+func note(lower *corev1.Pod, node string) {
+	if node != "" {
+		metav1.SetMetaDataAnnotation(&lower.ObjectMeta, keys.HintNode, node)
+	}
+}

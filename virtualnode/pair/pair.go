@@ -1,0 +1,38 @@
+package pair
+
+import (
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/tessera-k8s/tessera/internal/keys"
+)
+
+// ByUpper indexes lower pods by the namespace/name of the upper pod they stand for.
+const ByUpper = "upper"
+
+// IndexByUpper is the function of the index ByUpper.
+func IndexByUpper(object any) ([]string, error) {
+	pod, ok := object.(*corev1.Pod)
+	if !ok {
+		return nil, nil
+	}
+	return []string{UpperKey(pod)}, nil
+}
+
+// UpperKey is the key of the upper pod that a lower pod stands for.
+func UpperKey(lower *corev1.Pod) string {
+	return lower.Annotations[keys.UpperNamespace] + "/" + lower.Annotations[keys.UpperName]
+}
+
+// UpperUID is the UID of the upper pod that a lower pod stands for.
+func UpperUID(lower *corev1.Pod) types.UID { return types.UID(lower.Annotations[keys.UpperUID]) }
+
+// KeyOf is the key of an upper pod.
+func KeyOf(upper *corev1.Pod) string { return upper.Namespace + "/" + upper.Name }
+
+// Gated reports whether a lower pod waits behind our gate.
+func Gated(lower *corev1.Pod) bool {
+	return slices.ContainsFunc(lower.Spec.SchedulingGates, func(g corev1.PodSchedulingGate) bool { return g.Name == keys.HintGate })
+}
