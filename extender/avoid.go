@@ -14,9 +14,9 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/util/retry"
 
-	"github.com/tessera-k8s/tessera/extender/wire"
 	"github.com/tessera-k8s/tessera/internal/keys"
 	"github.com/tessera-k8s/tessera/internal/snapshot"
+	"github.com/tessera-k8s/tessera/internal/wire"
 )
 
 // avoidList is the list of clusters to avoid: a ConfigMap, so that a restart keeps it, and a copy in memory whose
@@ -61,7 +61,7 @@ func (l *avoidList) write(ctx context.Context, now time.Time, key, text string) 
 			return err
 		}
 		for other, value := range found.Data {
-			if entry, err := wire.Avoided(value, now); err != nil || !entry.Until.After(now) {
+			if entry, err := wire.ReadAvoidEntry(value, now); err != nil || !entry.Until.After(now) {
 				delete(found.Data, other)
 			}
 		}
@@ -89,7 +89,7 @@ func (l *avoidList) read(ctx context.Context) error {
 	}
 	now := time.Now()
 	for key, text := range found.Data {
-		entry, err := wire.Avoided(text, now)
+		entry, err := wire.ReadAvoidEntry(text, now)
 		if err != nil {
 			l.log.Error("Reading an entry of the avoid list failed, it is left out", "key", key, "err", err)
 			continue

@@ -19,10 +19,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	extenderv1 "k8s.io/kube-scheduler/extender/v1"
 
-	"github.com/tessera-k8s/tessera/extender/wire"
 	"github.com/tessera-k8s/tessera/internal/keys"
 	"github.com/tessera-k8s/tessera/internal/lower"
 	"github.com/tessera-k8s/tessera/internal/snapshot"
+	"github.com/tessera-k8s/tessera/internal/wire"
 )
 
 // hugePod weighs more than 1 MB: as much as etcd takes, wherever a user can put it.
@@ -56,11 +56,11 @@ func TestAPodOfAMegabyteIsAPodAsAnyOther(t *testing.T) {
 	if len(list) != 2 || list[0].Host != "vn-a" || list[0].Score != extenderv1.MaxExtenderPriority {
 		t.Errorf("%+v", list)
 	}
-	var what whatifJSON
+	var what wire.Whatif
 	if status := e.call(t, http.MethodPost, "/debug/whatif?replicas=3", encode(t, pod), &what); status != http.StatusOK || what.Fitting != 2 {
 		t.Errorf("status %d, %d fit, there is room for 2", status, what.Fitting) // One beside the hold on a2.
 	}
-	var hold holdJSON
+	var hold wire.Hold
 	body := encode(t, map[string]any{"pod": hugePod("r", "1"), "cluster": "b", "ttlSeconds": 60})
 	if status := e.call(t, http.MethodPost, "/v1/holds", body, &hold); status != http.StatusCreated || hold.Node != "b1" {
 		t.Errorf("status %d, %+v", status, hold)
@@ -378,7 +378,7 @@ func TestNothingIsAcceptedBlindly(t *testing.T) {
 			if len(list) != 1 || list[0].Score != 0 {
 				t.Errorf("%+v", list)
 			}
-			var what whatifJSON
+			var what wire.Whatif
 			e.call(t, http.MethodPost, "/debug/whatif", encode(t, pod), &what)
 			fits := maps.Collect(func(yield func(string, bool) bool) {
 				for _, c := range what.Clusters {

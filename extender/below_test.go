@@ -15,6 +15,7 @@ import (
 	"github.com/tessera-k8s/tessera/internal/keys"
 	"github.com/tessera-k8s/tessera/internal/snapshot"
 	"github.com/tessera-k8s/tessera/internal/translate"
+	"github.com/tessera-k8s/tessera/internal/wire"
 )
 
 // lowerObject is a lower node of so many CPUs, with the label pool.
@@ -182,7 +183,7 @@ func TestRulesOfAVirtualNode(t *testing.T) {
 			t.Errorf("a pod %s is refused with %q, want %q", name, got, test.want)
 		}
 	}
-	var cluster clusterJSON
+	var cluster wire.Cluster
 	e.call(t, http.MethodGet, "/debug/clusters/b", "", &cluster)
 	if diff := cmp.Diff(map[string]string{"cpu": "4", "pods": "110"}, cluster.Free); diff != "" || cluster.LargestHole["cpu"] != "4" || cluster.Nodes != 1 {
 		t.Errorf("shown as %+v\n%s", cluster, diff)
@@ -291,7 +292,7 @@ func TestUnaskedBinds(t *testing.T) {
 					t.Errorf("%s: counted %v, want %v", kind, got, want)
 				}
 			}
-			var cluster clusterJSON
+			var cluster wire.Cluster
 			e.call(t, http.MethodGet, "/debug/clusters/a", "", &cluster)
 			if last := cluster.LastUnaskedBind; cluster.UnaskedBinds != int(test.marked+test.unmarked) || (cluster.UnaskedBinds > 0) != (last == "ns/"+test.pod.Name) {
 				t.Errorf("shown as %d, last %q", cluster.UnaskedBinds, last)

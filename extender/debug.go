@@ -10,56 +10,23 @@ import (
 
 	"github.com/gin-gonic/gin"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/tessera-k8s/tessera/internal/keys"
 	"github.com/tessera-k8s/tessera/internal/lower"
 	"github.com/tessera-k8s/tessera/internal/snapshot"
 	"github.com/tessera-k8s/tessera/internal/translate"
+	"github.com/tessera-k8s/tessera/internal/wire"
 )
-
-// clusterJSON is a lower cluster as /debug/clusters shows it.
-type clusterJSON struct {
-	Name             string            `json:"name"`
-	VirtualNode      string            `json:"virtualNode"`
-	Synced           bool              `json:"synced"`
-	Stale            bool              `json:"stale"`
-	AgeSeconds       *float64          `json:"ageSeconds"` // null before the first contact
-	Nodes            int               `json:"nodes"`
-	SchedulableNodes int               `json:"schedulableNodes"`
-	Pods             int               `json:"pods"`
-	Allocatable      map[string]string `json:"allocatable"`
-	Free             map[string]string `json:"free"`
-	LargestHole      map[string]string `json:"largestHole"`
-	Holds            int               `json:"holds"`
-	UnaskedBinds     int               `json:"unaskedBinds"` // pods bound to its virtual nodes that the extender was not asked about
-	LastUnaskedBind  string            `json:"lastUnaskedBind,omitempty"`
-	Error            string            `json:"error,omitempty"`
-	NodeList         []nodeJSON        `json:"nodeList,omitempty"`
-}
-
-// nodeJSON is a lower node as /debug/clusters/NAME shows it.
-type nodeJSON struct {
-	Name        string            `json:"name"`
-	Ready       bool              `json:"ready"`
-	Cordoned    bool              `json:"cordoned"`
-	Taints      []corev1.Taint    `json:"taints"`
-	Allocatable map[string]string `json:"allocatable"`
-	Free        map[string]string `json:"free"`
-	Held        map[string]string `json:"held"`
-	Pods        int               `json:"pods"`
-	Avoided     int               `json:"avoided"` // kinds of pods that its kubelet refused lately
-}
 
 func (e *Extender) debugClusters(c *gin.Context) {
 	now := time.Now()
-	list := []clusterJSON{}
+	list := []wire.Cluster{}
 	e.mu.Lock()
 	for _, name := range slices.Sorted(maps.Keys(e.clusters)) {
 		list = append(list, e.describe(name, now))
 	}
 	e.mu.Unlock()
-	c.JSON(http.StatusOK, gin.H{"clusters": list})
+	c.JSON(http.StatusOK, wire.Clusters{Clusters: list})
 }
 
 func (e *Extender) debugCluster(c *gin.Context) {
@@ -73,14 +40,14 @@ func (e *Extender) debugCluster(c *gin.Context) {
 }
 
 // describeWhole describes a cluster with its nodes.
-func (e *Extender) describeWhole(name string) (described clusterJSON, found bool) {
+func (e *Extender) describeWhole(name string) (described wire.Cluster, found bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.clusters[name] == nil {
 		return described, false
 	}
 	described = e.describe(name, time.Now())
-	described.NodeList = []nodeJSON{}
+	described.NodeList = []wire.Node{}
 	if s := e.pool.Snapshot(name); s != nil {
 		refusals := e.pool.Refusals(name)
 		for _, node := range s.Nodes {
@@ -93,9 +60,9 @@ func (e *Extender) describeWhole(name string) (described clusterJSON, found bool
 }
 
 // describe sums a cluster up. The caller holds e.mu.
-func (e *Extender) describe(name string, now time.Time) clusterJSON {
+func (e *Extender) describe(name string, now time.Time) wire.Cluster {
 	state := e.clusters[name]
-	described := clusterJSON{Name: name, Error: state.broken, VirtualNode: e.virtualNodeOf(name)}
+	described := wire.Cluster{Name: name, Error: state.broken, VirtualNode: e.virtualNodeOf(name)}
 	if state.watch != nil {
 		health := state.watch.Health()
 		described.Synced = health.Synced
@@ -151,12 +118,12 @@ func (e *Extender) partOf(name string) *snapshot.Snapshot {
 	return s.Select(part)
 }
 
-func (e *Extender) describeNode(cluster string, node *snapshot.Node) nodeJSON {
+func (e *Extender) describeNode(cluster string, node *snapshot.Node) wire.Node {
 	taints := node.Object.Spec.Taints
 	if taints == nil {
 		taints = []corev1.Taint{}
 	}
-	return nodeJSON{
+	return wire.Node{
 		Name: node.Name(), Ready: node.Ready, Cordoned: node.Object.Spec.Unschedulable, Taints: taints,
 		Allocatable: node.Allocatable.Quantities(), Free: node.Free().Quantities(),
 		Held: e.pool.Held(cluster, node.Name()).Quantities(), Pods: int(node.Used.Pods),
@@ -173,28 +140,6 @@ func (e *Extender) virtualNodeOf(cluster string) string {
 	return ""
 }
 
-// podJSON is the last answer about a pod as /debug/pods/NS/NAME shows it.
-type podJSON struct {
-	Namespace string        `json:"namespace"`
-	Name      string        `json:"name"`
-	UID       types.UID     `json:"uid"`
-	When      time.Time     `json:"when"`
-	Chosen    string        `json:"chosen"`    // virtual node; empty if none took the pod
-	NextRetry *time.Time    `json:"nextRetry"` // at the latest, when nothing wakes it before; null if one took it
-	Clusters  []verdictJSON `json:"clusters"`
-}
-
-type verdictJSON struct {
-	Name        string            `json:"name"`
-	VirtualNode string            `json:"virtualNode"`
-	Fits        bool              `json:"fits"`
-	Reason      keys.Reason       `json:"reason"`
-	Message     string            `json:"message"`
-	Score       int64             `json:"score"`
-	BestNode    string            `json:"bestNode"`
-	Short       map[string]string `json:"short"`
-}
-
 // flush is how long kube-scheduler leaves an unschedulable pod alone when nothing wakes it.
 const flush = 5 * time.Minute
 
@@ -207,9 +152,9 @@ func (e *Extender) debugPod(c *gin.Context) {
 		return
 	}
 	last := found.(*record)
-	described := podJSON{
+	described := wire.Explanation{
 		Namespace: last.namespace, Name: last.name, UID: last.uid, When: last.when, Chosen: last.chosen,
-		Clusters: []verdictJSON{},
+		Clusters: []wire.Verdict{},
 	}
 	if last.chosen == "" {
 		retry := last.when.Add(flush)
@@ -221,8 +166,8 @@ func (e *Extender) debugPod(c *gin.Context) {
 	c.JSON(http.StatusOK, described)
 }
 
-func (v verdict) json() verdictJSON {
-	described := verdictJSON{
+func (v verdict) json() wire.Verdict {
+	described := wire.Verdict{
 		Name: v.Cluster, VirtualNode: v.node.Name, Fits: v.Fits, Reason: v.Reason, Score: v.score, BestNode: v.Node,
 		Short: v.Short.Quantities(),
 	}

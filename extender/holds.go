@@ -10,26 +10,13 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/uuid"
 
-	"github.com/tessera-k8s/tessera/extender/wire"
 	"github.com/tessera-k8s/tessera/internal/keys"
 	"github.com/tessera-k8s/tessera/internal/snapshot"
+	"github.com/tessera-k8s/tessera/internal/wire"
 )
 
-// holdJSON is a hold as /v1/holds and /debug/holds show it.
-type holdJSON struct {
-	UID        types.UID         `json:"uid"`
-	Owner      snapshot.Owner    `json:"owner"`
-	Namespace  string            `json:"namespace"`
-	Name       string            `json:"name"`
-	Cluster    string            `json:"cluster"`
-	Node       string            `json:"node"`
-	State      snapshot.State    `json:"state"`
-	Requests   map[string]string `json:"requests"`
-	AgeSeconds float64           `json:"ageSeconds"`
-}
-
-func holdOf(h *snapshot.Hold, now time.Time) holdJSON {
-	return holdJSON{
+func holdOf(h *snapshot.Hold, now time.Time) wire.Hold {
+	return wire.Hold{
 		UID: h.UID, Owner: h.Owner, Namespace: h.Namespace, Name: h.Name, Cluster: h.Cluster, Node: h.Node,
 		State: h.State, Requests: h.Requests.Quantities(), AgeSeconds: seconds(now.Sub(h.Since)),
 	}
@@ -40,7 +27,7 @@ func (e *Extender) getHold(c *gin.Context) {
 	e.mu.Lock()
 	hold := e.pool.Hold(types.UID(c.Param("uid")))
 	unsure := !e.ready || hold != nil && hold.Node == "" && e.usable(hold.Cluster, now) == keys.NotSynced
-	var described holdJSON
+	var described wire.Hold
 	if hold != nil {
 		described = holdOf(hold, now)
 	}
@@ -66,7 +53,7 @@ func (e *Extender) deleteHold(c *gin.Context) {
 
 func (e *Extender) debugHolds(c *gin.Context) {
 	now := time.Now()
-	list := []holdJSON{}
+	list := []wire.Hold{}
 	e.mu.Lock()
 	for _, hold := range e.pool.Holds() {
 		list = append(list, holdOf(hold, now))
@@ -77,7 +64,7 @@ func (e *Extender) debugHolds(c *gin.Context) {
 
 // postHold reserves room: 201 with the hold, 404 for a cluster nobody knows, 409 where there is no room or no view.
 func (e *Extender) postHold(c *gin.Context) {
-	request, ok := decoded(c, wire.Hold)
+	request, ok := decoded(c, wire.ReadHold)
 	if !ok {
 		return
 	}
@@ -103,7 +90,7 @@ func (e *Extender) postHold(c *gin.Context) {
 
 // reserve holds room for a pod, nil where no virtual node shows the cluster. What only the exact path knows, of claims and
 // devices, is asked when the pod itself comes. The error is for the caller.
-func (e *Extender) reserve(now time.Time, r *wire.HoldRequest, pod *snapshot.Pod) (hold holdJSON, status int, err error) {
+func (e *Extender) reserve(now time.Time, r *wire.HoldRequest, pod *snapshot.Pod) (hold wire.Hold, status int, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.clusters[r.Cluster] == nil {

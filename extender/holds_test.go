@@ -11,9 +11,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/tessera-k8s/tessera/extender/wire"
 	"github.com/tessera-k8s/tessera/internal/keys"
 	"github.com/tessera-k8s/tessera/internal/snapshot"
+	"github.com/tessera-k8s/tessera/internal/wire"
 )
 
 // owned is a pod of the ReplicaSet ns/web.
@@ -27,7 +27,7 @@ func owned(name, cpu string) *corev1.Pod {
 const ownerJSON = `"owner":{"kind":"ReplicaSet","namespace":"ns","name":"web"}`
 
 // reserveCPU asks for room for a pod of ns/web in cluster a.
-func (e *testExtender) reserveCPU(t *testing.T, cpu, more string) (hold holdJSON, status int) {
+func (e *testExtender) reserveCPU(t *testing.T, cpu, more string) (hold wire.Hold, status int) {
 	t.Helper()
 	body := fmt.Sprintf(`{"requests":{"cpu":%q},%s,"cluster":"a","ttlSeconds":60%s}`, cpu, ownerJSON, more)
 	return hold, e.call(t, http.MethodPost, "/v1/holds", body, &hold)
@@ -37,14 +37,14 @@ func TestReserve(t *testing.T) {
 	t.Parallel()
 	e := newTestExtender(t)
 	hold, status := e.reserveCPU(t, "3", "")
-	want := holdJSON{
+	want := wire.Hold{
 		UID: hold.UID, Owner: snapshot.Owner{Kind: "ReplicaSet", Namespace: "ns", Name: "web"}, Namespace: "ns", Cluster: "a", Node: "a2",
 		State: snapshot.Reserved, Requests: map[string]string{"cpu": "3", "pods": "1"},
 	}
 	if diff := cmp.Diff(want, hold); diff != "" || status != http.StatusCreated || hold.UID == "" {
 		t.Fatalf("status %d:\n%s", status, diff)
 	}
-	var seen holdJSON
+	var seen wire.Hold
 	if status := e.call(t, http.MethodGet, "/v1/holds/"+string(hold.UID), "", &seen); status != http.StatusOK || seen.Node != "a2" {
 		t.Errorf("status %d, %+v", status, seen)
 	}
@@ -133,7 +133,7 @@ func TestReserveForAWholePod(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var hold holdJSON
+	var hold wire.Hold
 	if status := e.call(t, http.MethodPost, "/v1/holds", string(body), &hold); status != http.StatusCreated {
 		t.Fatalf("status %d", status)
 	}

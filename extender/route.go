@@ -11,8 +11,8 @@ import (
 	"github.com/gin-gonic/gin"
 	extenderv1 "k8s.io/kube-scheduler/extender/v1"
 
-	"github.com/tessera-k8s/tessera/extender/wire"
 	"github.com/tessera-k8s/tessera/internal/serve"
+	"github.com/tessera-k8s/tessera/internal/wire"
 )
 
 // routes is every route of the extender with who may call it.
@@ -28,28 +28,28 @@ func (e *Extender) routes(guard *serve.Guard) http.Handler {
 
 	scheduler := router.Group("/scheduler", through(serve.ClientCertificate))
 	scheduler.POST("/filter", e.verb("filter", func(body []byte) any {
-		args, err := wire.Args(body)
+		args, err := wire.ReadArgs(body)
 		if err != nil {
 			return &extenderv1.ExtenderFilterResult{Error: err.Error()}
 		}
 		return e.filter(args)
 	}))
 	scheduler.POST("/prioritize", e.verb("prioritize", func(body []byte) any {
-		args, err := wire.Args(body)
+		args, err := wire.ReadArgs(body)
 		if err != nil {
 			return extenderv1.HostPriorityList{} // The verb has no field for an error.
 		}
 		return e.prioritize(args)
 	}))
 	scheduler.POST("/preempt", e.verb("preempt", func(body []byte) any {
-		args, err := wire.Preemption(body)
+		args, err := wire.ReadPreemption(body)
 		if err != nil {
 			return &extenderv1.ExtenderPreemptionResult{}
 		}
 		return e.preempt(args)
 	}))
 	scheduler.POST("/bind", e.verb("bind", func(body []byte) any {
-		args, err := wire.Binding(body)
+		args, err := wire.ReadBinding(body)
 		if err != nil {
 			return &extenderv1.ExtenderBindingResult{Error: err.Error()}
 		}
@@ -113,7 +113,7 @@ func (e *Extender) encode(name string, answer func() any) (data []byte) {
 
 func (e *Extender) postAvoid(c *gin.Context) {
 	now := time.Now()
-	entry, ok := decoded(c, func(body []byte) (*wire.AvoidEntry, error) { return wire.Avoid(body, now) })
+	entry, ok := decoded(c, func(body []byte) (*wire.AvoidEntry, error) { return wire.ReadAvoid(body, now) })
 	if !ok {
 		return
 	}

@@ -7,8 +7,8 @@ import (
 
 	extenderv1 "k8s.io/kube-scheduler/extender/v1"
 
-	"github.com/tessera-k8s/tessera/extender/wire"
 	"github.com/tessera-k8s/tessera/internal/snapshot"
+	"github.com/tessera-k8s/tessera/internal/wire"
 )
 
 func TestBadBodies(t *testing.T) {
@@ -117,7 +117,7 @@ func TestDebugKeys(t *testing.T) {
 
 func TestWhatif(t *testing.T) {
 	e := newTestExtender(t)
-	var answer whatifJSON
+	var answer wire.Whatif
 	if status := e.call(t, http.MethodPost, "/debug/whatif?replicas=5", encode(t, testPod("p", "4")), &answer); status != http.StatusOK {
 		t.Fatalf("status %d", status)
 	}

@@ -9,26 +9,8 @@ import (
 	"github.com/gin-gonic/gin"
 	corev1 "k8s.io/api/core/v1"
 
-	"github.com/tessera-k8s/tessera/extender/wire"
-	"github.com/tessera-k8s/tessera/internal/keys"
+	"github.com/tessera-k8s/tessera/internal/wire"
 )
-
-// whatifJSON answers POST /debug/whatif.
-type whatifJSON struct {
-	Replicas int                 `json:"replicas"`
-	Fitting  int                 `json:"fitting"` // how many of the replicas the clusters take together
-	Clusters []whatifClusterJSON `json:"clusters"`
-}
-
-type whatifClusterJSON struct {
-	Name        string            `json:"name"`
-	VirtualNode string            `json:"virtualNode"`
-	Fits        bool              `json:"fits"`
-	Node        string            `json:"node"`
-	Reason      keys.Reason       `json:"reason"`
-	Short       map[string]string `json:"short"`
-	Replicas    int               `json:"replicas"` // how many the cluster takes alone, at most those asked for
-}
 
 // mostReplicas bounds the work of one question.
 const mostReplicas = 100_000
@@ -41,7 +23,7 @@ func (e *Extender) debugWhatif(c *gin.Context) {
 		fail(c, http.StatusBadRequest, fmt.Sprintf("replicas: %q is not a number from 1 to %d", c.Query("replicas"), mostReplicas))
 		return
 	}
-	pod, ok := decoded(c, wire.Pod)
+	pod, ok := decoded(c, wire.ReadPod)
 	if !ok {
 		return
 	}
@@ -49,14 +31,14 @@ func (e *Extender) debugWhatif(c *gin.Context) {
 	c.JSON(http.StatusOK, e.whatif(pod, replicas))
 }
 
-func (e *Extender) whatif(pod *corev1.Pod, replicas int) whatifJSON {
+func (e *Extender) whatif(pod *corev1.Pod, replicas int) wire.Whatif {
 	nodes := e.upper.virtualNodes()
 	pods := e.compileAll(pod, nodes)
-	result := whatifJSON{Replicas: replicas, Clusters: []whatifClusterJSON{}}
+	result := wire.Whatif{Replicas: replicas, Clusters: []wire.WhatifCluster{}}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, v := range e.judge(time.Now(), pod, nodes, pods) {
-		described := whatifClusterJSON{
+		described := wire.WhatifCluster{
 			Name: v.Cluster, VirtualNode: v.node.Name, Fits: v.Fits, Node: v.Node, Reason: v.Reason, Short: v.Short.Quantities(),
 		}
 		if v.Fits {

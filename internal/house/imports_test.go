@@ -12,16 +12,18 @@ var parts = []string{"extender", "virtualnode", "admission", "rebalance"}
 
 // level gives the height of a package in the one-way order
 //
-//	keys <- snapshot, translate, entry <- exact, lower, serve <- the four parts, cli <- main.go
+//	keys <- snapshot, translate, entry <- wire, exact, lower, serve <- ask <- the four parts, cli <- main.go
 //
 // and false for packages outside it (bench, manifests, house).
 func level(short string) (int, bool) {
 	switch first, _, _ := strings.Cut(strings.TrimPrefix(short, "internal/"), "/"); {
 	case short == "":
-		return 4, true
+		return 5, true
 	case slices.Contains(parts, first), first == "cli":
+		return 4, true
+	case first == "ask":
 		return 3, true
-	case first == "exact", first == "lower", first == "serve":
+	case first == "wire", first == "exact", first == "lower", first == "serve":
 		return 2, true
 	case first == "snapshot", first == "translate", first == "entry":
 		return 1, true
@@ -55,7 +57,8 @@ func TestImportsGoOneWay(t *testing.T) {
 			case inFolder(imported, "bench"):
 				t.Errorf("%s imports %s: the product never needs what measures it", p.short(), imported)
 			case known && to >= from:
-				t.Errorf("%s imports %s: imports go one way, keys <- snapshot, translate, entry <- exact, lower, serve <- the four parts, cli <- main.go; "+
+				t.Errorf("%s imports %s: imports go one way, keys <- snapshot, translate, entry <- "+
+					"wire, exact, lower, serve <- ask <- the four parts, cli <- main.go; "+
 					"what two folders of one level need moves down", p.short(), imported)
 			}
 		}
@@ -75,6 +78,7 @@ var rules = []forbidden{
 	{from: "internal/snapshot", to: outside, reason: "the core decides and the edges do I/O: pass now, a seed and objects in, return values"},
 	{from: "internal/translate", to: outside, reason: "the core decides and the edges do I/O: pass now, a seed and objects in, return values"},
 	{from: "internal/entry", to: outside, reason: "the core decides and the edges do I/O: pass now, a seed and objects in, return values"},
+	{from: "internal/wire", to: outside, reason: "what is sent and answered is read without I/O, so that it is fuzzed in seconds"},
 	{from: "internal/keys", to: outside, reason: "constants only, so that importing them drags in nothing"},
 	{from: "internal/cli", to: inModule(parts...), tests: true, reason: "the command line speaks HTTP and client-go like any other client"},
 	{from: "bench/lab", to: inModule(parts...), tests: true, reason: "the lab runs the product binary, as users do, and the parts' tests import the lab"},
@@ -137,7 +141,7 @@ func TestPurePackagesReadNoClock(t *testing.T) {
 	t.Parallel()
 	clock := []string{"Now", "Since", "Until", "After", "AfterFunc", "Sleep", "Tick", "NewTimer", "NewTicker"}
 	for _, file := range goFiles(t) {
-		pure := slices.ContainsFunc([]string{"internal/snapshot", "internal/translate", "internal/entry", "internal/keys"},
+		pure := slices.ContainsFunc([]string{"internal/snapshot", "internal/translate", "internal/entry", "internal/wire", "internal/keys"},
 			func(folder string) bool { return inFolder(file.path, folder) })
 		timeName := file.importName("time")
 		if !pure || file.isTest() || timeName == "" {

@@ -31,8 +31,8 @@ type HoldRequest struct {
 // longestReservation bounds ttlSeconds: room that is needed for longer belongs to a pod.
 const longestReservation = time.Hour
 
-// Hold reads and checks a HoldRequest. Pod and Owner of the result are set, and Requests are in the pod.
-func Hold(body []byte) (*HoldRequest, error) {
+// ReadHold reads and checks a HoldRequest. Pod and Owner of the result are set, and Requests are in the pod.
+func ReadHold(body []byte) (*HoldRequest, error) {
 	r := &HoldRequest{}
 	if err := strictly(body, r); err != nil {
 		return nil, err

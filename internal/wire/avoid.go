@@ -35,8 +35,8 @@ const longestAvoid = 24 * time.Hour
 // largestEntry bounds an entry, in bytes of JSON: a ConfigMap holds 1 MiB, and one entry must not fill it.
 const largestEntry = 4 << 10
 
-// Avoid reads and checks an AvoidRequest, and returns the entry that it asks for.
-func Avoid(body []byte, now time.Time) (*AvoidEntry, error) {
+// ReadAvoid reads and checks an AvoidRequest, and returns the entry that it asks for.
+func ReadAvoid(body []byte, now time.Time) (*AvoidEntry, error) {
 	r := &AvoidRequest{}
 	if err := json.Unmarshal(body, r); err != nil {
 		return nil, fmt.Errorf("reading body: %w", err)
@@ -62,8 +62,8 @@ func Avoid(body []byte, now time.Time) (*AvoidEntry, error) {
 	return e, nil
 }
 
-// Avoided reads a value of the ConfigMap. Whoever wrote it, nothing is avoided for longer than a request can ask for.
-func Avoided(text string, now time.Time) (*AvoidEntry, error) {
+// ReadAvoidEntry reads a value of the ConfigMap. Whoever wrote it, nothing is avoided for longer than a request can ask for.
+func ReadAvoidEntry(text string, now time.Time) (*AvoidEntry, error) {
 	e := &AvoidEntry{}
 	if err := json.Unmarshal([]byte(text), e); err != nil {
 		return nil, fmt.Errorf("reading entry: %w", err)

@@ -47,13 +47,13 @@ func TestArgsThatAreRefused(t *testing.T) {
 	for name, test := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			args, err := Args([]byte(test.body))
+			args, err := ReadArgs([]byte(test.body))
 			if err == nil || !strings.HasPrefix(err.Error(), "reading request: ") || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("error %v does not say %q; args %v", err, test.want, args)
 			}
 		})
 	}
-	if _, err := Args(nil); err == nil || !strings.Contains(err.Error(), "nodeCacheCapable") {
+	if _, err := ReadArgs(nil); err == nil || !strings.Contains(err.Error(), "nodeCacheCapable") {
 		t.Errorf("a body that could not be read: %v", err)
 	}
 }
@@ -79,7 +79,7 @@ func TestArgsAreRead(t *testing.T) {
 	for name, test := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			args, err := Args([]byte(`{"Pod":{"metadata":{"name":"p"}},` + test.body[1:]))
+			args, err := ReadArgs([]byte(`{"Pod":{"metadata":{"name":"p"}},` + test.body[1:]))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -102,7 +102,7 @@ func TestArgsAreRead(t *testing.T) {
 
 func TestPreemptionHasNoHoles(t *testing.T) {
 	t.Parallel()
-	args, err := Preemption([]byte(`{"NodeNameToVictims":{"a":null,"b":{"Pods":[null,{}]}},"NodeNameToMetaVictims":{"a":null,"b":{"Pods":[{"UID":"u"},null]}}}`))
+	args, err := ReadPreemption([]byte(`{"NodeNameToVictims":{"a":null,"b":{"Pods":[null,{}]}},"NodeNameToMetaVictims":{"a":null,"b":{"Pods":[{"UID":"u"},null]}}}`))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +113,7 @@ func TestPreemptionHasNoHoles(t *testing.T) {
 	if diff := cmp.Diff(want, args); diff != "" {
 		t.Error(diff)
 	}
-	if _, err := Preemption([]byte("[]")); err == nil {
+	if _, err := ReadPreemption([]byte("[]")); err == nil {
 		t.Error("a list was accepted")
 	}
 }
@@ -121,17 +121,17 @@ func TestPreemptionHasNoHoles(t *testing.T) {
 func TestBindingIsWhole(t *testing.T) {
 	t.Parallel()
 	whole := map[string]string{"PodName": "p", "PodNamespace": "ns", "PodUID": "u", "Node": "vn-a"}
-	if _, err := Binding([]byte(encode(t, whole))); err != nil {
+	if _, err := ReadBinding([]byte(encode(t, whole))); err != nil {
 		t.Error(err)
 	}
 	for key := range whole {
 		body := map[string]string{"PodName": "p", "PodNamespace": "ns", "PodUID": "u", "Node": "vn-a"}
 		body[key] = ""
-		if _, err := Binding([]byte(encode(t, body))); err == nil {
+		if _, err := ReadBinding([]byte(encode(t, body))); err == nil {
 			t.Errorf("%s is empty, and no error", key)
 		}
 	}
-	if _, err := Binding([]byte("{")); err == nil {
+	if _, err := ReadBinding([]byte("{")); err == nil {
 		t.Error("no JSON, and no error")
 	}
 }
@@ -150,11 +150,11 @@ func FuzzVerbs(f *testing.F) {
 	f.Add([]byte(`{"Pod":{},"NodeNameToVictims":{"a":{"Pods":[{"metadata":{"uid":"v"}},null],"NumPDBViolations":1},"b":null},"NodeNameToMetaVictims":{"a":{"Pods":[{"UID":"v"},null]}}}`))
 	f.Add([]byte(`{"PodName":"p","PodNamespace":"ns","PodUID":"u","Node":"vn-a"}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		if args, err := Args(body); err == nil {
+		if args, err := ReadArgs(body); err == nil {
 			workable(t, args)
-			same(t, args, Args)
+			same(t, args, ReadArgs)
 		}
-		if args, err := Preemption(body); err == nil {
+		if args, err := ReadPreemption(body); err == nil {
 			for node, victims := range args.NodeNameToVictims {
 				if victims == nil || slices.Contains(victims.Pods, nil) {
 					t.Errorf("holes among the victims on %q", node)
@@ -165,13 +165,13 @@ func FuzzVerbs(f *testing.F) {
 					t.Errorf("holes among the victims on %q", node)
 				}
 			}
-			same(t, args, Preemption)
+			same(t, args, ReadPreemption)
 		}
-		if args, err := Binding(body); err == nil {
+		if args, err := ReadBinding(body); err == nil {
 			if slices.Contains([]string{args.PodName, args.PodNamespace, string(args.PodUID), args.Node}, "") {
 				t.Errorf("something is empty: %+v", args)
 			}
-			same(t, args, Binding)
+			same(t, args, ReadBinding)
 		}
 	})
 }

@@ -14,9 +14,9 @@ import (
 // LargestBody bounds a body, in bytes. A pod is at most 1.5 MiB in etcd; a list of 10,000 names is about 1 MiB.
 const LargestBody = 8 << 20
 
-// Args reads what filter and prioritize are asked, in either form: NodeNames or Nodes, each name once. A nil body stands
+// ReadArgs reads what filter and prioritize are asked, in either form: NodeNames or Nodes, each name once. A nil body stands
 // for one that could not be read to its end.
-func Args(body []byte) (*extenderv1.ExtenderArgs, error) {
+func ReadArgs(body []byte) (*extenderv1.ExtenderArgs, error) {
 	if body == nil {
 		return nil, fmt.Errorf("reading request: over %d bytes or cut off: set nodeCacheCapable: true in the extender entry", LargestBody)
 	}
@@ -68,8 +68,8 @@ func (n names) before(name string) bool {
 	return false
 }
 
-// Preemption reads what preempt is asked. Nodes without victims and victims without a pod are left out.
-func Preemption(body []byte) (*extenderv1.ExtenderPreemptionArgs, error) {
+// ReadPreemption reads what preempt is asked. Nodes without victims and victims without a pod are left out.
+func ReadPreemption(body []byte) (*extenderv1.ExtenderPreemptionArgs, error) {
 	args := &extenderv1.ExtenderPreemptionArgs{}
 	if err := json.Unmarshal(body, args); err != nil {
 		return nil, fmt.Errorf("reading request: %w", err)
@@ -85,8 +85,8 @@ func Preemption(body []byte) (*extenderv1.ExtenderPreemptionArgs, error) {
 	return args, nil
 }
 
-// Binding reads what bind is asked.
-func Binding(body []byte) (*extenderv1.ExtenderBindingArgs, error) {
+// ReadBinding reads what bind is asked.
+func ReadBinding(body []byte) (*extenderv1.ExtenderBindingArgs, error) {
 	args := &extenderv1.ExtenderBindingArgs{}
 	if err := json.Unmarshal(body, args); err != nil {
 		return nil, fmt.Errorf("reading request: %w", err)
@@ -97,8 +97,8 @@ func Binding(body []byte) (*extenderv1.ExtenderBindingArgs, error) {
 	return args, nil
 }
 
-// Pod reads the pod of POST /debug/whatif, which may be without a name.
-func Pod(body []byte) (*corev1.Pod, error) {
+// ReadPod reads the pod of POST /debug/whatif, which may be without a name.
+func ReadPod(body []byte) (*corev1.Pod, error) {
 	pod := &corev1.Pod{}
 	if err := json.Unmarshal(body, pod); err != nil {
 		return nil, fmt.Errorf("reading body: %w", err)

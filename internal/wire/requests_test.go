@@ -21,25 +21,25 @@ func FuzzRequests(f *testing.F) {
 	f.Add([]byte(`{"owner":{"uid":"u1"},"cluster":"a","until":"9999-12-31T23:59:59Z"}`))
 	f.Add([]byte(`{"spec":{"containers":[{"name":"c","resources":{"requests":{"cpu":"2"}}}]}}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		if r, err := Hold(body); err == nil {
+		if r, err := ReadHold(body); err == nil {
 			if r.Pod == nil || r.Owner == nil || r.Owner.Name == "" || r.Pod.Namespace != r.Owner.Namespace || r.TTLSeconds < 1 {
 				t.Errorf("%+v", r)
 			}
 			sane(t, r.Pod)
-			same(t, r, Hold)
+			same(t, r, ReadHold)
 		}
-		if pod, err := Pod(body); err == nil {
+		if pod, err := ReadPod(body); err == nil {
 			sane(t, pod)
-			same(t, pod, Pod)
+			same(t, pod, ReadPod)
 		}
-		if entry, err := Avoid(body, now); err == nil {
+		if entry, err := ReadAvoid(body, now); err == nil {
 			text := encode(t, entry)
-			again, err := Avoided(text, now)
+			again, err := ReadAvoidEntry(text, now)
 			if diff := cmp.Diff(entry, again); diff != "" || err != nil || len(text) > largestEntry {
 				t.Errorf("%s read back: %v\n%s", text, err, diff)
 			}
 		}
-		if entry, err := Avoided(string(body), now); err == nil {
+		if entry, err := ReadAvoidEntry(string(body), now); err == nil {
 			if entry.Owner.UID == "" || entry.Cluster == "" || entry.Until.After(now.Add(longestAvoid)) {
 				t.Errorf("%+v", entry)
 			}
@@ -70,7 +70,7 @@ func TestAvoid(t *testing.T) {
 	for name, test := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			entry, err := Avoid([]byte(test.body), now)
+			entry, err := ReadAvoid([]byte(test.body), now)
 			switch {
 			case test.want == "" && (err != nil || entry.Key() != "u_a"):
 				t.Errorf("%+v, error %v", entry, err)
@@ -99,7 +99,7 @@ func TestAvoided(t *testing.T) {
 	for name, test := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			entry, err := Avoided(test.text, now)
+			entry, err := ReadAvoidEntry(test.text, now)
 			switch {
 			case test.want == "" && (err != nil || !entry.Until.Equal(test.until)):
 				t.Errorf("%+v, error %v", entry, err)
@@ -126,7 +126,7 @@ func TestHold(t *testing.T) {
 	for name, test := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			request, err := Hold([]byte(test.body))
+			request, err := ReadHold([]byte(test.body))
 			if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
 				t.Errorf("%+v, error %v, want %q", request, err, test.want)
 			}
