@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/client-go/kubernetes"
@@ -48,11 +47,17 @@ func caOf(server *httptest.Server) string {
 
 var oneMove = Plan(noon, []Pod{stuckPod("shop", "p1", "web", 90, func(p *Pod) { p.ResourceVersion = "7" })}, nil, plenty, stuck{}).Moves[0]
 
+func extenderAt(url, caFile, tokenFile string) *extender {
+	config := DefaultConfig()
+	config.Extender, config.ExtenderCAFile, config.ExtenderTokenFile = url, caFile, tokenFile
+	return newExtender(config)
+}
+
 func TestAvoid(t *testing.T) {
 	server, all := listen(t, http.StatusNoContent, "")
 	folder := t.TempDir()
 	token := write(t, filepath.Join(folder, "token"), "one\n")
-	e := &extender{url: server.URL + "/", caFile: write(t, filepath.Join(folder, "ca"), caOf(server)), tokenFile: token, avoidFor: 10 * time.Minute}
+	e := extenderAt(server.URL+"/", write(t, filepath.Join(folder, "ca"), caOf(server)), token)
 	if err := e.avoid(t.Context(), oneMove); err != nil {
 		t.Fatal(err)
 	}
@@ -72,15 +77,15 @@ func TestAvoidFails(t *testing.T) {
 	server, _ := listen(t, http.StatusBadRequest, `{"error":"no such cluster"}`)
 	ca := write(t, filepath.Join(folder, "ca"), caOf(server))
 	for name, test := range map[string]struct {
-		e    extender
+		e    *extender
 		want string
 	}{
-		"refused":       {extender{url: server.URL, caFile: ca}, "no such cluster"},
-		"unknown CA":    {extender{url: server.URL}, "certificate"},
-		"no CA file":    {extender{url: server.URL, caFile: filepath.Join(folder, "none")}, "extenderCAFile"},
-		"broken CA":     {extender{url: server.URL, caFile: write(t, filepath.Join(folder, "broken"), "x")}, "no certificate in it"},
-		"no token file": {extender{url: server.URL, caFile: ca, tokenFile: filepath.Join(folder, "none")}, "extenderTokenFile"},
-		"nobody there":  {extender{url: "http://127.0.0.1:1"}, "calling the extender"},
+		"refused":       {extenderAt(server.URL, ca, ""), "no such cluster"},
+		"unknown CA":    {extenderAt(server.URL, "", ""), "certificate"},
+		"no CA file":    {extenderAt(server.URL, filepath.Join(folder, "none"), ""), "CA of the extender"},
+		"broken CA":     {extenderAt(server.URL, write(t, filepath.Join(folder, "broken"), "x"), ""), "no certificate in"},
+		"no token file": {extenderAt(server.URL, ca, filepath.Join(folder, "none")), "token for the extender"},
+		"nobody there":  {extenderAt("http://127.0.0.1:1", "", ""), "asking the extender"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if err := test.e.avoid(t.Context(), oneMove); err == nil || !strings.Contains(err.Error(), test.want) {

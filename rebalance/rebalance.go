@@ -73,11 +73,8 @@ func newMover(config *Config, log *slog.Logger, client kubernetes.Interface, wai
 		policies: []policy{stuck{after: config.StuckAfter.Duration}},
 		limits:   config.Limits,
 		dryRun:   config.DryRun,
-		extender: &extender{
-			url: config.Extender, caFile: config.ExtenderCAFile, tokenFile: config.ExtenderTokenFile,
-			avoidFor: config.AvoidFor.Duration,
-		},
-		cluster: &cluster{client: client},
+		extender: newExtender(config),
+		cluster:  &cluster{client: client},
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/kubernetes"
@@ -19,6 +20,7 @@ import (
 	restclient "k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/record"
 
+	"github.com/tessera-k8s/tessera/internal/ask"
 	"github.com/tessera-k8s/tessera/internal/lower"
 	"github.com/tessera-k8s/tessera/internal/serve"
 	"github.com/tessera-k8s/tessera/virtualnode/budgets"
@@ -34,7 +36,8 @@ type server struct {
 	above    *upperObjects   // what all virtual nodes look at
 	crowds   *budgets.Crowds // the same for pods of namespaces with budgets
 	identity string
-	hints    *hints.Hints
+	extender *ask.Extender // nil without a URL
+	hints    *hints.Hints  // nil without an extender
 	events   record.EventRecorder
 	metrics  *metrics
 	whole    *upperWatch
@@ -74,10 +77,7 @@ func run(ctx context.Context, log *slog.Logger, config *Config) error {
 	if err != nil {
 		return err
 	}
-	hints, err := hints.New(hints.Extender{
-		URL: config.Extender, CAFile: config.ExtenderCAFile, TokenFile: config.ExtenderTokenFile,
-		Mode: func(cluster string) hints.Mode { return config.cluster(cluster).Hint },
-	})
+	extender, err := newExtender(config)
 	if err != nil {
 		return err
 	}
@@ -98,9 +98,12 @@ func run(ctx context.Context, log *slog.Logger, config *Config) error {
 	broadcaster.StartRecordingToSink(&corev1client.EventSinkImpl{Interface: upper.CoreV1().Events("")})
 	s := &server{
 		config: config, log: log, election: election, upper: upper, above: above, crowds: budgets.NewCrowds(upper),
-		identity: identity, hints: hints, metrics: newMetrics(election.Leads),
+		identity: identity, extender: extender, metrics: newMetrics(election.Leads),
 		events: broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "tessera-virtualnode"}),
 		nodes:  map[string]*virtualNode{}, broken: map[string]func(){},
+	}
+	if extender != nil {
+		s.hints = hints.New(extender, func(cluster string) hints.Mode { return config.cluster(cluster).Hint }, time.Now)
 	}
 	s.whole = newUpperWatch(upper, log, s.seenAbove)
 	folder := &lower.Folder{
@@ -115,6 +118,18 @@ func run(ctx context.Context, log *slog.Logger, config *Config) error {
 			})
 		},
 	)
+}
+
+// newExtender is the client of the extender, nil where none is configured.
+func newExtender(config *Config) (*ask.Extender, error) {
+	if config.Extender == "" {
+		return nil, nil
+	}
+	extender := &ask.Extender{Daemon: &ask.Daemon{
+		Name: "extender", URL: config.Extender, CAFile: config.ExtenderCAFile, TokenFile: config.ExtenderTokenFile,
+		Timeout: hints.AskTimeout, UserAgent: "tessera-virtualnode",
+	}}
+	return extender, extender.Check()
 }
 
 // seenAbove are the resource versions that the watches of upper pods have reached.

@@ -102,14 +102,18 @@ func (v *virtualNode) addParts() (err error) {
 		Budgets: s.above.Budgets(), Changes: s.above.budgets, Below: v.below, Crowds: s.crowds, Log: v.log,
 	})
 	v.orphans = orphans.New(s.config.OrphanGrace.Duration, s.whole.brokenAt)
-	v.pods = pods.New(pods.Setup{
+	setup := pods.Setup{
 		Name: v.name, Target: v.target, Reachable: v.reachable, NodeReady: v.nodeReady, Namespace: v.spaces.Use,
 		ShowAddresses: v.config.Network == NetworkFlat, AcceptUnasked: v.config.Unasked == UnaskedAccept,
 		Namespaces: s.above.Namespaces(), Upper: s.upper.CoreV1(), Lower: client.CoreV1(),
 		OnLost: up.OnLost(*v.config.OnLost), DefaultToleration: s.config.DefaultToleration.Duration,
 		Above: v.above.GetStore(), Below: v.below, Orphans: v.orphans,
 		Hints: s.hints, Events: s.events, Metrics: s.metrics.pods, Log: v.log,
-	})
+	}
+	if s.extender != nil {
+		setup.Avoid = s.extender.Avoid
+	}
+	v.pods = pods.New(setup)
 	v.events = events.New(events.Setup{
 		Cluster: v.name, Above: v.upperOf, Below: v.below,
 		Upper: s.upper.CoreV1(), Lower: client.CoreV1(), Metrics: s.metrics.events, Log: v.log,

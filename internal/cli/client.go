@@ -2,19 +2,20 @@ package cli
 
 import (
 	"bytes"
-	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/tessera-k8s/tessera/internal/ask"
 )
+
+// timeout bounds one question: a person waits for the answer.
+const timeout = 30 * time.Second
 
 // extenderFlags say which extender to ask, and as whom.
 type extenderFlags struct{ daemonFlags }
@@ -22,6 +23,15 @@ type extenderFlags struct{ daemonFlags }
 func (f *extenderFlags) add(command *cobra.Command) {
 	f.daemonFlags.add(command, "extender")
 	f.addOutput(command)
+}
+
+// reach is the client of the extender.
+func (f *extenderFlags) reach() (*ask.Extender, error) {
+	daemon, err := f.daemonFlags.reach()
+	if err != nil {
+		return nil, err
+	}
+	return &ask.Extender{Daemon: daemon}, nil
 }
 
 // daemonFlags say which daemon to ask, and as whom.
@@ -44,91 +54,27 @@ func (f *daemonFlags) addOutput(command *cobra.Command) {
 	command.Flags().StringVarP(&f.output, "output", "o", f.output, "table or json")
 }
 
-// ask sends a request, body nil for GET, and decodes the answer into result. With -o json the answer goes to out as
-// it is, and printed is true.
-func (f *daemonFlags) ask(ctx context.Context, out io.Writer, path string, body []byte, result any) (printed bool, err error) {
+// reach is the client of the daemon.
+func (f *daemonFlags) reach() (*ask.Daemon, error) {
 	if f.output != "table" && f.output != "json" {
-		return false, fmt.Errorf("--output: %q is neither table nor json", f.output)
+		return nil, fmt.Errorf("--output: %q is neither table nor json", f.output)
 	}
-	data, err := f.send(ctx, path, body)
-	if err != nil {
-		return false, err
-	}
-	if f.output == "json" {
-		var indented bytes.Buffer
-		if err := json.Indent(&indented, data, "", "  "); err != nil {
-			return false, fmt.Errorf("reading the %s's answer: %w", f.daemon, err)
-		}
-		_, err := fmt.Fprintln(out, indented.String())
-		return true, err
-	}
-	if err := json.Unmarshal(data, result); err != nil {
-		return false, fmt.Errorf("reading the %s's answer: %w", f.daemon, err)
-	}
-	return false, nil
-}
-
-func (f *daemonFlags) send(ctx context.Context, path string, body []byte) ([]byte, error) {
 	if f.url == "" {
 		return nil, fmt.Errorf("--%[1]s: no URL given; in the cluster: "+
 			"kubectl -n tessera-system port-forward service/tessera-%[1]s 10260, then --%[1]s https://127.0.0.1:10260", f.daemon)
 	}
-	method := http.MethodGet
-	if body != nil {
-		method = http.MethodPost
-	}
-	request, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(f.url, "/")+path, bytes.NewReader(body))
-	if err != nil {
-		return nil, fmt.Errorf("--%s: %w", f.daemon, err)
-	}
-	client, err := f.client(request)
-	if err != nil {
-		return nil, err
-	}
-	response, err := client.Do(request)
-	if err != nil {
-		return nil, fmt.Errorf("asking the %s: %w", f.daemon, err)
-	}
-	defer response.Body.Close()
-	data, err := io.ReadAll(response.Body)
-	if err != nil {
-		return nil, fmt.Errorf("reading the %s's answer: %w", f.daemon, err)
-	}
-	if response.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("asking the %s: %s: %s", f.daemon, response.Status, refusal(data))
-	}
-	return data, nil
+	return &ask.Daemon{Name: f.daemon, URL: f.url, CAFile: f.caFile, TokenFile: f.tokenFile, Timeout: timeout, UserAgent: "tessera"}, nil
 }
 
-// client honours the flags about TLS and the token.
-func (f *daemonFlags) client(request *http.Request) (*http.Client, error) {
-	client := &http.Client{Timeout: 30 * time.Second}
-	if f.caFile != "" {
-		data, err := os.ReadFile(f.caFile)
-		if err != nil {
-			return nil, fmt.Errorf("--ca-file: %w", err)
-		}
-		pool := x509.NewCertPool()
-		if !pool.AppendCertsFromPEM(data) {
-			return nil, fmt.Errorf("--ca-file: no certificate in %s", f.caFile)
-		}
-		client.Transport = &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}}
+// printAnswer prints an answer as a table, or with -o json as it came.
+func printAnswer[T any](f *daemonFlags, out io.Writer, answer ask.Answer[T], table func(out io.Writer, answer T) error) error {
+	if f.output == "table" {
+		return table(out, answer.Value)
 	}
-	if f.tokenFile != "" {
-		token, err := os.ReadFile(f.tokenFile)
-		if err != nil {
-			return nil, fmt.Errorf("--token-file: %w", err)
-		}
-		request.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
+	var indented bytes.Buffer
+	if err := json.Indent(&indented, answer.Raw, "", "  "); err != nil {
+		return fmt.Errorf("reading the %s's answer: %w", f.daemon, err)
 	}
-	return client, nil
-}
-
-// refusal is the text of {"error": text}, or the body as it came.
-func refusal(data []byte) string {
-	var answer struct{ Error string }
-	if json.Unmarshal(data, &answer) == nil && answer.Error != "" {
-		return answer.Error
-	}
-	return strings.TrimSpace(string(data))
+	_, err := fmt.Fprintln(out, indented.String())
+	return err
 }

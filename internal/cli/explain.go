@@ -4,30 +4,14 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/tessera-k8s/tessera/internal/wire"
 )
-
-// explanation is what the table shows of /debug/pods/NS/NAME.
-type explanation struct {
-	Namespace, Name, Chosen string
-	When                    time.Time
-	NextRetry               *time.Time
-	Clusters                []clusterVerdict
-}
-
-// clusterVerdict is one row of explain and whatif.
-type clusterVerdict struct {
-	Name, VirtualNode, Reason, Message, BestNode, Node string
-	Fits                                               bool
-	Score                                              int64
-	Replicas                                           int
-	Short                                              map[string]string
-}
 
 // NewExplainCommand returns `tessera explain`.
 func NewExplainCommand() *cobra.Command {
@@ -42,20 +26,22 @@ func NewExplainCommand() *cobra.Command {
 			if args[0] != "pod" || !found {
 				return fmt.Errorf("explain: %q is not of the form: pod NAMESPACE/NAME", strings.Join(args, " "))
 			}
-			var answer explanation
-			path := "/debug/pods/" + url.PathEscape(namespace) + "/" + url.PathEscape(name)
-			printed, err := flags.ask(command.Context(), command.OutOrStdout(), path, nil, &answer)
-			if err != nil || printed {
+			extender, err := flags.reach()
+			if err != nil {
 				return err
 			}
-			return printExplanation(command.OutOrStdout(), answer)
+			answer, err := extender.Explain(command.Context(), namespace, name)
+			if err != nil {
+				return err
+			}
+			return printAnswer(&flags.daemonFlags, command.OutOrStdout(), answer, printExplanation)
 		},
 	}
 	flags.add(command)
 	return command
 }
 
-func printExplanation(out io.Writer, e explanation) error {
+func printExplanation(out io.Writer, e wire.Explanation) error {
 	fmt.Fprintf(out, "Pod %s/%s, asked at %s: ", e.Namespace, e.Name, e.When.Format(time.RFC3339))
 	switch {
 	case e.Chosen != "":
@@ -70,7 +56,7 @@ func printExplanation(out io.Writer, e explanation) error {
 	for _, c := range e.Clusters {
 		why := ""
 		if !c.Fits {
-			why = c.Reason + ": " + c.Message
+			why = string(c.Reason) + ": " + c.Message
 		}
 		table.row(c.Name, yes(c.Fits), c.Score, dash(c.BestNode), dash(why), dash(amounts(c.Short)))
 	}

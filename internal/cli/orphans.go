@@ -1,13 +1,15 @@
 package cli
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
+	"net/http"
 	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/tessera-k8s/tessera/internal/ask"
 )
 
 // orphan is what the table shows of /debug/orphans.
@@ -41,12 +43,11 @@ func newOrphansListCommand() *cobra.Command {
 		Example: "  tessera orphans list --virtualnode http://127.0.0.1:10261",
 		Args:    cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
-			var answer orphanList
-			printed, err := flags.ask(command.Context(), command.OutOrStdout(), "/debug/orphans", nil, &answer)
-			if err != nil || printed {
+			answer, err := flags.orphans(command)
+			if err != nil {
 				return err
 			}
-			return printOrphans(command.OutOrStdout(), answer.Orphans)
+			return printAnswer(&flags, command.OutOrStdout(), answer, printOrphans)
 		},
 	}
 	flags.add(command, "virtualnode")
@@ -66,15 +67,16 @@ func newOrphansCollectCommand() *cobra.Command {
 		Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
 			out := command.OutOrStdout()
-			var found orphanList
-			if _, err := flags.ask(command.Context(), out, "/debug/orphans", nil, &found); err != nil {
+			answer, err := flags.orphans(command)
+			if err != nil {
 				return err
 			}
+			found := answer.Value
 			if cluster != "" {
 				found.Orphans = slices.DeleteFunc(found.Orphans, func(o orphan) bool { return o.Cluster != cluster })
 			}
 			if dryRun {
-				return printOrphans(out, found.Orphans)
+				return printOrphans(out, found)
 			}
 			return flags.collect(command, found.clusters())
 		},
@@ -95,27 +97,37 @@ func (l orphanList) clusters() []string {
 	return slices.Compact(names)
 }
 
+// orphans asks for the orphans of all clusters.
+func (f *daemonFlags) orphans(command *cobra.Command) (ask.Answer[orphanList], error) {
+	daemon, err := f.reach()
+	if err != nil {
+		return ask.Answer[orphanList]{}, err
+	}
+	return ask.JSON[orphanList](command.Context(), daemon, http.MethodGet, "/debug/orphans", nil)
+}
+
 func (f *daemonFlags) collect(command *cobra.Command, clusters []string) error {
+	daemon, err := f.reach()
+	if err != nil {
+		return err
+	}
 	if len(clusters) == 0 {
 		fmt.Fprintln(command.OutOrStdout(), "There are no orphans.")
 	}
 	for _, cluster := range clusters {
-		body, err := json.Marshal(map[string]string{"cluster": cluster})
+		question := map[string]string{"cluster": cluster}
+		answer, err := ask.JSON[orphanList](command.Context(), daemon, http.MethodPost, "/v1/orphans/collect", question)
 		if err != nil {
-			return fmt.Errorf("writing the request: %w", err)
-		}
-		var answer orphanList
-		if _, err := f.ask(command.Context(), command.OutOrStdout(), "/v1/orphans/collect", body, &answer); err != nil {
 			return err
 		}
-		fmt.Fprintf(command.OutOrStdout(), "%s: %d orphans are being deleted.\n", cluster, len(answer.Orphans))
+		fmt.Fprintf(command.OutOrStdout(), "%s: %d orphans are being deleted.\n", cluster, len(answer.Value.Orphans))
 	}
 	return nil
 }
 
-func printOrphans(out io.Writer, orphans []orphan) error {
+func printOrphans(out io.Writer, list orphanList) error {
 	table := newTable(out, "CLUSTER", "POD BELOW", "POD ABOVE", "UID ABOVE", "FINISHED", "SINCE", "BRAKE")
-	for _, o := range orphans {
+	for _, o := range list.Orphans {
 		table.row(o.Cluster, o.Namespace+"/"+o.Name, o.UpperNamespace+"/"+o.UpperName, o.UpperUID, yes(o.Finished),
 			o.Since.Format(time.RFC3339), yes(o.Brake))
 	}

@@ -6,17 +6,9 @@ import (
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
-)
 
-// clusterStatus is what the table shows of /debug/clusters.
-type clusterStatus struct {
-	Name, VirtualNode, Error             string
-	Synced, Stale                        bool
-	Nodes, SchedulableNodes, Pods, Holds int
-	Allocatable, Free, LargestHole       map[string]string
-	UnaskedBinds                         int
-	LastUnaskedBind                      string
-}
+	"github.com/tessera-k8s/tessera/internal/wire"
+)
 
 // NewStatusCommand returns `tessera status`.
 func NewStatusCommand() *cobra.Command {
@@ -27,29 +19,32 @@ func NewStatusCommand() *cobra.Command {
 		Example: "  tessera status --extender http://127.0.0.1:10259\n  tessera status --extender http://127.0.0.1:10259 -o json",
 		Args:    cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
-			var answer struct{ Clusters []clusterStatus }
-			printed, err := flags.ask(command.Context(), command.OutOrStdout(), "/debug/clusters", nil, &answer)
-			if err != nil || printed {
+			extender, err := flags.reach()
+			if err != nil {
 				return err
 			}
-			return printStatus(command.OutOrStdout(), answer.Clusters)
+			answer, err := extender.Clusters(command.Context())
+			if err != nil {
+				return err
+			}
+			return printAnswer(&flags.daemonFlags, command.OutOrStdout(), answer, printStatus)
 		},
 	}
 	flags.add(command)
 	return command
 }
 
-func printStatus(out io.Writer, clusters []clusterStatus) error {
+func printStatus(out io.Writer, answer wire.Clusters) error {
 	table := newTable(out, "CLUSTER", "STATE", "NODES", "PODS", "HOLDS", "CPU FREE", "LARGEST HOLE", "MEMORY FREE", "LARGEST HOLE")
-	for _, c := range clusters {
-		table.row(c.Name, c.state(), fmt.Sprintf("%d/%d", c.SchedulableNodes, c.Nodes), c.Pods, c.Holds,
+	for _, c := range answer.Clusters {
+		table.row(c.Name, state(c), fmt.Sprintf("%d/%d", c.SchedulableNodes, c.Nodes), c.Pods, c.Holds,
 			amount(c.Free, "cpu")+" of "+amount(c.Allocatable, "cpu"), amount(c.LargestHole, "cpu"),
 			amount(c.Free, "memory")+" of "+amount(c.Allocatable, "memory"), amount(c.LargestHole, "memory"))
 	}
 	if err := table.flush(); err != nil {
 		return err
 	}
-	for _, c := range clusters {
+	for _, c := range answer.Clusters {
 		if c.UnaskedBinds > 0 {
 			fmt.Fprintf(out, "Warning: %s: scheduler does not call the extender: %d pods were bound without it (last: %s)\n",
 				c.Name, c.UnaskedBinds, c.LastUnaskedBind)
@@ -58,7 +53,8 @@ func printStatus(out io.Writer, clusters []clusterStatus) error {
 	return nil
 }
 
-func (c clusterStatus) state() string {
+// state says in a word how well a cluster is known.
+func state(c wire.Cluster) string {
 	switch {
 	case c.Stale:
 		return "Stale: " + c.Error

@@ -3,11 +3,13 @@ package cli
 import (
 	"strings"
 	"testing"
+
+	"github.com/tessera-k8s/tessera/internal/wire"
 )
 
 func TestStatusWarnsOfASchedulerThatDoesNotAsk(t *testing.T) {
 	t.Parallel()
-	clusters := []clusterStatus{{Name: "quiet"}, {Name: "odd", UnaskedBinds: 3, LastUnaskedBind: "shop/web-0"}}
+	clusters := wire.Clusters{Clusters: []wire.Cluster{{Name: "quiet"}, {Name: "odd", UnaskedBinds: 3, LastUnaskedBind: "shop/web-0"}}}
 	var out strings.Builder
 	if err := printStatus(&out, clusters); err != nil {
 		t.Fatal(err)

@@ -10,13 +10,9 @@ import (
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
-)
 
-// hypothesis is what the table shows of /debug/whatif.
-type hypothesis struct {
-	Replicas, Fitting int
-	Clusters          []clusterVerdict
-}
+	"github.com/tessera-k8s/tessera/internal/wire"
+)
 
 // NewWhatifCommand returns `tessera whatif`.
 func NewWhatifCommand() *cobra.Command {
@@ -34,13 +30,15 @@ func NewWhatifCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			var answer hypothesis
-			path := fmt.Sprintf("/debug/whatif?replicas=%d", replicas)
-			printed, err := flags.ask(command.Context(), command.OutOrStdout(), path, body, &answer)
-			if err != nil || printed {
+			extender, err := flags.reach()
+			if err != nil {
 				return err
 			}
-			return printHypothesis(command.OutOrStdout(), answer)
+			answer, err := extender.Whatif(command.Context(), body, replicas)
+			if err != nil {
+				return err
+			}
+			return printAnswer(&flags.daemonFlags, command.OutOrStdout(), answer, printWhatif)
 		},
 	}
 	command.Flags().StringVarP(&file, "filename", "f", "", "file with a Pod, YAML or JSON; - for standard input (required)")
@@ -72,11 +70,11 @@ func readPod(in io.Reader, file string) ([]byte, error) {
 	return json.Marshal(&pod)
 }
 
-func printHypothesis(out io.Writer, h hypothesis) error {
-	fmt.Fprintf(out, "%d of %d fit now.\n\n", h.Fitting, h.Replicas)
+func printWhatif(out io.Writer, w wire.Whatif) error {
+	fmt.Fprintf(out, "%d of %d fit now.\n\n", w.Fitting, w.Replicas)
 	table := newTable(out, "CLUSTER", "FITS", "HOW MANY", "TIGHTEST NODE", "WHY NOT", "SHORT OF")
-	for _, c := range h.Clusters {
-		table.row(c.Name, yes(c.Fits), c.Replicas, dash(c.Node), dash(c.Reason), dash(amounts(c.Short)))
+	for _, c := range w.Clusters {
+		table.row(c.Name, yes(c.Fits), c.Replicas, dash(c.Node), dash(string(c.Reason)), dash(amounts(c.Short)))
 	}
 	return table.flush()
 }

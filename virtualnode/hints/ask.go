@@ -2,22 +2,19 @@ package hints
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
-	"strings"
 	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
-	"k8s.io/client-go/rest"
 
+	"github.com/tessera-k8s/tessera/internal/ask"
 	"github.com/tessera-k8s/tessera/internal/keys"
+	"github.com/tessera-k8s/tessera/internal/wire"
 	"github.com/tessera-k8s/tessera/virtualnode/pair"
 )
 
@@ -32,28 +29,31 @@ const (
 	Attempts = 5
 )
 
-// Times of a question.
+// AskTimeout bounds one question; what has no answer yet is asked again after askAgain.
 const (
-	askTimeout = time.Second
+	AskTimeout = time.Second
 	askAgain   = 200 * time.Millisecond
 )
 
 // Hints asks the extender on which lower node it holds room for a pod. A nil *Hints knows of none.
 type Hints struct {
-	url    string
-	client *http.Client
-	dead   atomic.Bool // the last pod waited in vain
-	modes  modes
-	now    func() time.Time
+	extender Holder
+	dead     atomic.Bool // the last pod waited in vain
+	modes    modes
+	now      func() time.Time
 }
 
-// Extender says how the extender is reached and what it is asked for.
-type Extender struct {
-	URL, CAFile, TokenFile string
-	// Mode returns the configured mode of a cluster.
-	Mode func(cluster string) Mode
-	// Now is time.Now where it is nil.
-	Now func() time.Time
+// Holder is the extender, as far as hints need it.
+type Holder interface {
+	// Hold asks once for the hold of an upper pod; nil where there is none. It may block for AskTimeout.
+	Hold(ctx context.Context, uid types.UID) (*wire.Hold, error)
+}
+
+var _ Holder = (*ask.Extender)(nil)
+
+// New returns hints of an extender, which is asked in the mode that is configured for a cluster. now is time.Now.
+func New(extender Holder, mode func(cluster string) Mode, now func() time.Time) *Hints {
+	return &Hints{extender: extender, now: now, modes: modes{configured: mode, retry: map[string]time.Time{}}}
 }
 
 // Giver asks for the hints of the pods of one cluster and gives them.
@@ -67,59 +67,15 @@ type Giver struct {
 	Log   *slog.Logger
 }
 
-// New returns nil where there is no URL.
-func New(extender Extender) (*Hints, error) {
-	if extender.URL == "" {
-		return nil, nil
-	}
-	client, err := rest.HTTPClientFor(&rest.Config{
-		Host:            extender.URL,
-		BearerTokenFile: extender.TokenFile,
-		TLSClientConfig: rest.TLSClientConfig{CAFile: extender.CAFile},
-		Timeout:         askTimeout,
-		UserAgent:       "tessera-virtualnode",
-	})
-	if err != nil {
-		return nil, fmt.Errorf("building client of the extender: %w", err)
-	}
-	if extender.Now == nil {
-		extender.Now = time.Now
-	}
-	return &Hints{
-		url: strings.TrimSuffix(extender.URL, "/"), client: client,
-		modes: modes{configured: extender.Mode, retry: map[string]time.Time{}},
-		now:   extender.Now,
-	}, nil
-}
-
 // question asks once for the lower node in cluster that room is held on for the pod; "" where there is no such hold.
 func (h *Hints) question(ctx context.Context, cluster string, uid types.UID) (string, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, h.url+"/v1/holds/"+string(uid), nil)
-	if err != nil {
+	hold, err := h.extender.Hold(ctx, uid)
+	switch {
+	case err != nil:
 		return "", fmt.Errorf("asking for the hold: %w", err)
-	}
-	answer, err := h.client.Do(request)
-	if err != nil {
-		return "", fmt.Errorf("asking for the hold: %w", err)
-	}
-	defer func() {
-		_, _ = io.Copy(io.Discard, io.LimitReader(answer.Body, 1<<20)) // Read to its end, a connection can be used again.
-		_ = answer.Body.Close()
-	}()
-	switch answer.StatusCode {
-	case http.StatusNotFound:
+	case hold == nil:
 		return "", nil
-	case http.StatusOK:
-	case http.StatusServiceUnavailable:
-		return "", errUnsure
-	default:
-		return "", fmt.Errorf("asking for the hold: the extender answered %s", answer.Status)
-	}
-	var hold struct{ Cluster, Node string }
-	if err := json.NewDecoder(io.LimitReader(answer.Body, 1<<20)).Decode(&hold); err != nil {
-		return "", fmt.Errorf("reading the hold: %w", err)
-	}
-	if hold.Cluster != cluster {
+	case hold.Cluster != cluster:
 		return "", nil // Held elsewhere: the scheduler chose another node than the extender thought.
 	}
 	return hold.Node, nil
@@ -139,9 +95,6 @@ func (a Asking) enough(now time.Time) bool {
 	}
 	return a.Times >= Attempts && (silent >= Patience || now.Sub(a.Since) >= Longest)
 }
-
-// errUnsure is an extender that answers and does not know yet.
-var errUnsure = errors.New("asking for the hold: the extender is not ready")
 
 // Ask returns the hint for a pod, "" if it goes without. again > 0: there is no answer yet, to be asked for after that time.
 func (g Giver) Ask(ctx context.Context, upper *corev1.Pod, asking *Asking) (node string, again time.Duration) {
@@ -169,7 +122,7 @@ func (g Giver) Ask(ctx context.Context, upper *corev1.Pod, asking *Asking) (node
 		asking.Since = now
 	}
 	asking.Times++
-	if errors.Is(err, errUnsure) {
+	if ask.Refused(err) == http.StatusServiceUnavailable { // It answers, and does not know yet.
 		asking.Heard = now
 		g.Hints.dead.Store(false)
 	}

@@ -10,6 +10,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/tessera-k8s/tessera/internal/keys"
+	"github.com/tessera-k8s/tessera/internal/snapshot"
+	"github.com/tessera-k8s/tessera/internal/wire"
 	"github.com/tessera-k8s/tessera/virtualnode/pair"
 )
 
@@ -20,10 +22,13 @@ const avoidFor = 10 * time.Minute
 // never ran, so it has nothing to lose. A pod without a controller would not come back, and without an extender it would
 // come back here: those stay as they are. refusal is what they are tried again for.
 func (r *Reconciler) giveWay(ctx context.Context, upper *corev1.Pod, refusal error) error {
-	if r.Hints == nil || metav1.GetControllerOf(upper) == nil || r.storms.take(upper) > 0 {
+	if r.Avoid == nil || metav1.GetControllerOf(upper) == nil || r.storms.take(upper) > 0 {
 		return refusal
 	}
-	err := r.Hints.Avoid(ctx, upper, r.Name, string(keys.NameConflict), avoidFor)
+	owner := snapshot.OwnerOf(upper)
+	err := r.Avoid(ctx, wire.AvoidRequest{
+		Owner: &owner, Cluster: r.Name, Seconds: int(avoidFor.Seconds()), Reason: string(keys.NameConflict),
+	})
 	if err == nil {
 		err = pair.IgnoreGone(r.Upper.Pods(upper.Namespace).EvictV1(ctx, &policyv1.Eviction{
 			ObjectMeta:    metav1.ObjectMeta{Namespace: upper.Namespace, Name: upper.Name},

@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
@@ -13,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	clienttesting "k8s.io/client-go/testing"
 
+	"github.com/tessera-k8s/tessera/internal/ask"
 	"github.com/tessera-k8s/tessera/internal/keys"
 	"github.com/tessera-k8s/tessera/virtualnode/hints"
 	"github.com/tessera-k8s/tessera/virtualnode/pair"
@@ -30,7 +32,7 @@ func (j *journal) add(line string) {
 	j.lines = append(j.lines, line)
 }
 
-func (j *journal) extender(t *testing.T, status int) *hints.Hints {
+func (j *journal) extender(t *testing.T, status int) *ask.Extender {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodPost || r.URL.Path != "/v1/avoid" {
@@ -49,11 +51,7 @@ func (j *journal) extender(t *testing.T, status int) *hints.Hints {
 		w.WriteHeader(status)
 	}))
 	t.Cleanup(server.Close)
-	h, err := hints.New(hints.Extender{URL: server.URL, Mode: func(string) hints.Mode { return hints.Nominated }})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return h
+	return extenderAt(server.URL)
 }
 
 // A pod whose name is taken below goes elsewhere: the cluster is avoided first, then it is evicted.
@@ -80,7 +78,9 @@ func TestNameConflictGivesWay(t *testing.T) {
 			foreign := lowerPod("1", func(p *corev1.Pod) { delete(p.Labels, keys.Upper) })
 			b, journal := newBed(t, []runtime.Object{c.pod}, []runtime.Object{foreign}), &journal{}
 			if c.extender != 0 {
-				b.Hints = journal.extender(t, c.extender)
+				extender := journal.extender(t, c.extender)
+				b.Avoid = extender.Avoid
+				b.Hints = hints.New(extender, func(string) hints.Mode { return hints.Nominated }, time.Now)
 			}
 			b.upper.PrependReactor("create", "pods", func(action clienttesting.Action) (bool, runtime.Object, error) {
 				if action.GetSubresource() != "eviction" {

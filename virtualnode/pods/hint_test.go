@@ -21,6 +21,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	clienttesting "k8s.io/client-go/testing"
 
+	"github.com/tessera-k8s/tessera/internal/ask"
 	"github.com/tessera-k8s/tessera/internal/keys"
 	"github.com/tessera-k8s/tessera/virtualnode/hints"
 	"github.com/tessera-k8s/tessera/virtualnode/pair"
@@ -29,21 +30,15 @@ import (
 // extender answers like the extender's GET /v1/holds/UID.
 func extender(t *testing.T, status int, body string, delay time.Duration) *hints.Hints {
 	t.Helper()
-	return asking(t, answering(t, status, body, delay), func(string) hints.Mode { return hints.Nominated }, nil)
+	return hints.New(answering(t, status, body, delay), func(string) hints.Mode { return hints.Nominated }, time.Now)
 }
 
-// asking asks an extender.
-func asking(t *testing.T, url string, mode func(cluster string) hints.Mode, now func() time.Time) *hints.Hints {
-	t.Helper()
-	h, err := hints.New(hints.Extender{URL: url, Mode: mode, Now: now})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return h
+func extenderAt(url string) *ask.Extender {
+	return &ask.Extender{Daemon: &ask.Daemon{Name: "extender", URL: url, Timeout: hints.AskTimeout}}
 }
 
-// answering is the URL of a server that answers every request in that way.
-func answering(t *testing.T, status int, body string, delay time.Duration) string {
+// answering is an extender that answers every request in that way.
+func answering(t *testing.T, status int, body string, delay time.Duration) *ask.Extender {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		select {
@@ -54,7 +49,7 @@ func answering(t *testing.T, status int, body string, delay time.Duration) strin
 		fmt.Fprint(w, body)
 	}))
 	t.Cleanup(server.Close)
-	return server.URL
+	return extenderAt(server.URL)
 }
 
 func TestHint(t *testing.T) {
@@ -191,7 +186,7 @@ const hold = `{"cluster":"v","node":"n7","state":"bound"}`
 // hinted is a bed with one upper pod for each name, room held on n7 for all of them.
 func hinted(t *testing.T, mode hints.Mode, names ...string) *bed {
 	t.Helper()
-	return hintedBy(t, asking(t, answering(t, 200, hold, 0), func(string) hints.Mode { return mode }, nil), names...)
+	return hintedBy(t, hints.New(answering(t, 200, hold, 0), func(string) hints.Mode { return mode }, time.Now), names...)
 }
 
 func hintedBy(t *testing.T, by *hints.Hints, names ...string) *bed {
@@ -308,7 +303,7 @@ func TestGatedPodsOfAnEarlierMode(t *testing.T) {
 		t.Run(string(mode), func(t *testing.T) {
 			t.Parallel()
 			configured := hints.Nominated
-			b := hintedBy(t, asking(t, answering(t, 200, hold, 0), func(string) hints.Mode { return configured }, nil), "p")
+			b := hintedBy(t, hints.New(answering(t, 200, hold, 0), func(string) hints.Mode { return configured }, time.Now), "p")
 			b.lower.PrependReactor("patch", "pods", func(clienttesting.Action) (bool, runtime.Object, error) {
 				return true, nil, errors.New("connection refused")
 			})
@@ -345,7 +340,7 @@ func TestForbiddenStatusFallsBackToPreferred(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
 	nominated := func(string) hints.Mode { return hints.Nominated }
-	b := hintedBy(t, asking(t, answering(t, 200, hold, 0), nominated, func() time.Time { return now }),
+	b := hintedBy(t, hints.New(answering(t, 200, hold, 0), nominated, func() time.Time { return now }),
 		"first", "second", "third", "fourth", "fifth")
 	logged := &warnings{}
 	b.Log = slog.New(logged)
@@ -426,7 +421,7 @@ func TestOffAsksTheExtenderNothing(t *testing.T) {
 	t.Parallel()
 	asked := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { t.Errorf("asked for %s", r.URL) }))
 	t.Cleanup(asked.Close)
-	b := hintedBy(t, asking(t, asked.URL, func(string) hints.Mode { return hints.Off }, nil), "p")
+	b := hintedBy(t, hints.New(extenderAt(asked.URL), func(string) hints.Mode { return hints.Off }, time.Now), "p")
 	pod, _ := b.goesBelow(t, "p")
 	shows(t, pod, hints.Off)
 }
@@ -439,7 +434,7 @@ func TestGatedPodThatChangedMeanwhileIsReadAgain(t *testing.T) {
 		p.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: keys.HintGate}}
 	})
 	b := newBed(t, []runtime.Object{upperPod("1")}, []runtime.Object{waiting})
-	b.Hints = asking(t, answering(t, 200, hold, 0), func(string) hints.Mode { return hints.Preferred }, nil)
+	b.Hints = hints.New(answering(t, 200, hold, 0), func(string) hints.Mode { return hints.Preferred }, time.Now)
 	b.sees(t)
 	changed := true
 	b.lower.PrependReactor("patch", "pods", func(action clienttesting.Action) (bool, runtime.Object, error) {

@@ -16,6 +16,7 @@ import (
 	"k8s.io/client-go/tools/record"
 
 	"github.com/tessera-k8s/tessera/internal/translate"
+	"github.com/tessera-k8s/tessera/internal/wire"
 	"github.com/tessera-k8s/tessera/virtualnode/hints"
 	"github.com/tessera-k8s/tessera/virtualnode/orphans"
 	"github.com/tessera-k8s/tessera/virtualnode/pair"
@@ -76,7 +77,9 @@ type Setup struct {
 	// Orphans is the book of lower pods whose upper pod is not there; it is told of every deletion that is seen above.
 	Orphans *orphans.Ledger
 	// Hints may be nil: nobody is asked then.
-	Hints   *hints.Hints
+	Hints *hints.Hints
+	// Avoid has the extender keep the pods of an owner away from a cluster; nil without an extender.
+	Avoid   func(ctx context.Context, request wire.AvoidRequest) error
 	Events  record.EventRecorder
 	Metrics *Metrics
 	Log     *slog.Logger
