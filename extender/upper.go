@@ -15,6 +15,7 @@ import (
 
 	"github.com/tessera-k8s/tessera/internal/keys"
 	"github.com/tessera-k8s/tessera/internal/snapshot"
+	"github.com/tessera-k8s/tessera/internal/tombstone"
 )
 
 // upper watches the upper cluster's nodes and pods and tells the pool what becomes of Tessera's pods.
@@ -58,10 +59,8 @@ func (u *upper) run(ctx context.Context) error {
 			u.observe(pod, false)
 		},
 		DeleteFunc: func(object any) {
-			if tombstone, ok := object.(cache.DeletedFinalStateUnknown); ok {
-				object = tombstone.Obj
-			}
-			if pod, ok := object.(*corev1.Pod); ok {
+			last, _ := tombstone.Unwrap(object)
+			if pod, ok := last.(*corev1.Pod); ok {
 				u.observe(pod, true)
 			}
 		},

@@ -29,15 +29,15 @@ func newUpperObjects(upper kubernetes.Interface) (*upperObjects, error) {
 		budgets:    factory.Policy().V1().PodDisruptionBudgets().Informer(),
 	}
 	for what, informer := range map[string]cache.SharedIndexInformer{"namespaces": u.namespaces, "budgets": u.budgets} {
-		if err := informer.SetTransform(trim); err != nil {
+		if err := informer.SetTransform(withoutManagedFields); err != nil {
 			return nil, fmt.Errorf("watching upper %s: %w", what, err)
 		}
 	}
 	return u, nil
 }
 
-// trim drops what nobody here reads.
-func trim(object any) (any, error) {
+// withoutManagedFields drops what nobody here reads.
+func withoutManagedFields(object any) (any, error) {
 	if accessor, err := meta.Accessor(object); err == nil {
 		accessor.SetManagedFields(nil)
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/tessera-k8s/tessera/internal/keys"
 	"github.com/tessera-k8s/tessera/internal/lower"
+	"github.com/tessera-k8s/tessera/internal/tombstone"
 	"github.com/tessera-k8s/tessera/virtualnode/budgets"
 	"github.com/tessera-k8s/tessera/virtualnode/events"
 	"github.com/tessera-k8s/tessera/virtualnode/namespaces"
@@ -127,7 +128,7 @@ func selectField(name, value string) func(*metav1.ListOptions) {
 
 // wire has this virtual node told of all that concerns it.
 func (v *virtualNode) wire() error {
-	if err := v.above.SetTransform(trim); err != nil {
+	if err := v.above.SetTransform(withoutManagedFields); err != nil {
 		return fmt.Errorf("watching pods of %s: %w", v.name, err)
 	}
 	if err := v.above.SetWatchErrorHandlerWithContext(v.server.whole.watchFailed); err != nil {
@@ -173,12 +174,9 @@ func (v *virtualNode) looks(
 	return cache.ResourceEventHandlerFuncs{
 		AddFunc: take, UpdateFunc: func(_, object any) { take(object) },
 		DeleteFunc: func(object any) {
-			tombstone, missed := object.(cache.DeletedFinalStateUnknown)
-			if missed {
-				object = tombstone.Obj
-			}
-			if pod, ok := object.(*corev1.Pod); ok {
-				gone(pod, !missed)
+			last, seen := tombstone.Unwrap(object)
+			if pod, ok := last.(*corev1.Pod); ok {
+				gone(pod, seen)
 				take(pod)
 			}
 		},

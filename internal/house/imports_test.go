@@ -12,7 +12,7 @@ var parts = []string{"extender", "virtualnode", "admission", "rebalance"}
 
 // level gives the height of a package in the one-way order
 //
-//	keys <- snapshot, translate, entry <- wire, exact, lower, serve <- ask <- the four parts, cli <- main.go
+//	keys <- snapshot, translate, entry, tombstone <- wire, exact, lower, serve <- ask <- the four parts, cli <- main.go
 //
 // and false for packages outside it (bench, manifests, house).
 func level(short string) (int, bool) {
@@ -25,7 +25,7 @@ func level(short string) (int, bool) {
 		return 3, true
 	case first == "wire", first == "exact", first == "lower", first == "serve":
 		return 2, true
-	case first == "snapshot", first == "translate", first == "entry":
+	case first == "snapshot", first == "translate", first == "entry", first == "tombstone":
 		return 1, true
 	case first == "keys":
 		return 0, true
@@ -57,7 +57,7 @@ func TestImportsGoOneWay(t *testing.T) {
 			case inFolder(imported, "bench"):
 				t.Errorf("%s imports %s: the product never needs what measures it", p.short(), imported)
 			case known && to >= from:
-				t.Errorf("%s imports %s: imports go one way, keys <- snapshot, translate, entry <- "+
+				t.Errorf("%s imports %s: imports go one way, keys <- snapshot, translate, entry, tombstone <- "+
 					"wire, exact, lower, serve <- ask <- the four parts, cli <- main.go; "+
 					"what two folders of one level need moves down", p.short(), imported)
 			}

@@ -6,6 +6,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/tools/cache"
+
+	"github.com/tessera-k8s/tessera/internal/tombstone"
 )
 
 // Kept are the pods of a lower cluster that a selector takes, whole: what virtualnode works with. They come with the watch
@@ -42,10 +44,8 @@ func (w *Watch) Keep(selector labels.Selector, indexers cache.Indexers) (*Kept, 
 
 // whole is the pod of an entry, or of a tombstone of one; nil if it is not kept.
 func whole(object any) *corev1.Pod {
-	if tombstone, ok := object.(cache.DeletedFinalStateUnknown); ok {
-		object = tombstone.Obj
-	}
-	if entry, ok := object.(*podEntry); ok {
+	last, _ := tombstone.Unwrap(object)
+	if entry, ok := last.(*podEntry); ok {
 		return entry.whole
 	}
 	return nil

@@ -21,6 +21,7 @@ import (
 
 	"github.com/tessera-k8s/tessera/internal/keys"
 	"github.com/tessera-k8s/tessera/internal/lower"
+	"github.com/tessera-k8s/tessera/internal/tombstone"
 	"github.com/tessera-k8s/tessera/virtualnode/queue"
 )
 
@@ -92,13 +93,13 @@ func (k *Keeper) work(ctx context.Context) {
 	}
 	for _, watch := range []struct {
 		informer informer
-		look     func(object any)
+		handler  cache.ResourceEventHandler
 	}{
-		{k.Changes, func(object any) { k.look(object.(*policyv1.PodDisruptionBudget)) }},
-		{k.Below, func(object any) { k.lookAt(object.(*corev1.Pod).Annotations[keys.UpperNamespace]) }},
-		{k.mirrors, func(object any) { k.lookUp(object.(*policyv1.PodDisruptionBudget)) }},
+		{k.Changes, tombstone.Handler(k.look)},
+		{k.Below, tombstone.Handler(func(pod *corev1.Pod) { k.lookAt(pod.Annotations[keys.UpperNamespace]) })},
+		{k.mirrors, tombstone.Handler(k.lookUp)},
 	} {
-		registration, err := watch.informer.AddEventHandler(handler(watch.look))
+		registration, err := watch.informer.AddEventHandler(watch.handler)
 		if err != nil {
 			k.Log.Error("Events of budgets cannot be had, they are looked at once a minute", "err", err)
 			continue
@@ -112,18 +113,6 @@ func (k *Keeper) work(ctx context.Context) {
 type informer interface {
 	AddEventHandler(handler cache.ResourceEventHandler) (cache.ResourceEventHandlerRegistration, error)
 	RemoveEventHandler(registration cache.ResourceEventHandlerRegistration) error
-}
-
-func handler(look func(object any)) cache.ResourceEventHandler {
-	return cache.ResourceEventHandlerFuncs{
-		AddFunc: look, UpdateFunc: func(_, object any) { look(object) },
-		DeleteFunc: func(object any) {
-			if tombstone, ok := object.(cache.DeletedFinalStateUnknown); ok {
-				object = tombstone.Obj
-			}
-			look(object)
-		},
-	}
 }
 
 func (k *Keeper) look(budget *policyv1.PodDisruptionBudget) {

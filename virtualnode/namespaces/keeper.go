@@ -17,6 +17,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/tessera-k8s/tessera/internal/keys"
+	"github.com/tessera-k8s/tessera/internal/tombstone"
 	"github.com/tessera-k8s/tessera/virtualnode/queue"
 )
 
@@ -65,29 +66,18 @@ func New(setup Setup) (*Keeper, error) {
 		}),
 		open: map[string]time.Time{}, stays: map[string]stays{}, counting: map[string]bool{},
 	}
-	_, err := k.below.AddEventHandler(handler(k.queue.Add))
+	_, err := k.below.AddEventHandler(tombstone.Handler(func(below *corev1.Namespace) { k.queue.Add(below.Name) }))
 	if err != nil {
 		return nil, fmt.Errorf("watching namespaces of %s: %w", setup.Name, err)
 	}
 	return k, nil
 }
 
-// handler calls look with the name of every namespace that something happens to.
-func handler(look func(string)) cache.ResourceEventHandler {
-	take := func(object any) {
-		if tombstone, ok := object.(cache.DeletedFinalStateUnknown); ok {
-			object = tombstone.Obj
-		}
-		if namespace, ok := object.(*corev1.Namespace); ok {
-			look(namespace.Name)
-		}
-	}
-	return cache.ResourceEventHandlerFuncs{AddFunc: take, DeleteFunc: take, UpdateFunc: func(_, object any) { take(object) }}
-}
-
 // Run works until ctx ends.
 func (k *Keeper) Run(ctx context.Context) {
-	registration, err := k.Changes.AddEventHandler(handler(func(upper string) { k.queue.Add(k.LowerName(upper)) }))
+	registration, err := k.Changes.AddEventHandler(tombstone.Handler(func(upper *corev1.Namespace) {
+		k.queue.Add(k.LowerName(upper.Name))
+	}))
 	if err != nil {
 		k.Log.Error("Upper namespaces cannot be watched, changes come down once a minute", "err", err)
 	} else {

@@ -11,6 +11,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/tessera-k8s/tessera/internal/keys"
+	"github.com/tessera-k8s/tessera/internal/tombstone"
 )
 
 // life is all that was ever seen of one pod object.
@@ -56,10 +57,8 @@ func takeCensus(c kubernetes.Interface, namespace string, stop <-chan struct{}) 
 }
 
 func (s *census) see(object any, gone bool) {
-	if tombstone, ok := object.(cache.DeletedFinalStateUnknown); ok {
-		object = tombstone.Obj
-	}
-	pod, ok := object.(*corev1.Pod)
+	last, _ := tombstone.Unwrap(object)
+	pod, ok := last.(*corev1.Pod)
 	if !ok {
 		return
 	}
