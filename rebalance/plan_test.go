@@ -218,7 +218,7 @@ func TestNewPod(t *testing.T) {
 		Namespace: "shop", Name: "p", UID: "u", ResourceVersion: "7", Cluster: "a", Terminating: true, Keep: true,
 		Owner: snapshot.Owner{Kind: "Job", Namespace: "shop", Name: "j", UID: "ju"}, Unschedulable: noon,
 	}
-	trimmed, err := trim(pod)
+	trimmed, err := onlyJudged(pod)
 	if err != nil {
 		t.Fatal(err)
 	}

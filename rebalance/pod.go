@@ -76,8 +76,8 @@ func (s stuck) judge(now time.Time, pod Pod) (since time.Time, reason string, ok
 	return pod.Unschedulable, corev1.PodReasonUnschedulable, !pod.Unschedulable.IsZero() && now.Sub(pod.Unschedulable) > s.after
 }
 
-// trim keeps what newPod reads, so that the cache of waiting pods stays small.
-func trim(object any) (any, error) {
+// onlyJudged keeps what newPod reads, so that the cache of waiting pods stays small.
+func onlyJudged(object any) (any, error) {
 	pod, ok := object.(*corev1.Pod)
 	if !ok {
 		return object, nil

@@ -23,7 +23,7 @@ func newWatch(client kubernetes.Interface) *watch {
 		fields.OneTermNotEqualSelector("spec.nodeName", ""),
 	).String()
 	factory := informers.NewSharedInformerFactoryWithOptions(client, 0,
-		informers.WithTransform(trim),
+		informers.WithTransform(onlyJudged),
 		informers.WithTweakListOptions(func(options *metav1.ListOptions) { options.FieldSelector = waiting }))
 	return &watch{informer: factory.Core().V1().Pods().Informer()}
 }

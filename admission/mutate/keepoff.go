@@ -5,6 +5,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/tessera-k8s/tessera/internal/keys"
+	"github.com/tessera-k8s/tessera/internal/translate"
 )
 
 // KeepOff returns a pod that is not Tessera's and might tolerate virtual nodes with the demand for a node that is
@@ -63,7 +64,7 @@ func demandReal(spec *corev1.PodSpec) {
 	}
 	terms := affinity.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms
 	for i := range terms {
-		if !blank(terms[i]) && !demandsReal(terms[i]) {
+		if !translate.MatchesNothing(terms[i]) && !demandsReal(terms[i]) {
 			terms[i].MatchExpressions = append(terms[i].MatchExpressions, realNode)
 		}
 	}

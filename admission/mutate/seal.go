@@ -63,7 +63,7 @@ func both(a, b *corev1.NodeSelector) *corev1.NodeSelector {
 	joined := &corev1.NodeSelector{}
 	for _, left := range a.NodeSelectorTerms {
 		for _, right := range b.NodeSelectorTerms {
-			if blank(left) || blank(right) {
+			if translate.MatchesNothing(left) || translate.MatchesNothing(right) {
 				continue
 			}
 			joined.NodeSelectorTerms = append(joined.NodeSelectorTerms, corev1.NodeSelectorTerm{
@@ -73,10 +73,6 @@ func both(a, b *corev1.NodeSelector) *corev1.NodeSelector {
 		}
 	}
 	return joined
-}
-
-func blank(term corev1.NodeSelectorTerm) bool {
-	return len(term.MatchExpressions) == 0 && len(term.MatchFields) == 0
 }
 
 func required(pod *corev1.Pod) *corev1.NodeSelector {

@@ -186,7 +186,7 @@ func saysNothingOfAbove(t *testing.T, pod *corev1.Pod) {
 			if len(term.MatchExpressions) > 1 && cmp.Equal(term.MatchExpressions[:2], nothing.MatchExpressions) {
 				continue
 			}
-			if blank(term) || slices.ContainsFunc(term.MatchExpressions, aboveExpression) {
+			if MatchesNothing(term) || slices.ContainsFunc(term.MatchExpressions, aboveExpression) {
 				t.Errorf("a term that no lower node can meet: %+v", term)
 			}
 		}

@@ -33,8 +33,8 @@ func (g generations) upper(lower, before int64) int64 {
 	return g.above
 }
 
-// resizable are the resources that may change while a pod runs.
-var resizable = []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory}
+// Resizable are the resources that may change while a pod runs.
+var Resizable = []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory}
 
 // sameSizes reports whether the lower pod has the sizes that the upper one asks for. Others may have been added below.
 func sameSizes(upper, lower *corev1.PodSpec) bool {
@@ -52,7 +52,7 @@ func sameSizes(upper, lower *corev1.PodSpec) bool {
 }
 
 func sameSize(upper, lower corev1.ResourceRequirements) bool {
-	for _, name := range resizable {
+	for _, name := range Resizable {
 		if !sameAmount(upper.Requests, lower.Requests, name) || !sameAmount(upper.Limits, lower.Limits, name) {
 			return false
 		}

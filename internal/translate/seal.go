@@ -76,14 +76,14 @@ func (c Constraints) below(virtualNode labels.Set) Constraints {
 	}
 	lower.Required = &corev1.NodeSelector{}
 	for _, term := range c.Required.NodeSelectorTerms {
-		if blank(term) || !matches(term.MatchExpressions, virtualNode) {
+		if MatchesNothing(term) || !matches(term.MatchExpressions, virtualNode) {
 			continue // A term without any expression matches nothing, as in Kubernetes.
 		}
 		kept := corev1.NodeSelectorTerm{
 			MatchExpressions: slices.DeleteFunc(slices.Clone(term.MatchExpressions), aboveExpression),
 			MatchFields:      term.MatchFields,
 		}
-		if blank(kept) {
+		if MatchesNothing(kept) {
 			lower.Required = nil // This term asks nothing of the lower node: any will do.
 			return lower
 		}
@@ -119,7 +119,7 @@ func upperTerms(required *corev1.NodeSelector) *corev1.NodeSelector {
 	upper := &corev1.NodeSelector{}
 	seen := map[string]bool{}
 	for _, term := range terms {
-		if required != nil && blank(term) {
+		if required != nil && MatchesNothing(term) {
 			continue
 		}
 		kept := slices.DeleteFunc(slices.Clone(term.MatchExpressions),
@@ -162,7 +162,8 @@ func above(key string) bool { return strings.HasPrefix(key, keys.Domain) }
 
 func aboveExpression(e corev1.NodeSelectorRequirement) bool { return above(e.Key) }
 
-func blank(term corev1.NodeSelectorTerm) bool {
+// MatchesNothing reports whether a term demands nothing: among alternatives it matches no node, not every one.
+func MatchesNothing(term corev1.NodeSelectorTerm) bool {
 	return len(term.MatchExpressions) == 0 && len(term.MatchFields) == 0
 }
 

@@ -44,7 +44,7 @@ func (c *Crowds) join(ctx context.Context, namespace, virtualNode string, change
 			pods:  coreinformers.NewPodInformer(c.upper, namespace, 0, cache.Indexers{}),
 			users: map[string]cache.ResourceEventHandlerRegistration{},
 		}
-		if err := space.pods.SetTransform(trim); err != nil {
+		if err := space.pods.SetTransform(onlyCounted); err != nil {
 			return nil, err
 		}
 		run, cancel := context.WithCancel(context.WithoutCancel(ctx)) // It outlives the virtual node that came first.
@@ -80,8 +80,8 @@ func (c *Crowds) leave(namespace, virtualNode string) {
 	}
 }
 
-// trim keeps of a pod what a budget has to know.
-func trim(object any) (any, error) {
+// onlyCounted keeps of a pod what a budget has to know.
+func onlyCounted(object any) (any, error) {
 	pod, ok := object.(*corev1.Pod)
 	if !ok {
 		return object, nil

@@ -12,11 +12,9 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/tessera-k8s/tessera/internal/keys"
+	"github.com/tessera-k8s/tessera/internal/translate"
 	"github.com/tessera-k8s/tessera/virtualnode/pair"
 )
-
-// resizable are the resources that may change while a pod lives.
-var resizable = []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory}
 
 // sizesOf lists the sizes of a pod, for a checksum.
 func sizesOf(spec *corev1.PodSpec) [][]string {
@@ -24,7 +22,7 @@ func sizesOf(spec *corev1.PodSpec) [][]string {
 	add := func(name string, resources corev1.ResourceRequirements) {
 		line := []string{name}
 		for _, list := range []corev1.ResourceList{resources.Requests, resources.Limits} {
-			for _, kind := range resizable {
+			for _, kind := range translate.Resizable {
 				text := ""
 				if amount, ok := list[kind]; ok {
 					text = amount.String()
@@ -100,7 +98,7 @@ func setSize(to *corev1.ResourceRequirements, from corev1.ResourceRequirements) 
 		}
 		(*to)[name] = amount
 	}
-	for _, name := range resizable {
+	for _, name := range translate.Resizable {
 		if amount, ok := from.Requests[name]; ok {
 			set(&to.Requests, name, amount)
 		}
