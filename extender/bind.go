@@ -14,6 +14,7 @@ import (
 
 	"github.com/tessera-k8s/tessera/internal/keys"
 	"github.com/tessera-k8s/tessera/internal/snapshot"
+	"github.com/tessera-k8s/tessera/internal/translate"
 )
 
 // bindTimeout bounds each of a bind's calls to the API server. A bind goes on when kube-scheduler has hung up, after its
@@ -61,7 +62,7 @@ func (e *Extender) bindPod(args *extenderv1.ExtenderBindingArgs) error {
 // podToBind returns the pod of the cache, or of the API server where the cache is behind the scheduler's.
 func (e *Extender) podToBind(args *extenderv1.ExtenderBindingArgs) (*corev1.Pod, error) {
 	if object, ok, _ := e.upper.pods.GetStore().GetByKey(args.PodNamespace + "/" + args.PodName); ok {
-		if pod := object.(*corev1.Pod); pod.UID == args.PodUID && asksForUs(pod) {
+		if pod := object.(*corev1.Pod); pod.UID == args.PodUID && translate.Marked(pod) {
 			return pod, nil
 		}
 	}
@@ -71,7 +72,7 @@ func (e *Extender) podToBind(args *extenderv1.ExtenderBindingArgs) (*corev1.Pod,
 		return nil, fmt.Errorf("reading the pod to bind: %w", err)
 	case pod.UID != args.PodUID:
 		return nil, fmt.Errorf("reading the pod to bind: its UID is %q, not %q", pod.UID, args.PodUID)
-	case !asksForUs(pod):
+	case !translate.Marked(pod):
 		return nil, fmt.Errorf("reading the pod to bind: it is not one of Tessera's, as it does not ask for %s", keys.PodResource)
 	}
 	return pod, nil

@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/tessera-k8s/tessera/internal/snapshot"
+	"github.com/tessera-k8s/tessera/internal/translate"
 )
 
 // fragmentationJSON is what GET /debug/fragmentation says of one cluster, or of all as one.
@@ -66,7 +67,7 @@ func (e *Extender) classes() []snapshot.Class {
 	found := map[string]*snapshot.Class{}
 	for _, object := range e.upper.pods.GetStore().List() {
 		pod := object.(*corev1.Pod)
-		if !asksForUs(pod) || snapshot.Finished(pod) {
+		if !translate.Marked(pod) || snapshot.Finished(pod) {
 			continue
 		}
 		node := cmp.Or(e.upper.virtualNode(pod.Spec.NodeName), nodes[0])

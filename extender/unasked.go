@@ -2,9 +2,9 @@ package extender
 
 import (
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/tessera-k8s/tessera/internal/keys"
+	"github.com/tessera-k8s/tessera/internal/translate"
 )
 
 // unaskedBinds are the binds to a cluster's virtual nodes that the extender was not asked about: a scheduler without the
@@ -31,7 +31,7 @@ func (u *upper) noteBind(before, pod *corev1.Pod) {
 		return
 	}
 	kind := unmarkedBind
-	if controller := metav1.GetControllerOf(pod); asksForUs(pod) && (controller == nil || controller.Kind != "DaemonSet") {
+	if translate.Marked(pod) && !translate.OfDaemonSet(pod) {
 		kind = markedBind
 	}
 	e := u.extender

@@ -16,6 +16,7 @@ import (
 	"github.com/tessera-k8s/tessera/internal/keys"
 	"github.com/tessera-k8s/tessera/internal/snapshot"
 	"github.com/tessera-k8s/tessera/internal/tombstone"
+	"github.com/tessera-k8s/tessera/internal/translate"
 )
 
 // upper watches the upper cluster's nodes and pods and tells the pool what becomes of Tessera's pods.
@@ -121,7 +122,7 @@ func (u *upper) uids() func(types.UID) bool {
 
 // observe tells the pool of a pod, if it is one of Tessera's.
 func (u *upper) observe(pod *corev1.Pod, gone bool) {
-	if !asksForUs(pod) {
+	if !translate.Marked(pod) {
 		return
 	}
 	e := u.extender
@@ -205,16 +206,6 @@ func isVirtual(node *corev1.Node) bool { return node.Labels[keys.Cluster] != "" 
 // rulesOf is how pods are translated for a virtual node.
 func rulesOf(node *corev1.Node) string { return node.Annotations[keys.Rules] }
 
-// asksForUs reports whether the pod carries the marker, the same test by which kube-scheduler calls an extender.
-func asksForUs(pod *corev1.Pod) bool {
-	asks := func(c corev1.Container) bool {
-		_, requested := c.Resources.Requests[keys.PodResource]
-		_, limited := c.Resources.Limits[keys.PodResource]
-		return requested || limited
-	}
-	return slices.ContainsFunc(pod.Spec.Containers, asks) || slices.ContainsFunc(pod.Spec.InitContainers, asks)
-}
-
 func infoOf(pod *corev1.Pod) snapshot.Info {
 	return snapshot.Info{Namespace: pod.Namespace, Name: pod.Name, Owner: snapshot.OwnerOf(pod)}
 }
@@ -248,7 +239,7 @@ func trimUpperPod(object any) (any, error) {
 	if !ok {
 		return object, nil
 	}
-	if asksForUs(pod) {
+	if translate.Marked(pod) {
 		pod.ManagedFields = nil
 		return pod, nil
 	}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/tessera-k8s/tessera/internal/keys"
 	"github.com/tessera-k8s/tessera/internal/snapshot"
+	"github.com/tessera-k8s/tessera/internal/translate"
 )
 
 // waiter is a pod that no virtual node took when it was last asked about.
@@ -50,7 +51,7 @@ const (
 
 // wait notes a refused pod. Of pods that are not Tessera's the end would never be seen. The caller holds e.mu.
 func (e *Extender) wait(pod *corev1.Pod, verdicts []verdict, unknown map[string]keys.Reason) {
-	if !asksForUs(pod) || len(verdicts)+len(unknown) == 0 {
+	if !translate.Marked(pod) || len(verdicts)+len(unknown) == 0 {
 		return
 	}
 	w := &waiter{pod: pod}

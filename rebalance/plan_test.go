@@ -60,7 +60,7 @@ func TestPlan(t *testing.T) {
 		"kube-system":        {[]Pod{stuckPod("kube-system", "p1", "web", 90)}, nil, plenty, "p1=ProtectedNamespace"},
 		"kept":               {[]Pod{stuckPod("shop", "p1", "web", 90, func(p *Pod) { p.Keep = true })}, nil, plenty, "p1=Kept"},
 		"no controller":      {[]Pod{stuckPod("shop", "p1", "shopp1", 90)}, nil, plenty, "p1=NoController"},
-		"of a DaemonSet":     {[]Pod{stuckPod("shop", "p1", "ds", 90, func(p *Pod) { p.Owner.Kind = "DaemonSet" })}, nil, plenty, "p1=DaemonSet"},
+		"of a DaemonSet":     {[]Pod{stuckPod("shop", "p1", "ds", 90, func(p *Pod) { p.DaemonSet = true })}, nil, plenty, "p1=DaemonSet"},
 		"what stays takes no room": {
 			append(two, stuckPod("shop", "kept", "web", 99, func(p *Pod) { p.Keep = true })), nil,
 			limited(func(l *Limits) { l.MaxPerCycle = 2 }), "p1 p2 kept=Kept",

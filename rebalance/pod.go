@@ -9,6 +9,7 @@ import (
 
 	"github.com/tessera-k8s/tessera/internal/keys"
 	"github.com/tessera-k8s/tessera/internal/snapshot"
+	"github.com/tessera-k8s/tessera/internal/translate"
 )
 
 // Pod is what planning looks at of an upper pod on a virtual node.
@@ -19,7 +20,9 @@ type Pod struct {
 	// Cluster is the virtual node, which is named after its lower cluster.
 	Cluster string
 	// Owner is the controller, or the pod itself where it has none.
-	Owner       snapshot.Owner
+	Owner snapshot.Owner
+	// DaemonSet is its controller's kind.
+	DaemonSet   bool
 	Terminating bool
 	// Keep is the wish of the annotation tessera.sh/keep.
 	Keep bool
@@ -33,6 +36,7 @@ func newPod(pod *corev1.Pod) (reduced Pod, ok bool) {
 		Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID, ResourceVersion: pod.ResourceVersion,
 		Cluster:       pod.Spec.NodeName,
 		Owner:         snapshot.OwnerOf(pod),
+		DaemonSet:     translate.OfDaemonSet(pod),
 		Terminating:   pod.DeletionTimestamp != nil,
 		Keep:          pod.Annotations[keys.Keep] == "true",
 		Unschedulable: unschedulable(pod),
@@ -59,7 +63,7 @@ func (p Pod) keeps() SkipReason {
 		return Kept
 	case p.Owner.UID == p.UID:
 		return NoController
-	case p.Owner.Kind == "DaemonSet":
+	case p.DaemonSet:
 		return DaemonSet
 	}
 	return ""

@@ -13,7 +13,7 @@ import (
 //
 // Invariant: for every node without the label tessera.sh/cluster, KeepOff(pod) fits exactly where pod fits.
 func KeepOff(pod *corev1.Pod) *corev1.Pod {
-	if marked(pod) || !mayTolerate(pod.Spec.Tolerations) {
+	if translate.Marked(pod) || !mayTolerate(pod.Spec.Tolerations) {
 		return pod
 	}
 	kept := pod.DeepCopy()

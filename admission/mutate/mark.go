@@ -6,7 +6,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/tessera-k8s/tessera/internal/keys"
 	"github.com/tessera-k8s/tessera/internal/translate"
@@ -41,10 +40,9 @@ var toleration = corev1.Toleration{Key: keys.VirtualTaint, Operator: corev1.Tole
 
 // exempt reports whether the pod is none of Tessera's business although its namespace opted in.
 func exempt(pod *corev1.Pod) bool {
-	owner := metav1.GetControllerOf(pod)
 	return pod.Spec.NodeName != "" ||
 		pod.Labels[keys.Enabled] == "false" ||
-		owner != nil && owner.Kind == "DaemonSet" ||
+		translate.OfDaemonSet(pod) ||
 		len(pod.Spec.Containers) == 0 // The API server will refuse it with a better text than ours.
 }
 
@@ -64,7 +62,7 @@ func check(pod *corev1.Pod) error {
 	}
 	// A marked pod comes back when another webhook has changed it. A user who forges the whole mark gets what a
 	// node selector would have given as well.
-	if whole := marked(pod) && covered(pod.Spec.Tolerations); translate.Sealed(pod) && !whole {
+	if whole := translate.Marked(pod) && covered(pod.Spec.Tolerations); translate.Sealed(pod) && !whole {
 		return fmt.Errorf("annotation %s: Tessera writes it, users may not: remove it and use nodeSelector or affinity", keys.Sealed)
 	}
 	for _, gate := range pod.Spec.SchedulingGates {
@@ -100,16 +98,6 @@ func setMarker(c *corev1.Container) {
 			(*list)[keys.PodResource] = resource.MustParse("0")
 		}
 	}
-}
-
-// marked reports whether the pod is Tessera's. webhook.yaml asks the same in CEL.
-func marked(pod *corev1.Pod) bool {
-	for _, c := range pod.Spec.Containers {
-		if _, set := c.Resources.Limits[keys.PodResource]; set {
-			return true
-		}
-	}
-	return false
 }
 
 // covered reports whether the taint of every virtual node is tolerated, whatever its value.

@@ -1,8 +1,6 @@
 package pods
 
 import (
-	"slices"
-
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/tessera-k8s/tessera/internal/keys"
@@ -95,15 +93,6 @@ func decideStranger(upper, lower *corev1.Pod, sawDeleted bool) step {
 	default:
 		return orphan
 	}
-}
-
-// admitted reports whether the pod came through admission: some container names the resource that marks it.
-func admitted(pod *corev1.Pod) bool {
-	marked := func(c corev1.Container) bool {
-		_, ok := c.Resources.Requests[keys.PodResource]
-		return ok
-	}
-	return slices.ContainsFunc(pod.Spec.Containers, marked) || slices.ContainsFunc(pod.Spec.InitContainers, marked)
 }
 
 // hasRunBelow reports whether the status of the upper pod was ever told by a lower pod. It survives a restart.

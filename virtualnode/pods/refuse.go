@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/tessera-k8s/tessera/internal/keys"
+	"github.com/tessera-k8s/tessera/internal/translate"
 )
 
 // Reasons for which a pod that is bound to the virtual node is not created below.
@@ -22,7 +23,7 @@ const (
 // marks pods of DaemonSets. A namespace's label is looked up, as anyone who may create pods can write the mark by hand.
 func (r *Reconciler) welcome(upper *corev1.Pod) bool {
 	namespace, _ := r.Namespaces.Get(upper.Namespace) // What the cache does not have is asked for before anything is refused.
-	return optedIn(upper, namespace) && (r.AcceptUnasked || (admitted(upper) && !ofDaemonSet(upper)))
+	return optedIn(upper, namespace) && (r.AcceptUnasked || (translate.Marked(upper) && !translate.OfDaemonSet(upper)))
 }
 
 // optedIn reports whether a pod may run on virtual nodes by its own label or else that of its namespace, which may be nil.
@@ -35,11 +36,6 @@ func optedIn(upper *corev1.Pod, namespace *corev1.Namespace) bool {
 	default:
 		return namespace != nil && namespace.Labels[keys.Enabled] == "true"
 	}
-}
-
-func ofDaemonSet(pod *corev1.Pod) bool {
-	owner := metav1.GetControllerOf(pod)
-	return owner != nil && owner.Kind == "DaemonSet"
 }
 
 // refuse fails a pod that is not welcome: nobody has asked whether it fits below, or whoever bound it did not mean a lower
@@ -61,10 +57,10 @@ func (r *Reconciler) refuse(ctx context.Context, upper *corev1.Pod) (again time.
 func (r *Reconciler) objection(ctx context.Context, upper *corev1.Pod) (reason, message string, err error) {
 	switch {
 	case r.AcceptUnasked:
-	case ofDaemonSet(upper):
+	case translate.OfDaemonSet(upper):
 		return reasonDaemonSet, fmt.Sprintf("Pods of DaemonSets do not run on virtual nodes: "+
 			"give the DaemonSet a required node affinity, %s DoesNotExist", keys.Cluster), nil
-	case !admitted(upper):
+	case !translate.Marked(upper):
 		return reasonNotAdmitted, fmt.Sprintf("Pods run on virtual nodes only if they came through Tessera's admission: "+
 			"label the namespace or the pod %s=true, and leave nodeName to the scheduler", keys.Enabled), nil
 	}
