@@ -1,7 +1,11 @@
 package virtualnode
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -14,6 +18,7 @@ import (
 
 	"github.com/tessera-k8s/tessera/internal/keys"
 	"github.com/tessera-k8s/tessera/internal/lower"
+	"github.com/tessera-k8s/tessera/internal/snapshot"
 	"github.com/tessera-k8s/tessera/internal/tombstone"
 	"github.com/tessera-k8s/tessera/virtualnode/budgets"
 	"github.com/tessera-k8s/tessera/virtualnode/events"
@@ -25,30 +30,44 @@ import (
 	"github.com/tessera-k8s/tessera/virtualnode/pods/up"
 )
 
+// snapshotPause is the time between two snapshots at least: what is made of them is written twice a second at most.
+const snapshotPause = 200 * time.Millisecond
+
 // belowIndexers are the indexes of lower pods.
 var belowIndexers = cache.Indexers{pair.ByUpper: pair.IndexByUpper, cache.NamespaceIndex: cache.MetaNamespaceIndexFunc}
 
 // byLower indexes upper pods by the namespace/name that they have below.
 const byLower = "lower"
 
-func (v *virtualNode) lowerKey(object any) ([]string, error) {
-	pod, ok := object.(*corev1.Pod)
-	if !ok {
-		return nil, nil
-	}
-	return []string{v.lowerNamespace(pod.Namespace) + "/" + pod.Name}, nil
+// virtualNode is one lower cluster and the Node that stands for it.
+type virtualNode struct {
+	name   string
+	broken string // why the kubeconfig cannot be used; "" if it can
+	server *server
+	config ClusterConfig // what holds for this cluster
+	taking snapshot.Part // what of the lower cluster it stands for
+	log    *slog.Logger
+
+	snapshot atomic.Pointer[snapshot.Snapshot]
+	overlap  atomic.Pointer[string] // what node.Overlaps says; nil where the network is not flat
+	version  atomic.Value           // string: the lower API server's version
+	keeper   *node.Keeper
+	charges  node.Charges // of the pods bound to it
+
+	// nil where broken:
+	watch   *lower.Watch
+	devices *lower.Devices
+	pods    *pods.Reconciler
+	orphans *orphans.Ledger
+	events  *events.Mirror
+	spaces  *namespaces.Keeper
+	budgets *budgets.Keeper
+	self    cache.SharedIndexInformer // the Node itself, for its labels
+	above   cache.SharedIndexInformer // upper pods bound to it
+	below   *lower.Kept               // lower pods that came through it
 }
 
-// upperOf is the upper pod that has that namespace/name below, nil if there is none.
-func (v *virtualNode) upperOf(lower string) *corev1.Pod {
-	objects, _ := v.above.GetIndexer().ByIndex(byLower, lower) // The index exists.
-	if len(objects) == 0 {
-		return nil
-	}
-	return objects[0].(*corev1.Pod)
-}
-
-// newVirtualNode wires a virtual node. config is nil where the kubeconfig cannot be used, broken says why.
+// newVirtualNode wires a virtual node: who keeps its Node, what it watches, who looks after what, who is told of what. config is nil where the kubeconfig cannot be used, broken says why.
 func newVirtualNode(s *server, name string, config *restclient.Config, broken string) (*virtualNode, error) {
 	v := &virtualNode{name: name, broken: broken, server: s, config: s.config.cluster(name), log: s.log.With("cluster", name)}
 	v.version.Store("")
@@ -69,7 +88,7 @@ func newVirtualNode(s *server, name string, config *restclient.Config, broken st
 	if err := v.addParts(); err != nil {
 		return nil, err
 	}
-	return v, v.wire()
+	return v, v.addHandlers()
 }
 
 // watchBoth makes the caches of the lower cluster and of what of the upper one is this virtual node's.
@@ -126,8 +145,8 @@ func selectField(name, value string) func(*metav1.ListOptions) {
 	return func(o *metav1.ListOptions) { o.FieldSelector = fields.OneTermEqualSelector(name, value).String() }
 }
 
-// wire has this virtual node told of all that concerns it.
-func (v *virtualNode) wire() error {
+// addHandlers has this virtual node told of all that concerns it.
+func (v *virtualNode) addHandlers() error {
 	if err := v.above.SetTransform(withoutManagedFields); err != nil {
 		return fmt.Errorf("watching pods of %s: %w", v.name, err)
 	}
@@ -181,4 +200,27 @@ func (v *virtualNode) looks(
 			}
 		},
 	}
+}
+
+// run serves the virtual node until ctx ends.
+func (v *virtualNode) run(ctx context.Context) {
+	var group sync.WaitGroup
+	group.Go(func() { v.keeper.Run(ctx) })
+	if v.watch != nil {
+		group.Go(func() { v.watch.Run(ctx) })
+		group.Go(func() { v.devices.Run(ctx) })
+		group.Go(func() { v.self.RunWithContext(ctx) })
+		group.Go(func() { v.above.RunWithContext(ctx) })
+		group.Go(func() { v.watchHealth(ctx) })
+		group.Go(func() { v.spaces.Run(ctx) })
+		group.Go(func() { v.budgets.Run(ctx) })
+		group.Go(func() {
+			if cache.WaitForCacheSync(ctx.Done(), v.above.HasSynced, v.below.HasSynced, v.server.above.synced) {
+				v.log.Info("Pods are synced", "above", len(v.above.GetStore().ListKeys()), "below", len(v.below.List()))
+				group.Go(func() { v.events.Run(ctx) })
+				v.pods.Run(ctx, v.server.config.PodWorkers)
+			}
+		})
+	}
+	group.Wait()
 }

@@ -2,82 +2,19 @@ package virtualnode
 
 import (
 	"context"
-	"log/slog"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/client-go/tools/cache"
 
 	"github.com/tessera-k8s/tessera/internal/keys"
 	"github.com/tessera-k8s/tessera/internal/lower"
 	"github.com/tessera-k8s/tessera/internal/snapshot"
 	"github.com/tessera-k8s/tessera/internal/translate"
-	"github.com/tessera-k8s/tessera/virtualnode/budgets"
-	"github.com/tessera-k8s/tessera/virtualnode/events"
-	"github.com/tessera-k8s/tessera/virtualnode/namespaces"
 	"github.com/tessera-k8s/tessera/virtualnode/node"
-	"github.com/tessera-k8s/tessera/virtualnode/orphans"
-	"github.com/tessera-k8s/tessera/virtualnode/pods"
 )
-
-// snapshotPause is the time between two snapshots at least: what is made of them is written twice a second at most.
-const snapshotPause = 200 * time.Millisecond
 
 // healthInterval is how often the health of a lower cluster is looked at.
 const healthInterval = time.Second
-
-// virtualNode is one lower cluster and the Node that stands for it.
-type virtualNode struct {
-	name   string
-	broken string // why the kubeconfig cannot be used; "" if it can
-	server *server
-	config ClusterConfig // what holds for this cluster
-	taking snapshot.Part // what of the lower cluster it stands for
-	log    *slog.Logger
-
-	snapshot atomic.Pointer[snapshot.Snapshot]
-	overlap  atomic.Pointer[string] // what node.Overlaps says; nil where the network is not flat
-	version  atomic.Value           // string: the lower API server's version
-	keeper   *node.Keeper
-	charges  node.Charges // of the pods bound to it
-
-	// nil where broken:
-	watch   *lower.Watch
-	devices *lower.Devices
-	pods    *pods.Reconciler
-	orphans *orphans.Ledger
-	events  *events.Mirror
-	spaces  *namespaces.Keeper
-	budgets *budgets.Keeper
-	self    cache.SharedIndexInformer // the Node itself, for its labels
-	above   cache.SharedIndexInformer // upper pods bound to it
-	below   *lower.Kept               // lower pods that came through it
-}
-
-// run serves the virtual node until ctx ends.
-func (v *virtualNode) run(ctx context.Context) {
-	var group sync.WaitGroup
-	group.Go(func() { v.keeper.Run(ctx) })
-	if v.watch != nil {
-		group.Go(func() { v.watch.Run(ctx) })
-		group.Go(func() { v.devices.Run(ctx) })
-		group.Go(func() { v.self.RunWithContext(ctx) })
-		group.Go(func() { v.above.RunWithContext(ctx) })
-		group.Go(func() { v.watchHealth(ctx) })
-		group.Go(func() { v.spaces.Run(ctx) })
-		group.Go(func() { v.budgets.Run(ctx) })
-		group.Go(func() {
-			if cache.WaitForCacheSync(ctx.Done(), v.above.HasSynced, v.below.HasSynced, v.server.above.synced) {
-				v.log.Info("Pods are synced", "above", len(v.above.GetStore().ListKeys()), "below", len(v.below.List()))
-				group.Go(func() { v.events.Run(ctx) })
-				v.pods.Run(ctx, v.server.config.PodWorkers)
-			}
-		})
-	}
-	group.Wait()
-}
 
 // publish takes a new snapshot of the lower cluster.
 func (v *virtualNode) publish(s *snapshot.Snapshot) {
@@ -199,4 +136,22 @@ func (v *virtualNode) stands() *corev1.Node {
 // synced reports whether the upper cluster has been listed.
 func (v *virtualNode) synced() bool {
 	return v.watch == nil || (v.above.HasSynced() && v.self.HasSynced() && v.server.above.synced())
+}
+
+// lowerKey is the function of the index byLower.
+func (v *virtualNode) lowerKey(object any) ([]string, error) {
+	pod, ok := object.(*corev1.Pod)
+	if !ok {
+		return nil, nil
+	}
+	return []string{v.lowerNamespace(pod.Namespace) + "/" + pod.Name}, nil
+}
+
+// upperOf is the upper pod that has that namespace/name below, nil if there is none.
+func (v *virtualNode) upperOf(lower string) *corev1.Pod {
+	objects, _ := v.above.GetIndexer().ByIndex(byLower, lower) // The index exists.
+	if len(objects) == 0 {
+		return nil
+	}
+	return objects[0].(*corev1.Pod)
 }
