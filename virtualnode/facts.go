@@ -100,7 +100,7 @@ func (v *virtualNode) facts() node.Facts {
 	if v.watch == nil {
 		return f
 	}
-	f.Health, f.Snapshot, f.Stands, f.Devices = v.health(), v.part(), v.stands(), v.devices.Most()
+	f.Health, f.Snapshot, f.Stands, f.Devices = v.health(), v.part(), v.upperNode(), v.devices.Most()
 	f.More = append(f.More, node.Orphans(v.orphans.Brake()))
 	if overlap := v.overlap.Load(); overlap != nil {
 		f.More = append(f.More, node.Flat(*overlap))
@@ -117,16 +117,16 @@ func (v *virtualNode) lowerNamespace(upper string) string {
 // target is where pods of this virtual node go: unsealing depends on its labels, also on those a user gave it.
 func (v *virtualNode) target() translate.Target {
 	target := translate.Target{VirtualNode: v.name, Identity: v.server.identity, Rules: v.config.rules()}
-	if stands := v.stands(); stands != nil {
-		target.Labels = stands.Labels
+	if upper := v.upperNode(); upper != nil {
+		target.Labels = upper.Labels
 	} else {
 		target.Labels = map[string]string{keys.Cluster: v.name}
 	}
 	return target
 }
 
-// stands is the Node as the upper cluster shows it, nil if it does not.
-func (v *virtualNode) stands() *corev1.Node {
+// upperNode is the Node as the upper cluster shows it, nil if it does not.
+func (v *virtualNode) upperNode() *corev1.Node {
 	if object, ok, _ := v.self.GetStore().GetByKey(v.name); ok {
 		return object.(*corev1.Node)
 	}

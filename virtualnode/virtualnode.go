@@ -67,7 +67,8 @@ type virtualNode struct {
 	below   *lower.Kept               // lower pods that came through it
 }
 
-// newVirtualNode wires a virtual node: who keeps its Node, what it watches, who looks after what, who is told of what. config is nil where the kubeconfig cannot be used, broken says why.
+// newVirtualNode wires a virtual node, in this order: who keeps its Node, what it watches, who looks after what, who is told
+// of what. config is nil where the kubeconfig cannot be used, broken says why.
 func newVirtualNode(s *server, name string, config *restclient.Config, broken string) (*virtualNode, error) {
 	v := &virtualNode{name: name, broken: broken, server: s, config: s.config.cluster(name), log: s.log.With("cluster", name)}
 	v.version.Store("")

@@ -8,9 +8,9 @@ import (
 // hintWeight is the most that one preferred term can weigh.
 const hintWeight = 100
 
-// tell puts the hint into the pod's node affinity, beside what the user asked for. The modes that tell it otherwise
+// addToAffinity puts the hint into the pod's node affinity, beside what the user asked for. The modes that tell it otherwise
 // leave the pod as it is. What the affinity points to may belong to a cache, so it is replaced and not written to.
-func tell(spec *corev1.PodSpec, mode Mode, node string) {
+func addToAffinity(spec *corev1.PodSpec, mode Mode, node string) {
 	if mode != Preferred && mode != Required {
 		return
 	}

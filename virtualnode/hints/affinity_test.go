@@ -64,7 +64,7 @@ func TestRequiredHintNarrowsTheUsersTerms(t *testing.T) {
 			t.Parallel()
 			before := &corev1.Pod{Spec: *c.spec.DeepCopy()}
 			after := &corev1.Pod{Spec: c.spec}
-			tell(&after.Spec, Required, "n1")
+			addToAffinity(&after.Spec, Required, "n1")
 			for _, node := range nodes {
 				allowed := allows(t, before, node)
 				if node.Name == "n1" && allowed != c.stays {
@@ -137,7 +137,7 @@ func TestPreferredHintStandsBesideTheUsersTerms(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			spec := corev1.PodSpec{Affinity: c.before}
-			tell(&spec, Preferred, "n1")
+			addToAffinity(&spec, Preferred, "n1")
 			if diff := cmp.Diff(c.want, spec.Affinity); diff != "" {
 				t.Error(diff)
 			}
@@ -146,13 +146,13 @@ func TestPreferredHintStandsBesideTheUsersTerms(t *testing.T) {
 }
 
 // A translated pod may share what its affinity points to with the upper pod in the cache.
-func TestTellWritesToNothingThatIsShared(t *testing.T) {
+func TestAddToAffinityWritesToNothingThatIsShared(t *testing.T) {
 	t.Parallel()
 	for _, mode := range []Mode{Preferred, Required} {
 		spare := append(make([]corev1.NodeSelectorRequirement, 0, 4), named("n1")...)
 		shared := requiring(corev1.NodeSelectorTerm{MatchFields: spare})
 		before, spec := shared.DeepCopy(), shared
-		tell(&spec, mode, "n1")
+		addToAffinity(&spec, mode, "n1")
 		if diff := cmp.Diff(*before, shared); diff != "" {
 			t.Errorf("%s: the affinity that was handed in changed: %s", mode, diff)
 		}
@@ -166,7 +166,7 @@ func TestOtherModesLeaveTheAffinityAlone(t *testing.T) {
 	t.Parallel()
 	for _, mode := range []Mode{Nominated, Off} {
 		spec := corev1.PodSpec{}
-		if tell(&spec, mode, "n1"); spec.Affinity != nil {
+		if addToAffinity(&spec, mode, "n1"); spec.Affinity != nil {
 			t.Errorf("%s: %v", mode, spec.Affinity)
 		}
 	}

@@ -29,8 +29,8 @@ func (g Giver) Apply(lower *corev1.Pod, node string) Mode {
 	if mode == Nominated {
 		lower.Spec.SchedulingGates = append(lower.Spec.SchedulingGates, corev1.PodSchedulingGate{Name: keys.HintGate})
 	}
-	tell(&lower.Spec, mode, node)
-	note(lower, node)
+	addToAffinity(&lower.Spec, mode, node)
+	annotate(lower, node)
 	return mode
 }
 
@@ -79,12 +79,12 @@ func (g Giver) nominate(ctx context.Context, lower *corev1.Pod, node string) (*c
 	nominated, err := g.Lower.Pods(lower.Namespace).
 		Patch(ctx, lower.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
 	switch {
-	case err == nil && g.Hints.modes.taken(g.Cluster):
+	case err == nil && g.Hints.modes.statusTaken(g.Cluster):
 		g.Log.Info("The lower cluster lets the status of pods be patched again, hints are nominated")
 	case pair.Refused(err):
 		g.Count(Nominated, "refused")
 		// What is invalid may be invalid in this one pod; what is forbidden is so in all of them.
-		if apierrors.IsForbidden(err) && g.Hints.modes.refused(g.Cluster, g.Hints.now()) {
+		if apierrors.IsForbidden(err) && g.Hints.modes.statusRefused(g.Cluster, g.Hints.now()) {
 			g.Log.Warn("The lower cluster lets no status of pods be patched, hints are preferred affinity instead",
 				"again", nominateAgain, "err", err)
 		}
@@ -102,8 +102,8 @@ func (g Giver) ungate(ctx context.Context, lower *corev1.Pod, mode Mode, node st
 	after.UID, after.ResourceVersion = lower.UID, lower.ResourceVersion // Lists are replaced, so it is for what was read.
 	after.Spec.SchedulingGates = slices.DeleteFunc(after.Spec.SchedulingGates,
 		func(gate corev1.PodSchedulingGate) bool { return gate.Name == keys.HintGate })
-	tell(&after.Spec, mode, node)
-	note(after, node)
+	addToAffinity(&after.Spec, mode, node)
+	annotate(after, node)
 	patch, err := pair.TwoWay(before, after)
 	if err != nil {
 		return err
@@ -112,9 +112,9 @@ func (g Giver) ungate(ctx context.Context, lower *corev1.Pod, mode Mode, node st
 	return err
 }
 
-// note leaves the hint on the lower pod. An extender that has just started reads there where the pod is going, whatever
+// annotate leaves the hint on the lower pod. An extender that has just started reads there where the pod is going, whatever
 // the mode, and before the status can say so.
-func note(lower *corev1.Pod, node string) {
+func annotate(lower *corev1.Pod, node string) {
 	if node != "" {
 		metav1.SetMetaDataAnnotation(&lower.ObjectMeta, keys.HintNode, node)
 	}

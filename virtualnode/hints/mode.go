@@ -63,8 +63,8 @@ func (m *modes) of(cluster string, now time.Time) Mode {
 	return mode
 }
 
-// refused notes that a cluster let no status be patched. news: it did before, as far as is known.
-func (m *modes) refused(cluster string, now time.Time) (news bool) {
+// statusRefused notes that a cluster let no status be patched. news: it did before, as far as is known.
+func (m *modes) statusRefused(cluster string, now time.Time) (news bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	_, known := m.retry[cluster]
@@ -72,8 +72,8 @@ func (m *modes) refused(cluster string, now time.Time) (news bool) {
 	return !known
 }
 
-// taken notes that a cluster let a status be patched. news: it did not before.
-func (m *modes) taken(cluster string) (news bool) {
+// statusTaken notes that a cluster let a status be patched. news: it did not before.
+func (m *modes) statusTaken(cluster string) (news bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	_, news = m.retry[cluster]

@@ -25,20 +25,20 @@ func TestModeOfAClusterThatRefusesStatuses(t *testing.T) {
 	expect("as configured", start, map[string]Mode{
 		"any": Nominated, "same": Nominated, "strict": Required, "quiet": Off,
 	})
-	if m.taken("any") {
+	if m.statusTaken("any") {
 		t.Error("a status that was taken as ever is news")
 	}
-	if !m.refused("any", start) || m.refused("any", start.Add(time.Second)) {
+	if !m.statusRefused("any", start) || m.statusRefused("any", start.Add(time.Second)) {
 		t.Error("the first refusal is news, and no other")
 	}
 	expect("after the refusal", start.Add(5*time.Minute), map[string]Mode{"any": Preferred, "same": Nominated})
 	later := start.Add(nominateAgain + time.Second)
 	expect("another attempt", later, map[string]Mode{"any": Nominated})
-	if m.refused("any", later) {
+	if m.statusRefused("any", later) {
 		t.Error("that it still refuses is news")
 	}
 	expect("refused again", later.Add(time.Second), map[string]Mode{"any": Preferred})
-	if !m.taken("any") || m.taken("any") {
+	if !m.statusTaken("any") || m.statusTaken("any") {
 		t.Error("the first status that is taken is news, and no other")
 	}
 	expect("mended", later.Add(time.Second), map[string]Mode{"any": Nominated})

@@ -100,7 +100,7 @@ func (r *Reconciler) place(ctx context.Context, upper, lower *corev1.Pod) (*core
 // notCreated tells the owner of the pod what keeps it from being created, unless it is likely to pass by itself.
 // The error comes back to be tried again.
 func (r *Reconciler) notCreated(ctx context.Context, upper *corev1.Pod, cause error) error {
-	reason := refusal(cause)
+	reason := reasonOf(cause)
 	r.Metrics.created(r.Name, outcome(reason), 0)
 	if reason == "" || (reason != string(keys.NameConflict) && r.queue.NumRequeues(pair.KeyOf(upper)) < patience) {
 		return fmt.Errorf("creating pod below: %w", cause)
@@ -114,8 +114,8 @@ func (r *Reconciler) notCreated(ctx context.Context, upper *corev1.Pod, cause er
 // reasonRefused is the reason of the condition tessera.sh/LowerCreated and of events, beside those of internal/keys.
 const reasonRefused = "LowerRefused"
 
-// refusal names what the lower cluster (or translation) holds against a pod; "" for a hiccup.
-func refusal(err error) string {
+// reasonOf names what the lower cluster (or translation) holds against a pod; "" for a hiccup.
+func reasonOf(err error) string {
 	notAllowed := (*translate.NotAllowed)(nil)
 	switch {
 	case errors.As(err, &notAllowed):

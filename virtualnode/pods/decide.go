@@ -42,8 +42,8 @@ func decide(upper, lower *corev1.Pod, known known) step {
 	switch {
 	case upper == nil && lower == nil:
 		return idle
-	case stranger(upper, lower):
-		return decideStranger(upper, lower, known.sawDeleted)
+	case standsForAnother(upper, lower):
+		return decideAnother(upper, lower, known.sawDeleted)
 	case upper.DeletionTimestamp != nil:
 		if lower == nil {
 			return remove
@@ -76,13 +76,13 @@ func decideAbsent(upper *corev1.Pod, known known) step {
 	}
 }
 
-// stranger reports whether the lower pod stands for another upper pod than the one that is there, if any.
-func stranger(upper, lower *corev1.Pod) bool {
+// standsForAnother reports whether the lower pod stands for another upper pod than the one that is there, if any.
+func standsForAnother(upper, lower *corev1.Pod) bool {
 	return lower != nil && (upper == nil || pair.UpperUID(lower) != upper.UID)
 }
 
-// decideStranger decides about such a lower pod.
-func decideStranger(upper, lower *corev1.Pod, sawDeleted bool) step {
+// decideAnother decides about such a lower pod.
+func decideAnother(upper, lower *corev1.Pod, sawDeleted bool) step {
 	switch {
 	case sawDeleted && lower.DeletionTimestamp == nil:
 		return collect

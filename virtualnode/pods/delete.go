@@ -96,7 +96,7 @@ func (r *Reconciler) replace(ctx context.Context, upper *corev1.Pod, memory *mem
 	if lower != nil {
 		return recheck, nil
 	}
-	if wanted, err := r.wanted(ctx, upper); err != nil || !wanted {
+	if wanted, err := r.upperStillWanted(ctx, upper); err != nil || !wanted {
 		return recheck, err
 	}
 	why := r.lastOf(upper)
@@ -105,9 +105,9 @@ func (r *Reconciler) replace(ctx context.Context, upper *corev1.Pod, memory *mem
 	return 0, r.reports().WriteStatus(ctx, upper, up.WithDisruption(up.Failed(upper, end.Reason, end.Message, metav1.Now()), why))
 }
 
-// wanted asks the upper API server whether the pod is still to run. The news from above may be behind that from
+// upperStillWanted asks the upper API server whether the pod is still to run. The news from above may be behind that from
 // below, and a pod that is wanted no more does not fail.
-func (r *Reconciler) wanted(ctx context.Context, upper *corev1.Pod) (bool, error) {
+func (r *Reconciler) upperStillWanted(ctx context.Context, upper *corev1.Pod) (bool, error) {
 	now, err := r.Upper.Pods(upper.Namespace).Get(ctx, upper.Name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return false, nil

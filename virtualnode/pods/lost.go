@@ -28,9 +28,9 @@ func overdue(lower *corev1.Pod, now time.Time) (left time.Duration, ending bool)
 	return lower.DeletionTimestamp.Sub(now), true
 }
 
-// lost reports whether a lower pod should be gone and its node is not there to end it. Such a pod hangs for as long as
+// onLostNode reports whether a lower pod should be gone and its node is not there to end it. Such a pod hangs for as long as
 // the node is away, which may be for ever, and its controller above should not wait for that.
-func (r *Reconciler) lost(lower *corev1.Pod) bool {
+func (r *Reconciler) onLostNode(lower *corev1.Pod) bool {
 	if lower == nil || !r.Reachable() {
 		return false
 	}
@@ -58,7 +58,7 @@ func (r *Reconciler) abandon(ctx context.Context, upper, lower *corev1.Pod) (aga
 	if err != nil || ready {
 		return lostCheck, err
 	}
-	if wanted, err := r.wanted(ctx, upper); err != nil || !wanted {
+	if wanted, err := r.upperStillWanted(ctx, upper); err != nil || !wanted {
 		return recheck, err
 	}
 	now, err := r.find(ctx, upper)

@@ -25,19 +25,19 @@ const (
 	reasonAdopted = "Adopted"
 )
 
-// surveyInterval is how often the lower pods without an upper one are counted.
-const surveyInterval = time.Second
+// countInterval is how often the lower pods without an upper one are counted.
+const countInterval = time.Second
 
-// survey counts the orphans until ctx ends, and has those looked at that something is to be done about.
-func (r *Reconciler) survey(ctx context.Context) {
-	ticker := time.NewTicker(surveyInterval)
+// countOrphans counts the orphans until ctx ends, and has those looked at that something is to be done about.
+func (r *Reconciler) countOrphans(ctx context.Context) {
+	ticker := time.NewTicker(countInterval)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case now := <-ticker.C:
-			found, unfinished := r.strangers()
+			found, unfinished := r.orphansBelow()
 			for _, o := range r.Orphans.Survey(found, unfinished, now) {
 				r.Look(o.UpperNamespace + "/" + o.UpperName)
 			}
@@ -46,8 +46,8 @@ func (r *Reconciler) survey(ctx context.Context) {
 	}
 }
 
-// strangers are the lower pods of ours whose upper pod the cache does not have, and how many of all have not finished.
-func (r *Reconciler) strangers() (found []orphans.Orphan, unfinished int) {
+// orphansBelow are the lower pods of ours whose upper pod the cache does not have, and how many of all have not finished.
+func (r *Reconciler) orphansBelow() (found []orphans.Orphan, unfinished int) {
 	for _, object := range r.Below.List() {
 		lower := object.(*corev1.Pod)
 		finished := snapshot.Finished(lower)
@@ -77,7 +77,7 @@ func (r *Reconciler) alone(ctx context.Context, next step, upper, lower *corev1.
 	switch {
 	case err != nil:
 		return 0, err
-	case r.stands(there, lower):
+	case r.standsFor(there, lower):
 		return recheck, nil
 	case next == collect:
 		return 0, r.collect(ctx, lower)
@@ -138,9 +138,9 @@ func (r *Reconciler) askAbove(ctx context.Context, lower *corev1.Pod) (*corev1.P
 	return upper, nil
 }
 
-// stands reports whether upper is the pod that lower stands for. One of that UID that is not bound here (a backup from before
+// standsFor reports whether upper is the pod that lower stands for. One of that UID that is not bound here (a backup from before
 // the binding) is not: it may be bound elsewhere any moment.
-func (r *Reconciler) stands(upper, lower *corev1.Pod) bool {
+func (r *Reconciler) standsFor(upper, lower *corev1.Pod) bool {
 	return upper != nil && upper.UID == pair.UpperUID(lower) && upper.Spec.NodeName == r.Name
 }
 

@@ -111,7 +111,7 @@ func TestOrphans(t *testing.T) {
 }
 
 func (b *bed) surveyAt(now time.Time) {
-	found, unfinished := b.strangers()
+	found, unfinished := b.orphansBelow()
 	b.Orphans.Survey(found, unfinished, now)
 }
 
@@ -153,7 +153,7 @@ func TestNoOrphanWithoutConfirmation(t *testing.T) {
 }
 
 // The survey counts what is alone below, and nothing else.
-func TestStrangers(t *testing.T) {
+func TestOrphansBelow(t *testing.T) {
 	t.Parallel()
 	b := newBed(t, nil, nil)
 	named := func(name string, uid types.UID, change ...func(*corev1.Pod)) *corev1.Pod {
@@ -170,7 +170,7 @@ func TestStrangers(t *testing.T) {
 	} {
 		_ = b.Below.Add(pod)
 	}
-	found, unfinished := b.strangers()
+	found, unfinished := b.orphansBelow()
 	names := map[string]bool{}
 	for _, o := range found {
 		names[o.UpperName] = o.Finished

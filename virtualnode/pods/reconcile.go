@@ -131,7 +131,7 @@ func (r *Reconciler) Run(ctx context.Context, workers int) {
 			r.WakeAll()
 		})
 	})
-	group.Go(func() { r.survey(ctx) })
+	group.Go(func() { r.countOrphans(ctx) })
 	<-ctx.Done()
 	r.queue.ShutDown()
 	group.Wait()
@@ -168,7 +168,7 @@ func (r *Reconciler) take(
 	case create:
 		return r.create(ctx, upper, memory)
 	case refuse:
-		return r.refuse(ctx, upper)
+		return r.failUnwelcome(ctx, upper)
 	case replace:
 		return r.replace(ctx, upper, memory)
 	case collect, orphan:
@@ -195,7 +195,7 @@ func (r *Reconciler) take(
 
 func (r *Reconciler) known(upper, lower *corev1.Pod, memory *memory) known {
 	return known{
-		wasBelow: memory.wasBelow, welcome: upper != nil && r.welcome(upper), lost: r.lost(lower), sawDeleted: r.sawDeleted(lower),
+		wasBelow: memory.wasBelow, welcome: upper != nil && r.welcome(upper), lost: r.onLostNode(lower), sawDeleted: r.sawDeleted(lower),
 	}
 }
 

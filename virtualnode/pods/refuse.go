@@ -38,9 +38,9 @@ func optedIn(upper *corev1.Pod, namespace *corev1.Namespace) bool {
 	}
 }
 
-// refuse fails a pod that is not welcome: nobody has asked whether it fits below, or whoever bound it did not mean a lower
+// failUnwelcome fails a pod that is not welcome: nobody has asked whether it fits below, or whoever bound it did not mean a lower
 // cluster. A controller makes another at once, so its next pods wait, each longer than the one before.
-func (r *Reconciler) refuse(ctx context.Context, upper *corev1.Pod) (again time.Duration, err error) {
+func (r *Reconciler) failUnwelcome(ctx context.Context, upper *corev1.Pod) (again time.Duration, err error) {
 	reason, message, err := r.objection(ctx, upper)
 	if err != nil || reason == "" {
 		return recheck, err

@@ -25,17 +25,17 @@ type Memory struct {
 	// sent is the upper pod as it was last brought down, nil before; notes are those that the lower pod had then.
 	sent  *corev1.Pod
 	notes notes
-	// unwanted is what the lower cluster said against changes.
-	unwanted map[change]unwanted
+	// refused is what the lower cluster said against changes.
+	refused map[change]refusedChange
 }
 
 // NewMemory remembers nothing.
-func NewMemory() Memory { return Memory{unwanted: map[change]unwanted{}} }
+func NewMemory() Memory { return Memory{refused: map[change]refusedChange{}} }
 
 // Created notes that the lower pod was made from that upper one.
 func (m *Memory) Created(upper, lower *corev1.Pod) { m.sent, m.notes = upper, notesOf(lower) }
 
 // RefusedSize is what the lower cluster says against the newest size, and since when; "" where it has it or will.
 func (m *Memory) RefusedSize() (text string, since time.Time) {
-	return m.unwanted[changeSize].text, m.unwanted[changeSize].since
+	return m.refused[changeSize].text, m.refused[changeSize].since
 }

@@ -20,7 +20,7 @@ func (c Changes) bringEphemeral(ctx context.Context, upper, lower *corev1.Pod, m
 		return slices.ContainsFunc(lower.Spec.EphemeralContainers, func(b corev1.EphemeralContainer) bool { return b.Name == c.Name })
 	})
 	if len(lacking) == 0 {
-		delete(memory.unwanted, changeEphemeral)
+		delete(memory.refused, changeEphemeral)
 		return nil
 	}
 	of := sum(lacking)

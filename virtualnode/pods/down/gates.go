@@ -26,7 +26,7 @@ func (c Changes) BringGates(ctx context.Context, upper, lower *corev1.Pod, memor
 		after, changed = pair.SetCondition(after, c), true
 	}
 	if !changed {
-		delete(memory.unwanted, changeGates)
+		delete(memory.refused, changeGates)
 		return nil
 	}
 	of := sum(after)

@@ -49,12 +49,12 @@ func sizesOf(spec *corev1.PodSpec) [][]string {
 func (c Changes) resize(ctx context.Context, upper, lower, wanted *corev1.Pod, memory *Memory) (done bool, err error) {
 	noted, of := lower.Annotations[keys.UpperSizes], wanted.Annotations[keys.UpperSizes]
 	if noted == "" || noted == of {
-		delete(memory.unwanted, changeSize) // It may have been taken back above.
+		delete(memory.refused, changeSize) // It may have been taken back above.
 		return true, nil
 	}
 	after := resized(lower, wanted)
 	if equality.Semantic.DeepEqual(lower.Spec, after.Spec) {
-		delete(memory.unwanted, changeSize)
+		delete(memory.refused, changeSize)
 		return true, nil
 	}
 	if memory.waits(changeSize, of) {

@@ -70,7 +70,7 @@ func timeless(tolerations []corev1.Toleration) []corev1.Toleration {
 // BringDown carries changes of the upper pod to the lower one: first those that have calls of their own and may be refused,
 // then the rest together with the notes of what is below.
 func (c Changes) BringDown(ctx context.Context, upper, lower *corev1.Pod, memory *Memory) error {
-	if memory.notes == notesOf(lower) && sameBelow(memory.sent, upper) && len(memory.unwanted) == 0 {
+	if memory.notes == notesOf(lower) && sameBelow(memory.sent, upper) && len(memory.refused) == 0 {
 		memory.sent = upper
 		return nil
 	}
@@ -86,7 +86,7 @@ func (c Changes) BringDown(ctx context.Context, upper, lower *corev1.Pod, memory
 		wanted.Annotations[keys.UpperSizes] = lower.Annotations[keys.UpperSizes] // As yet.
 	}
 	err = errors.Join(err, c.bringEphemeral(ctx, upper, lower, memory), c.bringFields(ctx, upper, lower, wanted, memory))
-	if err == nil && len(memory.unwanted) == 0 {
+	if err == nil && len(memory.refused) == 0 {
 		memory.sent, memory.notes = upper, notesOf(lower)
 	}
 	return err
@@ -121,7 +121,7 @@ func (c Changes) bringFields(ctx context.Context, upper, lower, wanted *corev1.P
 	same := func(key string) bool { return wanted.Annotations[key] == lower.Annotations[key] }
 	of := wanted.Annotations[keys.UpperSum]
 	if same(keys.UpperSum) && same(keys.UpperSizes) {
-		delete(memory.unwanted, changeFields)
+		delete(memory.refused, changeFields)
 		return nil
 	}
 	if memory.waits(changeFields, of) {

@@ -159,8 +159,8 @@ func TestRefusedChange(t *testing.T) {
 	if got := client.Actions(); len(got) != 1 {
 		t.Errorf("another change: tried %v", got)
 	}
-	if err := changes.BringDown(t.Context(), upperPod("1"), lower, &memory); err != nil || len(memory.unwanted) != 0 {
-		t.Errorf("taken back above: %v, still refused: %v", err, memory.unwanted)
+	if err := changes.BringDown(t.Context(), upperPod("1"), lower, &memory); err != nil || len(memory.refused) != 0 {
+		t.Errorf("taken back above: %v, still refused: %v", err, memory.refused)
 	}
 }
 

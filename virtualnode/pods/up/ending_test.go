@@ -33,7 +33,7 @@ func TestEndedBelow(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got := (Reports{Name: "v"}).told(c.upper, lowerPod("1", c.lower...), RefusedSize{}).Status
+			got := (Reports{Name: "v"}).reported(c.upper, lowerPod("1", c.lower...), RefusedSize{}).Status
 			if got.Phase != c.phase || got.Reason != c.reason {
 				t.Errorf("%s %q, want %s %q", got.Phase, got.Reason, c.phase, c.reason)
 			}

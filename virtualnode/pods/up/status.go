@@ -29,7 +29,7 @@ func (r Reports) Report(
 	if pair.Gated(lower) || !r.Reachable() || snapshot.Finished(upper) {
 		return 0, nil
 	}
-	told := r.told(upper, lower, refused)
+	told := r.reported(upper, lower, refused)
 	if again := memory.early(upper, told, time.Now()); again > 0 {
 		return again, nil
 	}
@@ -55,12 +55,12 @@ func (m *Memory) early(upper, told *corev1.Pod, now time.Time) time.Duration {
 	return max(0, scheduledPause-now.Sub(m.scheduled))
 }
 
-// told is the upper pod with the status and the facts that the lower one tells.
-func (r Reports) told(upper, lower *corev1.Pod, refused RefusedSize) *corev1.Pod {
+// reported is the upper pod with the status and the facts that the lower one tells.
+func (r Reports) reported(upper, lower *corev1.Pod, refused RefusedSize) *corev1.Pod {
 	pod := *upper
 	pod.Status = translate.UpperStatus(upper, lower, r.ShowAddresses)
-	tellGates(&pod.Status, upper, lower)
-	tellRefusedSize(&pod.Status, refused)
+	setGates(&pod.Status, upper, lower)
+	setRefusedSize(&pod.Status, refused)
 	if ended(upper, lower) {
 		end := EndingOf(r.Name, lower.Status.Conditions)
 		pod.Status.Phase = corev1.PodFailed
@@ -159,8 +159,8 @@ type RefusedSize struct {
 	Since time.Time
 }
 
-// tellRefusedSize says in the status of the upper pod that its lower cluster refuses the new size, as a kubelet would.
-func tellRefusedSize(status *corev1.PodStatus, refused RefusedSize) {
+// setRefusedSize says in the status of the upper pod that its lower cluster refuses the new size, as a kubelet would.
+func setRefusedSize(status *corev1.PodStatus, refused RefusedSize) {
 	if refused.Text == "" {
 		return
 	}
@@ -170,8 +170,8 @@ func tellRefusedSize(status *corev1.PodStatus, refused RefusedSize) {
 	})
 }
 
-// tellGates puts the conditions of readiness gates that were set below into the status of the upper pod.
-func tellGates(status *corev1.PodStatus, upper, lower *corev1.Pod) {
+// setGates puts the conditions of readiness gates that were set below into the status of the upper pod.
+func setGates(status *corev1.PodStatus, upper, lower *corev1.Pod) {
 	for _, gate := range upper.Spec.ReadinessGates {
 		counts, fromAbove := pair.GateOf(upper, lower, gate.ConditionType)
 		if counts == nil {

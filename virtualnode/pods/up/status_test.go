@@ -31,12 +31,12 @@ func to(above ...runtime.Object) (Reports, *fake.Clientset) {
 	}, client
 }
 
-func TestTold(t *testing.T) {
+func TestReported(t *testing.T) {
 	t.Parallel()
 	upper := upperPod("1", withCondition(corev1.PodScheduled, corev1.ConditionTrue))
 	lower := lowerPod("1", phase(corev1.PodRunning), withCondition(corev1.PodScheduled, corev1.ConditionTrue), withCondition(corev1.PodReady, corev1.ConditionTrue))
 	lower.Spec.NodeName, lower.Status.PodIP, lower.Status.QOSClass = "n1", "10.0.0.1", corev1.PodQOSGuaranteed
-	got := (Reports{Name: "v"}).told(upper, lower, RefusedSize{})
+	got := (Reports{Name: "v"}).reported(upper, lower, RefusedSize{})
 	want := corev1.PodStatus{Phase: corev1.PodRunning, QOSClass: corev1.PodQOSBurstable, Conditions: []corev1.PodCondition{
 		{Type: keys.LowerScheduled, Status: corev1.ConditionTrue}, {Type: corev1.PodReady, Status: corev1.ConditionTrue},
 		{Type: corev1.PodScheduled, Status: corev1.ConditionTrue},
@@ -129,7 +129,7 @@ func TestStoppedBelow(t *testing.T) {
 		"service that we are deleting": {upperPod("1", policy(corev1.RestartPolicyAlways), deleting(1)), ended, corev1.PodSucceeded},
 		"ended before it was deleted":  {upperPod("1", policy(corev1.RestartPolicyNever)), lowerPod("1", phase(corev1.PodSucceeded)), corev1.PodSucceeded},
 	} {
-		if got := (Reports{Name: "v"}).told(c.upper, c.lower, RefusedSize{}).Status.Phase; got != c.want {
+		if got := (Reports{Name: "v"}).reported(c.upper, c.lower, RefusedSize{}).Status.Phase; got != c.want {
 			t.Errorf("%s: %s, want %s", name, got, c.want)
 		}
 	}
