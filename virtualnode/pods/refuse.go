@@ -46,7 +46,8 @@ func (r *Reconciler) failUnwelcome(ctx context.Context, upper *corev1.Pod) (agai
 		return recheck, err
 	}
 	if again := r.storms.take(upper); again > 0 {
-		return again, r.reports().Blame(ctx, upper, reason, message+". It is not failed yet, so that its controller does not make one after another")
+		message += ". It is not failed yet, so that its controller does not make one after another"
+		return again, r.reports().Blame(ctx, upper, reason, message)
 	}
 	r.Metrics.created(r.Name, reason, 0)
 	r.Events.Event(upper, corev1.EventTypeWarning, reason, message)
