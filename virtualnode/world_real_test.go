@@ -21,7 +21,7 @@ import (
 
 // realNode is the lab of the tests that want to see processes: a kubelet, containerd and runc play nothing.
 var realNode = lab.NewShared(lab.Options{
-	Lower: 1, RealNode: true, Parts: []string{lab.PartVirtualNode},
+	Lower: 1, RealNodes: 1, Parts: []string{lab.PartVirtualNode},
 	Config: map[string]map[string]any{lab.PartVirtualNode: {"hint": "off"}},
 })
 

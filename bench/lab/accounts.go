@@ -80,7 +80,7 @@ func (c *cluster) accountKubeconfig(ctx context.Context, account string) (data [
 		return nil, "", fmt.Errorf("requesting a token of %s in %s: %w", account, c.name, err)
 	}
 	token = answer.Status.Token
-	data, err = kubeconfig(c.name, c.server(), c.ca.pem, &clientcmdapi.AuthInfo{Token: token})
+	data, err = kubeconfig(c.name, c.serverForParts(), c.ca.pem, &clientcmdapi.AuthInfo{Token: token})
 	return data, token, err
 }
 
@@ -90,6 +90,15 @@ func readManifest(file string) ([]*unstructured.Unstructured, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading manifest %s: %w", file, err)
 	}
+	objects, err := decodeManifest(data)
+	if err != nil {
+		return nil, fmt.Errorf("reading manifest %s: %w", file, err)
+	}
+	return objects, nil
+}
+
+// decodeManifest decodes the documents of a YAML file.
+func decodeManifest(data []byte) ([]*unstructured.Unstructured, error) {
 	var objects []*unstructured.Unstructured
 	decoder := utilyaml.NewYAMLOrJSONDecoder(bytes.NewReader(data), 4096)
 	for {
@@ -97,7 +106,7 @@ func readManifest(file string) ([]*unstructured.Unstructured, error) {
 		if err := decoder.Decode(object); errors.Is(err, io.EOF) {
 			return objects, nil
 		} else if err != nil {
-			return nil, fmt.Errorf("reading manifest %s: %w", file, err)
+			return nil, err
 		}
 		if len(object.Object) > 0 {
 			objects = append(objects, object)

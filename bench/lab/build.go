@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"os"
 	"path/filepath"
@@ -26,30 +27,38 @@ const planesFlags = "-s -w -X k8s.io/component-base/version.gitVersion=" + Kuber
 	" -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=37"
 
 // buildPlanes gives the path of the control plane binary, building it if the cache has none for this go.sum, these
-// sources and this Go. The lock lets a second process wait for the first instead of building the same again.
+// sources and this Go.
 func buildPlanes(ctx context.Context, root string, log io.Writer) (string, error) {
 	key, err := planesKey(root)
 	if err != nil {
 		return "", fmt.Errorf("building the control planes: %w", err)
 	}
-	cache, held, err := cacheFolder(ctx, "planes", log)
+	return cached(ctx, "planes", "planes", key, log, func(file string) error {
+		return goBuild(ctx, root, log, "control planes", "-ldflags", planesFlags, "-o", file, "./bench/planes")
+	})
+}
+
+// cached gives the path of the program NAME-KEY in a folder of the user's cache, building it if it is not there. The lock lets a
+// second process wait for the first instead of building the same again.
+func cached(ctx context.Context, folder, name, key string, log io.Writer, build func(file string) error) (string, error) {
+	cache, held, err := cacheFolder(ctx, folder, log)
 	if err != nil {
-		return "", fmt.Errorf("building the control planes: %w", err)
+		return "", fmt.Errorf("building %s: %w", name, err)
 	}
 	defer held.release()
-	binary := filepath.Join(cache, "planes-"+key)
+	binary := filepath.Join(cache, name+"-"+key)
 	if _, err := os.Stat(binary); err == nil {
 		now := time.Now()
 		return binary, os.Chtimes(binary, now, now) // keeps it from being pruned
 	}
 	building := binary + ".building"
-	if err := goBuild(ctx, root, log, "control planes", "-ldflags", planesFlags, "-o", building, "./bench/planes"); err != nil {
+	if err := build(building); err != nil {
 		return "", err
 	}
 	if err := os.Rename(building, binary); err != nil {
-		return "", fmt.Errorf("building the control planes: %w", err)
+		return "", fmt.Errorf("building %s: %w", name, err)
 	}
-	prunePlanes(cache, binary)
+	prune(filepath.Join(cache, name+"-*"), binary)
 	return binary, nil
 }
 
@@ -78,7 +87,12 @@ func planesKey(root string) (string, error) {
 	}
 	h := sha256.New()
 	fmt.Fprintln(h, runtime.Version(), runtime.GOOS, runtime.GOARCH, planesFlags)
-	for _, file := range append(files, filepath.Join(root, "go.sum")) {
+	return hashFiles(h, append(files, filepath.Join(root, "go.sum"))...)
+}
+
+// hashFiles adds names and contents of files to a hash and gives what a name of a file can hold of it.
+func hashFiles(h hash.Hash, files ...string) (string, error) {
+	for _, file := range files {
 		data, err := os.ReadFile(file)
 		if err != nil {
 			return "", err
@@ -116,9 +130,9 @@ func cacheFolder(ctx context.Context, name string, log io.Writer) (string, *file
 	}
 }
 
-// prunePlanes removes binaries that nobody has used for a week; each is some 100 MB.
-func prunePlanes(cache, keep string) {
-	files, _ := filepath.Glob(filepath.Join(cache, "planes-*"))
+// prune removes binaries that nobody has used for a week; each is some 100 MB.
+func prune(pattern, keep string) {
+	files, _ := filepath.Glob(pattern)
 	for _, file := range files {
 		if info, err := os.Stat(file); err == nil && file != keep && time.Since(info.ModTime()) > 7*24*time.Hour {
 			_ = os.Remove(file) // the next build tries again

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"path/filepath"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 	"k8s.io/client-go/rest"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
+	"github.com/tessera-k8s/tessera/bench/lab/network"
 	"github.com/tessera-k8s/tessera/bench/lab/realnode"
 )
 
@@ -29,6 +31,9 @@ type cluster struct {
 	client kubernetes.Interface
 	nodes  []corev1.ResourceList
 	real   *realnode.Node // nil: KWOK plays the nodes
+
+	network *network.Namespace // nil: the machine's
+	address netip.Addr         // in the network that all clusters have in common; invalid without networks
 }
 
 // kubeconfigFile is the admin's kubeconfig, relative to the lab's folder.
@@ -58,6 +63,9 @@ func (c *cluster) start(ctx context.Context) error {
 	if err := c.startRealNode(ctx); err != nil {
 		return err
 	}
+	if err := c.startServices(ctx); err != nil {
+		return err
+	}
 	if err := c.fill(ctx); err != nil {
 		return err
 	}
@@ -74,7 +82,7 @@ func (c *cluster) start(ctx context.Context) error {
 // startAPIServer starts etcd and kube-apiserver; when somebody takes the port in the last moment, once more with another one.
 func (c *cluster) startAPIServer(ctx context.Context) error {
 	for attempt := 0; ; attempt++ {
-		port, err := c.lab.pickPort()
+		port, err := c.lab.networks.openPort(c.lab.pickPort, c.network)
 		if err != nil {
 			return err
 		}
@@ -83,7 +91,7 @@ func (c *cluster) startAPIServer(ctx context.Context) error {
 			return err
 		}
 		err = c.lab.sup.process(c.name+"/apiserver").start(ctx, command{
-			path: c.lab.planes, args: c.apiServerArgs(), env: c.lab.controlEnv(), ready: c.apiServerReady,
+			path: c.lab.planes, args: c.apiServerArgs(), env: c.lab.controlEnv(), ready: c.apiServerReady, network: c.network,
 		})
 		if attempt == 0 && errors.Is(err, errPortBusy) {
 			c.lab.printf("%s: port %d was taken meanwhile, trying another one", c.name, port)
@@ -109,7 +117,9 @@ func (c *cluster) startControllers(ctx context.Context) error {
 		scheduler = append(scheduler, "--config="+file)
 	}
 	start := func(name string, args []string) error {
-		return c.lab.sup.process(c.name+"/"+name).start(ctx, command{path: c.lab.planes, args: args, env: c.lab.controlEnv()})
+		return c.lab.sup.process(c.name+"/"+name).start(ctx, command{
+			path: c.lab.planes, args: args, env: c.lab.controlEnv(), network: c.network,
+		})
 	}
 	if err := start("kube-controller-manager", c.controllerManagerArgs()); err != nil {
 		return err
@@ -166,12 +176,18 @@ func (c *cluster) writeKeys() error {
 		return err
 	}
 	c.ca = ca
-	pair, err := ca.server("kube-apiserver", "kubernetes", "kubernetes.default", "kubernetes.default.svc",
-		fmt.Sprintf("10.%d.0.1", 96+c.index))
+	hosts := []string{"kubernetes", "kubernetes.default", "kubernetes.default.svc", fmt.Sprintf("10.%d.0.1", 96+c.index)}
+	if c.address.IsValid() {
+		hosts = append(hosts, c.address.String())
+	}
+	pair, err := ca.server("kube-apiserver", hosts...)
 	if err != nil {
 		return err
 	}
-	if err := c.writeRealNodeKeys(); err != nil {
+	if err := c.writeKubeletKeys(); err != nil {
+		return err
+	}
+	if err := c.writeAggregationKeys(); err != nil {
 		return err
 	}
 	private, public, err := signingKeys()

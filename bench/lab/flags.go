@@ -39,15 +39,16 @@ func (c *cluster) adminKubeconfig() string { return filepath.Join(c.lab.dir, c.k
 func (c *cluster) apiServerArgs() []string {
 	args := []string{
 		"control-plane", "--etcd-dir", filepath.Join(c.lab.dir, "state", c.name, "etcd"), "--",
-		fmt.Sprintf("--secure-port=%d", c.port), "--bind-address=127.0.0.1", "--advertise-address=127.0.0.1",
+		fmt.Sprintf("--secure-port=%d", c.port),
 		"--cert-dir=" + filepath.Join(c.lab.dir, "state", c.name, "certs"),
 		"--tls-cert-file=" + c.pki("apiserver.crt"), "--tls-private-key-file=" + c.pki("apiserver.key"), "--client-ca-file=" + c.pki("ca.crt"),
 		"--service-account-issuer=https://kubernetes.default.svc.cluster.local", "--service-account-key-file=" + c.pki("sa.pub"),
 		"--service-account-signing-key-file=" + c.pki("sa.key"), "--service-cluster-ip-range=" + c.serviceCIDR(),
-		"--authorization-mode=RBAC", "--allow-privileged=true", "--endpoint-reconciler-type=none",
+		"--authorization-mode=RBAC", "--allow-privileged=true",
 		"--max-requests-inflight=2000", "--max-mutating-requests-inflight=1000",
 	}
-	args = append(args, c.realNodeServerArgs()...)
+	args = append(args, c.addressArgs()...)
+	args = append(args, c.kubeletArgs()...)
 	if c.lab.options.ShortTimers {
 		args = append(args, "--default-not-ready-toleration-seconds=5", "--default-unreachable-toleration-seconds=5")
 	}

@@ -29,14 +29,16 @@ const startWithin = 3 * time.Minute
 type Lab struct {
 	options  Options
 	dir      string
-	planes   string // path of the control plane binary
-	payload  string // path of the program of the real node's image
+	planes   string            // path of the control plane binary
+	payload  string            // path of the program of the real nodes' image
+	third    map[string]string // path of each program of bench/third
 	holes    holesFunc
 	pickPort func() (int, error)
 	lock     *fileLock
 	sup      *supervisor
 	clusters []*cluster // [0] is the upper one
 	partsCA  *authority
+	networks *networks // nil: every cluster is on the machine's own network
 	begin    time.Time // when the binaries were there
 
 	ctx    context.Context // ends with the first crash or with Stop
@@ -136,10 +138,10 @@ func (l *Lab) bringUp(ctx context.Context) error {
 
 // startAll starts the clusters side by side, then the parts.
 func (l *Lab) startAll(ctx context.Context) error {
-	if err := l.writeShared(); err != nil {
+	if err := l.makeClusters(); err != nil {
 		return err
 	}
-	if err := l.makeClusters(); err != nil {
+	if err := l.writeShared(); err != nil {
 		return err
 	}
 	group, groupCtx := errgroup.WithContext(ctx)
@@ -147,6 +149,9 @@ func (l *Lab) startAll(ctx context.Context) error {
 		group.Go(func() error { return c.start(groupCtx) })
 	}
 	if err := group.Wait(); err != nil {
+		return err
+	}
+	if err := l.writeNetworks(); err != nil {
 		return err
 	}
 	for _, part := range Parts {
@@ -188,13 +193,18 @@ func (l *Lab) build(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if l.options.RealNode {
-		if err := l.prepareRealNode(ctx, root); err != nil {
+	if l.options.RealNodes > 0 {
+		if err := l.prepareRealNodes(ctx, root); err != nil {
 			return err
 		}
 	}
 	if l.planes, err = buildPlanes(ctx, root, l.options.Log); err != nil {
 		return err
+	}
+	if l.options.Networks != "" {
+		if l.third, err = buildThird(ctx, l.options.Log); err != nil {
+			return err
+		}
 	}
 	bin := filepath.Join(l.dir, "bin")
 	if err := os.MkdirAll(bin, 0o700); err != nil {
@@ -272,13 +282,18 @@ func (l *Lab) makeClusters() error {
 		upper.nodes = append(upper.nodes, defaultResources())
 	}
 	l.clusters = []*cluster{upper}
+	if err := l.makeNetworks(); err != nil {
+		return err
+	}
+	upper.join()
 	for k := 1; k <= l.options.Lower; k++ {
 		nodes, err := l.options.nodeShapes(k)
 		if err != nil {
 			return err
 		}
 		c := &cluster{lab: l, name: fmt.Sprintf("lower-%d", k), index: k, nodes: nodes}
-		if k == 1 && l.options.RealNode {
+		c.join()
+		if k <= l.options.RealNodes {
 			c.nodes = nil
 			if err := c.planRealNode(); err != nil {
 				return err
@@ -294,7 +309,8 @@ func (l *Lab) Stop() {
 	l.stop.Do(func() {
 		l.cancel(errStopped)
 		l.sup.stop()
-		l.releaseRealNode()
+		l.releaseRealNodes()
+		l.networks.close()
 		if l.options.Dir == "" {
 			_ = os.RemoveAll(l.dir) // a leftover in the temporary folder harms nobody
 		}

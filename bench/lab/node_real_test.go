@@ -25,7 +25,7 @@ func TestRealNodeLeavesNothing(t *testing.T) {
 	<-killed.done
 	Eventually(t, patience, func() error { return left(dir, killed.cmd.Process.Pid, "processes") })
 
-	l, err := Start(t.Context(), Options{Lower: 1, RealNode: true, Log: os.Stderr})
+	l, err := Start(t.Context(), Options{Lower: 1, RealNodes: 1, Log: os.Stderr})
 	if err != nil {
 		t.Fatal(err)
 	}

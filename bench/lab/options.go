@@ -38,8 +38,11 @@ type Options struct {
 	Nodes int
 	// UpperNodes is the number of real (KWOK) nodes in the upper cluster, named upper-node-0001 and so on.
 	UpperNodes int
-	// RealNode gives lower-1 one node that runs pods, in place of those that KWOK plays: see package realnode. Linux and root.
-	RealNode bool
+	// RealNodes is how many lower clusters, from lower-1 on, have one node that runs pods, in place of those that KWOK plays: see
+	// package realnode. Linux and root.
+	RealNodes int
+	// Networks, when set, gives each cluster a network of its own, and each lower one a real node, Services, DNS and metrics.
+	Networks Networks
 	// Shapes are the nodes' sizes. Those with a count come first, the others share the rest in turn.
 	Shapes []Shape
 	// Fill is FillEmpty (also ""), FillFragmented or the path of a YAML or JSON list of holes.
@@ -138,8 +141,11 @@ func (o *Options) validate() error {
 	if o.Nodes < 0 || o.UpperNodes < 0 {
 		return fmt.Errorf("checking lab options: the number of nodes is negative")
 	}
-	if o.RealNode && o.Lower == 0 {
-		return fmt.Errorf("checking lab options: the real node belongs to lower-1, and there is no lower cluster")
+	if err := o.validateNetworks(); err != nil {
+		return err
+	}
+	if o.RealNodes < 0 || o.RealNodes > o.Lower {
+		return fmt.Errorf("checking lab options: %d lower clusters cannot have %d real nodes, one each", o.Lower, o.RealNodes)
 	}
 	for _, p := range o.Parts {
 		if !slices.Contains(Parts, p) {

@@ -83,8 +83,8 @@ func (l *Lab) runPart(ctx context.Context, part string, newPorts bool) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, partReadyAfter, fmt.Errorf("%s is not ready after %s", part, partReadyAfter))
 	defer cancel()
 	return l.sup.process(part).start(ctx, command{
-		path: l.Tessera(), args: []string{part, "--config", config}, grace: 2 * time.Second,
-		ready: func(ctx context.Context) error { return httpReady(ctx, l.PartURL(part)+"/readyz") },
+		path: l.Tessera(), args: []string{part, "--config", config}, grace: 2 * time.Second, network: l.upper().network,
+		ready: func(ctx context.Context) error { return httpReady(ctx, http.DefaultClient, l.PartURL(part)+"/readyz") },
 	})
 }
 
@@ -94,11 +94,11 @@ func (l *Lab) choosePorts(part string, again bool) error {
 	if _, chosen := l.ports[part]; chosen && !again {
 		return nil
 	}
-	secure, err := l.pickPort()
+	secure, err := l.networks.openPort(l.pickPort, l.upper().network)
 	if err != nil {
 		return err
 	}
-	plain, err := l.pickPort()
+	plain, err := l.networks.openPort(l.pickPort, l.upper().network)
 	if err != nil {
 		return err
 	}
@@ -182,15 +182,15 @@ func merge(base, change map[string]any) map[string]any {
 	return base
 }
 
-// httpReady asks a part whether it is ready.
-func httpReady(ctx context.Context, url string) error {
+// httpReady asks a server whether it is ready.
+func httpReady(ctx context.Context, client *http.Client, url string) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return err
 	}
-	answer, err := http.DefaultClient.Do(request)
+	answer, err := client.Do(request)
 	if err != nil {
 		return err
 	}

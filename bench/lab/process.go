@@ -13,6 +13,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/tessera-k8s/tessera/bench/lab/network"
 )
 
 // command says how to run a process and how to see that it works.
@@ -25,6 +27,8 @@ type command struct {
 
 	apart  bool     // Linux: in a pid and a mount namespace of its own, which end with it
 	within *Process // Linux: in those of that process
+
+	network *network.Namespace // nil: the machine's
 }
 
 // Process is a child process of the lab. Its methods may be called from any goroutine.

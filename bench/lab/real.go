@@ -14,9 +14,9 @@ import (
 	"github.com/tessera-k8s/tessera/bench/lab/realnode"
 )
 
-// prepareRealNode gets ready what does not depend on a cluster: containerd and the program of the image.
-func (l *Lab) prepareRealNode(ctx context.Context, root string) error {
-	if err := realnode.Prepare(ctx, root); err != nil {
+// prepareRealNodes gets ready what does not depend on a cluster: containerd and the program of the image.
+func (l *Lab) prepareRealNodes(ctx context.Context, root string) error {
+	if err := realnode.Prepare(ctx, root, l.options.Networks != ""); err != nil {
 		return err
 	}
 	l.payload = filepath.Join(l.dir, "bin", "payload")
@@ -38,15 +38,27 @@ func (c *cluster) planRealNode() error {
 		Planes: c.lab.planes, Kubeconfig: c.pki("kubelet.kubeconfig"),
 		ClientCA: c.pki("ca.crt"), Cert: c.pki("kubelet.crt"), Key: c.pki("kubelet.key"),
 	}
+	if c.network != nil {
+		c.real.Network = podNetwork(c.index)
+		c.real.Apart = &realnode.Apart{Address: c.address, DNS: c.dnsAddress(), ProxyKubeconfig: c.pki("kube-proxy.kubeconfig")}
+	}
 	return nil
 }
 
-// writeRealNodeKeys makes the certificates with which API server and kubelet talk to each other.
-func (c *cluster) writeRealNodeKeys() error {
-	if c.real == nil {
+// hasKubelet tells whether the API server is to reach one: that of a real node, or in the upper cluster one that speaks for a
+// virtual node.
+func (c *cluster) hasKubelet() bool { return c.real != nil || c.network != nil }
+
+// writeKubeletKeys makes the certificates with which API server and kubelet talk to each other.
+func (c *cluster) writeKubeletKeys() error {
+	if !c.hasKubelet() {
 		return nil
 	}
-	serving, err := c.ca.server(c.real.Name, c.real.Name, c.real.Address().String())
+	name, address := c.name, c.address
+	if c.real != nil {
+		name, address = c.real.Name, c.real.Address()
+	}
+	serving, err := c.ca.server(name, name, address.String())
 	if err != nil {
 		return err
 	}
@@ -64,16 +76,19 @@ func (c *cluster) writeRealNodeKeys() error {
 	return nil
 }
 
-// realNodeServerArgs let the API server give the kubelet its rights and no others, and reach it.
-func (c *cluster) realNodeServerArgs() []string {
-	if c.real == nil {
+// kubeletArgs let the API server reach a kubelet, and give that of a real node its rights and no others.
+func (c *cluster) kubeletArgs() []string {
+	if !c.hasKubelet() {
 		return nil
 	}
-	return []string{
-		"--authorization-mode=Node", "--enable-admission-plugins=NodeRestriction", "--kubelet-preferred-address-types=InternalIP",
-		"--kubelet-certificate-authority=" + c.pki("ca.crt"),
+	args := []string{
+		"--kubelet-preferred-address-types=InternalIP", "--kubelet-certificate-authority=" + c.pki("ca.crt"),
 		"--kubelet-client-certificate=" + c.pki("kubelet-client.crt"), "--kubelet-client-key=" + c.pki("kubelet-client.key"),
 	}
+	if c.real != nil {
+		args = append(args, "--authorization-mode=Node", "--enable-admission-plugins=NodeRestriction")
+	}
+	return args
 }
 
 // startRealNode brings the node up to the point where its Node is Ready.
@@ -81,8 +96,10 @@ func (c *cluster) startRealNode(ctx context.Context) error {
 	if c.real == nil {
 		return nil
 	}
-	kubeconfig := filepath.Join("pki", c.name, "kubelet.kubeconfig")
-	if _, err := c.writeKubeconfig(kubeconfig, "system:node:"+c.real.Name, "system:nodes"); err != nil {
+	if _, err := c.writeKubeconfig(filepath.Join("pki", c.name, "kubelet.kubeconfig"), "system:node:"+c.real.Name, "system:nodes"); err != nil {
+		return err
+	}
+	if _, err := c.writeKubeconfig(filepath.Join("pki", c.name, "kube-proxy.kubeconfig"), "system:kube-proxy"); err != nil {
 		return err
 	}
 	if err := c.real.Write(); err != nil {
@@ -93,14 +110,18 @@ func (c *cluster) startRealNode(ctx context.Context) error {
 	}
 	containerd := c.lab.sup.process(c.name + "/containerd")
 	path, args, env := c.real.Containerd()
-	if err := containerd.start(ctx, command{path: path, args: args, env: env, apart: true, ready: c.real.Answers}); err != nil {
+	if err := containerd.start(ctx, command{
+		path: path, args: args, env: env, apart: true, ready: c.real.Answers, network: c.network,
+	}); err != nil {
 		return err
 	}
 	if err := c.importPayload(ctx); err != nil {
 		return err
 	}
 	path, args = c.real.Kubelet()
-	return c.lab.sup.process(c.name+"/kubelet").start(ctx, command{path: path, args: args, within: containerd, ready: c.realNodeReady})
+	return c.lab.sup.process(c.name+"/kubelet").start(ctx, command{
+		path: path, args: args, within: containerd, ready: c.realNodeReady, network: c.network,
+	})
 }
 
 func (c *cluster) importPayload(ctx context.Context) error {
@@ -129,8 +150,8 @@ func (c *cluster) realNodeReady(ctx context.Context) error {
 	return nil
 }
 
-// releaseRealNode takes away what the node leaves on the machine once its processes have ended.
-func (l *Lab) releaseRealNode() {
+// releaseRealNodes takes away what the nodes leave on the machine once their processes have ended.
+func (l *Lab) releaseRealNodes() {
 	for _, c := range l.clusters {
 		if c.real == nil {
 			continue

@@ -86,6 +86,7 @@ type report struct {
 	State     string          `json:"state"` // starting, ready or ended
 	Clusters  []total         `json:"clusters"`
 	Processes []ProcessStatus `json:"processes"`
+	Networks  *networksStatus `json:"networks,omitempty"`
 }
 
 // total is the memory of one cluster, or of the parts together.
@@ -110,6 +111,9 @@ func newReport(dir string) (*report, error) {
 			r.State = "ready"
 		}
 	} else if rec, err = readRecord(dir); err != nil { // its last words may be newer than what was read above
+		return nil, err
+	}
+	if r.Networks, err = readNetworks(dir); err != nil {
 		return nil, err
 	}
 	r.Processes = rec.status()
@@ -175,5 +179,8 @@ func printTable(r *report, out io.Writer) error {
 	for _, t := range r.Clusters {
 		fmt.Fprintf(table, "%s in all\t\t\t%d\t%d\t\n", t.Name, t.ShareBytes>>20, t.ResidentBytes>>20)
 	}
-	return table.Flush()
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	return r.Networks.print(out)
 }

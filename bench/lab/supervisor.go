@@ -126,7 +126,7 @@ func (s *supervisor) spawn(p *Process, c command) error {
 	}
 	p.mu.Lock()
 	forked := make(chan error)
-	s.fork <- func() { forked <- startChild(cmd, c.apart, inside) }
+	s.fork <- func() { forked <- c.network.Do(func() error { return startChild(cmd, c.apart, inside) }) }
 	if err := <-forked; err != nil {
 		p.mu.Unlock()
 		return fmt.Errorf("starting %s: %w", p.name, err)

@@ -34,33 +34,41 @@ state = %q
 `, n.file("containerd"), n.file("run"), n.file(socket), n.file("opt"), Image, snapshotter, tools(), n.file("cni"))
 }
 
-// networkConfig puts pods onto the node's bridge and nowhere else: they have no route out.
+// networkConfig puts pods onto the node's bridge and nowhere else: they have no route out. In a network namespace of the node they
+// have one, and there it ends.
 func (n *Node) networkConfig() ([]byte, error) {
-	return json.Marshal(map[string]any{
-		"cniVersion": "0.4.0", "name": n.ID(),
-		"plugins": []any{map[string]any{
-			"type": "bridge", "bridge": n.ID(), "isGateway": true,
-			"ipam": map[string]any{
-				"type": "host-local", "dataDir": n.file("addresses"),
-				"ranges": []any{[]any{map[string]any{"subnet": n.Network.String()}}},
-			},
-		}},
-	})
+	addresses := map[string]any{
+		"type": "host-local", "dataDir": n.file("addresses"),
+		"ranges": []any{[]any{map[string]any{"subnet": n.Network.String()}}},
+	}
+	bridge := map[string]any{"type": "bridge", "bridge": n.ID(), "isGateway": true, "ipam": addresses}
+	plugins := []any{bridge}
+	if n.Apart != nil {
+		addresses["routes"] = []any{map[string]any{"dst": "0.0.0.0/0"}}
+		bridge["hairpinMode"] = true // a Service may send a pod to itself
+		plugins = append(plugins, map[string]any{"type": "portmap", "capabilities": map[string]any{"portMappings": true}})
+	}
+	return json.Marshal(map[string]any{"cniVersion": "0.4.0", "name": n.ID(), "plugins": plugins})
 }
 
 // kubeletConfig keeps the kubelet's hands off the machine, and leaves what pods see of it at the defaults.
 func (n *Node) kubeletConfig() ([]byte, error) {
+	dns, domain := n.Address(), "" // nobody answers there, but without one each pod gets a warning
+	if n.Apart != nil {
+		dns, domain = n.Apart.DNS, "cluster.local"
+	}
 	return yaml.Marshal(map[string]any{
 		"apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration",
 		"address": n.Address().String(), "port": n.Port, "healthzPort": 0, "tlsCertFile": n.Cert, "tlsPrivateKeyFile": n.Key,
 		"authentication": map[string]any{
 			"anonymous": map[string]any{"enabled": false}, "x509": map[string]any{"clientCAFile": n.ClientCA},
+			"webhook": map[string]any{"enabled": true},
 		},
 		"authorization":            map[string]any{"mode": "Webhook"},
 		"containerRuntimeEndpoint": "unix://" + n.file(socket),
 		"cgroupDriver":             "cgroupfs", "cgroupRoot": "/" + n.ID(), "failCgroupV1": false, "enforceNodeAllocatable": []string{},
 		"failSwapOn": false, "makeIPTablesUtilChains": false, "resolvConf": n.file("resolv.conf"),
-		"clusterDNS": []string{n.Address().String()}, // nobody answers there, but without one each pod gets a warning
+		"clusterDNS": []string{dns.String()}, "clusterDomain": domain,
 		"podLogsDir": n.file("logs"), "volumePluginDir": n.file("volume-plugins"),
 		"evictionHard":                map[string]string{"memory.available": "10Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
 		"imageGCHighThresholdPercent": 100, // the image cannot be pulled again

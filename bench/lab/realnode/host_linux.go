@@ -1,10 +1,12 @@
 package realnode
 
 import (
+	_ "embed"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -14,11 +16,14 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
+//go:embed watch.sh
+var watchScript string
+
 // releaseWithin bounds the wait for a cgroup's last processes, which have been killed already.
 const releaseWithin = 10 * time.Second
 
-// Claim makes the node's bridge with the node's address, and its cgroup. What nodes of processes that have gone left over is
-// taken away first.
+// Claim makes the node's cgroup and, on the machine, its bridge with the node's address. What nodes of processes that have gone
+// left over is taken away first.
 func (n *Node) Claim() error {
 	if err := sweep(); err != nil {
 		return err
@@ -28,6 +33,13 @@ func (n *Node) Claim() error {
 			return fmt.Errorf("creating the cgroup of a real node: %w", err)
 		}
 	}
+	if n.Apart != nil {
+		return n.watch() // the bridge comes from the CNI plugin, and goes with the namespace
+	}
+	return n.makeBridge()
+}
+
+func (n *Node) makeBridge() error {
 	attributes := netlink.NewLinkAttrs()
 	attributes.Name = n.ID()
 	bridge := &netlink.Bridge{LinkAttrs: attributes}
@@ -48,7 +60,32 @@ func (n *Node) Claim() error {
 }
 
 // Release takes away what Claim has made. The node's processes must have been ended.
-func (n *Node) Release() error { return release(n.ID()) }
+func (n *Node) Release() error {
+	err := release(n.ID())
+	if n.watcher != nil {
+		n.watcher()
+	}
+	return err
+}
+
+// watch starts a script that takes the node's cgroup away when this process has ended without doing it, killed for example. The
+// kernel does that with everything else that a node in a network namespace has.
+func (n *Node) watch() error {
+	script := exec.Command("/bin/sh", append([]string{"-c", watchScript, "watch", n.ID()}, trees()...)...)
+	script.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // Ctrl-C is for the lab
+	alive, err := script.StdinPipe()                        // closed by the kernel if not by Release
+	if err != nil {
+		return fmt.Errorf("watching over a real node: %w", err)
+	}
+	if err := script.Start(); err != nil {
+		return fmt.Errorf("watching over a real node: %w", err)
+	}
+	n.watcher = func() {
+		_ = alive.Close() // the script ends: it finds nothing
+		_ = script.Wait()
+	}
+	return nil
+}
 
 func release(id string) error {
 	var failed []error

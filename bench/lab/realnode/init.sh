@@ -11,9 +11,11 @@ for folder in /run /var/log /var/lib/cni /var/lib/kubelet; do
 done
 test -e "$0" || { echo "a lab with a real node cannot be in ${0%/*}" >&2; exit 1; } # a folder above has just been hidden
 
-# What a kubelet and CNI plugins would set for the whole machine: they find it set, and write to these files.
+# What a kubelet and CNI plugins would set for the whole machine: they find it set, and write to these files. In a network
+# namespace of the node, net/ is its own.
 while read -r key value; do
   test -e "/proc/sys/$key" || continue
+  case "$key ${OWN_NETWORK-no}" in "net/"*" yes") continue ;; esac
   file=/run/lab-$(echo "$key" | tr / -)
   echo "$value" >"$file"
   mount --bind "$file" "/proc/sys/$key"

@@ -20,12 +20,23 @@ type Node struct {
 	Dir        string       // of everything that the node writes
 	Name       string       // of the Node object
 	Labels     string       // of the Node object, as KEY=VALUE,KEY=VALUE
-	Network    netip.Prefix // of the pods; its first address is the node's
+	Network    netip.Prefix // of the pods; its first address is the node's, unless it has another one
 	Port       int          // of the kubelet
 	Planes     string       // the binary that holds the kubelet
 	Kubeconfig string       // of the kubelet
 	ClientCA   string       // signs who may call the kubelet
 	Cert, Key  string       // what the kubelet serves with
+
+	Apart *Apart // nil: the pods' bridge is on the machine
+
+	watcher func() // ends what watches over the node, nil without it
+}
+
+// Apart is what a node in a network namespace of its own has beyond the others: pods that look up names, and Services.
+type Apart struct {
+	Address         netip.Addr // of the node, outside of its pods' network
+	DNS             netip.Addr // of the cluster's DNS
+	ProxyKubeconfig string     // of kube-proxy
 }
 
 // ID names the node's bridge and cgroup. It holds the id of this process, so that a later one can tell what is left over;
@@ -35,8 +46,14 @@ func (n *Node) ID() string { return fmt.Sprintf("ts%d-%d", os.Getpid(), n.Port) 
 // idOf finds the process in an ID.
 var idOf = regexp.MustCompile(`^ts([0-9]+)-[0-9]+$`)
 
-// Address is where the kubelet listens: an address of the bridge, which only this machine and its pods reach.
-func (n *Node) Address() netip.Addr { return n.Network.Masked().Addr().Next() }
+// Address is where the kubelet listens: its own in a network namespace, else that of the bridge, which only this machine and its
+// pods reach.
+func (n *Node) Address() netip.Addr {
+	if n.Apart != nil {
+		return n.Apart.Address
+	}
+	return n.Network.Masked().Addr().Next()
+}
 
 // Write writes the configuration.
 func (n *Node) Write() error {
@@ -48,10 +65,16 @@ func (n *Node) Write() error {
 	if err != nil {
 		return err
 	}
-	for name, data := range map[string][]byte{
+	files := map[string][]byte{
 		"init.sh": initScript, "containerd.toml": n.containerdConfig(), "kubelet.yaml": kubelet, "cni/10-lab.conflist": network,
 		"resolv.conf": []byte("# Pods of a lab look nothing up.\n"),
-	} {
+	}
+	if n.Apart != nil {
+		if files["kube-proxy.yaml"], err = n.proxyConfig(); err != nil {
+			return err
+		}
+	}
+	for name, data := range files {
 		file := n.file(name)
 		if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 			return fmt.Errorf("creating the folder of a real node: %w", err)
@@ -69,8 +92,15 @@ func (n *Node) file(name string) string { return filepath.Join(n.Dir, name) }
 func (n *Node) Containerd() (path string, args, env []string) {
 	path = "/bin/sh"
 	args = []string{n.file("init.sh"), filepath.Join(tools(), "containerd"), "--config", n.file("containerd.toml")}
-	return path, args, []string{"PATH=" + tools() + ":" + os.Getenv("PATH")}
+	env = n.env()
+	if n.Apart != nil {
+		env = append(env, "OWN_NETWORK=yes")
+	}
+	return path, args, env
 }
+
+// env lets containerd and kube-proxy find the programs that prepare.sh has collected.
+func (n *Node) env() []string { return []string{"PATH=" + tools() + ":" + os.Getenv("PATH")} }
 
 // Kubelet is the command of the kubelet, to be run in the namespaces of containerd.
 func (n *Node) Kubelet() (path string, args []string) {

@@ -1,7 +1,8 @@
 #!/bin/sh
-# Makes sure that this machine can have a real node (kubelet, containerd, runc). Prints in one line why it cannot, and nothing
-# if it can. What is missing is unpacked from Debian's packages into the user's cache folder; they are not installed, so that
-# no service of the system is started, changed or used.
+# Makes sure that this machine can have a real node (kubelet, containerd, runc), and with the argument networks also one in a
+# network namespace of its own, with kube-proxy. Prints in one line why it cannot, and nothing if it can. What is missing is
+# unpacked from Debian's packages into the user's cache folder; they are not installed, so that no service of the system is
+# started, changed or used.
 set -eu
 
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/tessera/real-node
@@ -33,13 +34,31 @@ collect() {
   done
 }
 
+# collect_iptables makes iptables and its siblings. Packages have no files of these names, and their libraries are not where the
+# system looks for them.
+collect_iptables() {
+  link portmap "$cache/usr/lib/cni" /usr/lib/cni /opt/cni/bin /usr/libexec/cni || return 1
+  link xtables-nft-multi /usr/sbin "$cache/usr/sbin" || return 1
+  where=
+  if test ! -x /usr/sbin/xtables-nft-multi; then
+    for libraries in "$cache"/usr/lib/*-linux-*; do
+      where="LD_LIBRARY_PATH='$libraries' XTABLES_LIBDIR='$libraries/xtables'"
+    done
+  fi
+  for name in iptables iptables-save iptables-restore; do
+    printf '#!/bin/sh\n%s exec %s %s "$@"\n' "$where" "'$cache/bin/xtables-nft-multi'" $name >"$cache/bin/$name.$$"
+    chmod +x "$cache/bin/$name.$$"
+    mv "$cache/bin/$name.$$" "$cache/bin/$name"
+  done
+}
+
 fetch() {
-  apt-get -o APT::Sandbox::User=root download containerd runc containernetworking-plugins
+  apt-get -o APT::Sandbox::User=root download "$@"
 }
 
 unpack() {
   packages=$(mktemp -d)
-  (cd "$packages" && { fetch || { apt-get update && fetch; }; }) >&2 || return 1
+  (cd "$packages" && { fetch "$@" || { apt-get update && fetch "$@"; }; }) >&2 || return 1
   for package in "$packages"/*.deb; do
     dpkg-deb --extract "$package" "$cache" || return 1
   done
@@ -77,7 +96,29 @@ mkdir -p "$cache/bin"
 if ! collect; then
   command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null ||
     no "containerd, runc or the CNI plugins are missing, and there is no apt-get to fetch them with"
-  unpack || no "containerd, runc or the CNI plugins are missing, and apt-get could not fetch them"
+  unpack containerd runc containernetworking-plugins || no "containerd, runc or the CNI plugins are missing, and apt-get could not fetch them"
   collect || no "Debian's packages have other files than expected"
 fi
 "$cache/bin/runc" --version >/dev/null 2>&1 || no "runc does not run here (libseccomp2 missing?)"
+test "${1-}" = networks || exit 0
+
+if ! collect_iptables; then
+  command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null ||
+    no "iptables (nft) or the CNI plugin portmap is missing, and there is no apt-get to fetch them with"
+  unpack iptables libmnl0 libnftnl11 libxtables12 || no "iptables (nft) is missing, and apt-get could not fetch it"
+  collect_iptables || no "Debian's packages have other files than expected"
+fi
+rules() {
+  unshare --net "$cache/bin/iptables-restore" --wait <<END
+*nat
+-A OUTPUT -p tcp -m comment --comment probe -m addrtype --dst-type LOCAL -m statistic --mode random --probability 0.5 -j DNAT --to-destination 198.18.0.1:80
+-A POSTROUTING -m mark --mark 0x4000/0x4000 -j MASQUERADE --random-fully
+-A POSTROUTING -j MARK --or-mark 0x4000
+COMMIT
+*filter
+-A FORWARD -m conntrack --ctstate INVALID -j DROP
+COMMIT
+END
+}
+rules 2>/dev/null || no "this kernel does not know the iptables rules of kube-proxy"
+unshare --net test -e /proc/sys/net/bridge/bridge-nf-call-iptables || no "this kernel does not show bridged packets to iptables (br_netfilter missing?)"

@@ -3,7 +3,8 @@
 //
 //	append=FILE:TEXT   add a line to a file
 //	until=FILE         wait until the file is there
-//	serve=PORT         answer HTTP with 200 from now on
+//	serve=PORT         answer HTTP with 200 and the name of the pod from now on
+//	fetch=URL          print what an HTTP server answers with 200
 //	wait               wait for SIGTERM
 //	sleep=DURATION     go on later
 //	report=FILE        make the file's text the container's termination message
@@ -12,6 +13,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/signal"
@@ -45,6 +47,8 @@ func step(name, value string, terminated <-chan os.Signal) error {
 		return until(value)
 	case "serve":
 		return serve(value)
+	case "fetch":
+		return fetch(value)
 	case "wait":
 		<-terminated
 		return nil
@@ -70,6 +74,10 @@ func step(name, value string, terminated <-chan os.Signal) error {
 
 // serve answers whatever is asked. It does without net/http, of which a container would have to be given ten times as much.
 func serve(port string) error {
+	name, err := os.Hostname()
+	if err != nil {
+		return err
+	}
 	listener, err := net.Listen("tcp", ":"+port)
 	if err != nil {
 		return err
@@ -81,10 +89,43 @@ func serve(port string) error {
 				return
 			}
 			_, _ = conn.Read(make([]byte, 4096)) // a probe's request fits, and who has gone needs no answer
-			_, _ = conn.Write([]byte("HTTP/1.0 200 OK\r\n\r\n"))
+			_, _ = conn.Write([]byte("HTTP/1.0 200 OK\r\n\r\n" + name + "\n"))
 			_ = conn.Close()
 		}
 	}()
+	return nil
+}
+
+// fetchWithin bounds the way to a server and back.
+const fetchWithin = 3 * time.Second
+
+// fetch prints the body that a server answers with. The URL is http://NAME[:PORT][/PATH].
+func fetch(url string) error {
+	server, path, _ := strings.Cut(strings.TrimPrefix(url, "http://"), "/")
+	address := server
+	if !strings.Contains(server, ":") {
+		address += ":80"
+	}
+	conn, err := net.DialTimeout("tcp", address, fetchWithin)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(fetchWithin)); err != nil {
+		return err
+	}
+	if _, err := fmt.Fprintf(conn, "GET /%s HTTP/1.0\r\nHost: %s\r\n\r\n", path, server); err != nil {
+		return err
+	}
+	answer, err := io.ReadAll(conn)
+	if err != nil {
+		return err
+	}
+	head, body, _ := strings.Cut(string(answer), "\r\n\r\n")
+	if fields := strings.Fields(head); len(fields) < 2 || fields[1] != "200" {
+		return fmt.Errorf("the answer is %q", head)
+	}
+	fmt.Print(body)
 	return nil
 }
 

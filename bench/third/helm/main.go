@@ -1,0 +1,2 @@
+// Command helm is Helm.
+package main
