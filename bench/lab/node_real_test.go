@@ -63,7 +63,7 @@ func runsReally(t *testing.T, l *Lab) {
 // left is an error that lists what there still is of the real node of a lab's process.
 func left(dir string, pid int, what string) error {
 	patterns := map[string][]string{
-		"processes": {"/proc/[0-9]*/cmdline"}, "bridge": {fmt.Sprintf("/sys/class/net/ts%d-*", pid)},
+		"processes": {"/proc/[0-9]*/cmdline"}, "watch": {"/proc/[0-9]*/cmdline"}, "bridge": {fmt.Sprintf("/sys/class/net/ts%d-*", pid)},
 		"cgroups": {fmt.Sprintf("/sys/fs/cgroup/ts%d-*", pid), fmt.Sprintf("/sys/fs/cgroup/*/ts%d-*", pid)}, // of version 2 and 1
 	}[what]
 	var found, rest []string
@@ -76,7 +76,10 @@ func left(dir string, pid int, what string) error {
 	}
 	for _, path := range found {
 		line, _ := os.ReadFile(path) // it may have ended meanwhile
-		if what != "processes" || strings.Contains(string(line), dir+"/state/") {
+		switch {
+		case what == "processes" && !strings.Contains(string(line), dir+"/"):
+		case what == "watch" && !strings.Contains(string(line), fmt.Sprintf("ts%d-", pid)):
+		default:
 			rest = append(rest, path)
 		}
 	}

@@ -78,6 +78,9 @@ func TestValidateNamesTheFault(t *testing.T) {
 		`given for "kwok"`:          {Config: map[string]map[string]any{"kwok": {}}},
 		"-1 lower clusters":         {Lower: -1},
 		"nodes is negative":         {Nodes: -1},
+		"2 real nodes":              {Lower: 1, RealNodes: 2},
+		`not "round"`:               {Lower: 1, Networks: "round"},
+		"with networks 1 to 40":     {Networks: Flat},
 	} {
 		if err := options.validate(); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error is %v, want one with %q", err, want)

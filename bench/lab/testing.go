@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/tessera-k8s/tessera/bench/lab/realnode"
 )
 
 // Need skips a test that starts processes under -short, and says so.
@@ -28,6 +30,23 @@ func NeedReal(t testing.TB) {
 		t.Skip("needs a node with kubelet, containerd and runc; run: make test-real")
 	}
 }
+
+// NeedNetworks is NeedReal for a lab with Options.Networks. It skips also where this machine cannot have one, and says why.
+func NeedNetworks(t testing.TB) {
+	t.Helper()
+	NeedReal(t)
+	if err := networksPossible(); err != nil {
+		t.Skipf("needs a lab with networks: %v", err)
+	}
+}
+
+var networksPossible = sync.OnceValue(func() error {
+	root, err := moduleRoot()
+	if err != nil {
+		return err
+	}
+	return realnode.Prepare(context.Background(), root, true)
+})
 
 // Shared is one lab for all tests of a package, started by the first test that asks for it.
 //
