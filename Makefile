@@ -8,12 +8,14 @@ SEED ?= 1
 # Packages that hold a lab test, or one on a real node: found, not listed, so that a new one cannot be forgotten.
 LAB_PACKAGES = $(sort $(dir $(shell find . -name '*_lab_test.go' -not -path './tools/*')))
 REAL_PACKAGES = $(sort $(dir $(shell find . -name '*_real_test.go' -not -path './tools/*')))
+# Programs of others that tests run, each a module of its own.
+THIRD = $(sort $(dir $(wildcard bench/third/*/go.mod)))
 # Tests run with -vet=off: lint vets, and go test would compute vet's facts of all of Kubernetes a second time.
 # The race detector needs cgo and a C compiler. RACE is -race where both are there.
 RACE = $$(test "$$(go env CGO_ENABLED)" = 1 && command -v $$(go env CC | cut -d' ' -f1) >/dev/null 2>&1 && echo -race)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-lab test-real lint fix build bench chaos lab fuzz smoke tools planes clean
+.PHONY: help demo test test-unit test-lab test-real lint fix build bench chaos lab fuzz smoke tools planes third clean
 
 help: ## Show this list
 	@echo 'Tessera: many Kubernetes clusters as one pool. Targets:'
@@ -47,12 +49,14 @@ lint: bin/golangci-lint ## Check style, imports, tidiness and the house rules
 	bin/golangci-lint run ./...
 	go mod tidy -diff
 	cd tools && go mod tidy -diff
+	@set -e; for module in $(THIRD); do echo "$$module"; (cd $$module && $(CURDIR)/bin/golangci-lint run ./... && go mod tidy -diff); done
 	go test -vet=off -count=1 ./internal/house
 
 fix: bin/golangci-lint ## Repair what lint can repair by itself: format, imports, tidiness
 	bin/golangci-lint run --fix ./...
 	go mod tidy
 	cd tools && go mod tidy
+	@set -e; for module in $(THIRD); do (cd $$module && $(CURDIR)/bin/golangci-lint run --fix ./... && go mod tidy); done
 
 build: ## Build the product binary, bin/tessera
 	go build -o bin/tessera .
@@ -92,6 +96,9 @@ smoke: demo ## Run the demo, a small simulation and a small load; all fail unles
 
 planes: ## Compile the control planes for labs ahead of time (cold: minutes)
 	go list -export -deps -p 4 ./bench/planes >/dev/null
+
+third: ## Compile the programs of others that tests run ahead of time (cold: minutes, less after make planes)
+	@set -e; for module in $(THIRD); do echo "$$module"; (cd $$module && go list -export -deps -p 4 . >/dev/null); done
 
 tools: bin/golangci-lint bin/gotestsum ## Build the pinned development tools into bin/
 

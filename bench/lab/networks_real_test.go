@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -169,11 +170,9 @@ func reachesListener(t *testing.T, l *Lab) {
 		if node, err = upper.client.CoreV1().Nodes().Create(t.Context(), node, metav1.CreateOptions{}); err != nil {
 			t.Fatal(err)
 		}
-		var port int32
-		_, _ = fmt.Sscanf(listener.Addr().String(), address+":%d", &port)
-		node.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: address}}
-		node.Status.DaemonEndpoints.KubeletEndpoint.Port = port
-		if _, err := upper.client.CoreV1().Nodes().UpdateStatus(t.Context(), node, metav1.UpdateOptions{}); err != nil {
+		patch := fmt.Appendf(nil, `{"status":{"addresses":[{"type":"InternalIP","address":%q}],"daemonEndpoints":{"kubeletEndpoint":{"Port":%d}}}}`,
+			address, listener.Addr().(*net.TCPAddr).Port)
+		if _, err := upper.client.CoreV1().Nodes().PatchStatus(t.Context(), node.Name, patch); err != nil {
 			t.Fatal(err)
 		}
 		out, err := l.Kubectl(t.Context(), "get", "--raw", "/api/v1/nodes/"+node.Name+"/proxy/hello")
@@ -188,7 +187,7 @@ func runsBelow(t *testing.T, l *Lab) {
 	upper, ns := namespace(t, l, 0)
 	for k := 1; k <= 2; k++ {
 		marked := corev1.ResourceList{keys.PodResource: resource.MustParse("0")}
-		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: l.LowerName(k)}, Spec: corev1.PodSpec{
+		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: l.LowerName(k), Labels: map[string]string{keys.Enabled: "true"}}, Spec: corev1.PodSpec{
 			NodeSelector: map[string]string{keys.Cluster: l.LowerName(k)},
 			Tolerations:  []corev1.Toleration{{Key: keys.VirtualTaint, Operator: corev1.TolerationOpExists}},
 			Containers: []corev1.Container{{
