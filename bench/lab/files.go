@@ -37,7 +37,9 @@ func (l *Lab) writeFile(rel string, data []byte) (string, error) {
 }
 
 // ownFiles are what a lab creates in its folder, and all that a new lab removes from the folder of a stopped one.
-var ownFiles = []string{recordFile, readyFile, "logs", "pki", "parts", "clusters", "bin", "state", "extender.url", schedulerFile, networksFile}
+var ownFiles = []string{
+	recordFile, readyFile, "logs", "pki", "parts", "clusters", "bin", "state", "extender.url", schedulerFile, networksFile,
+}
 
 const (
 	lockFile      = "lab.lock"

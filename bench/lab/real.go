@@ -96,10 +96,11 @@ func (c *cluster) startRealNode(ctx context.Context) error {
 	if c.real == nil {
 		return nil
 	}
-	if _, err := c.writeKubeconfig(filepath.Join("pki", c.name, "kubelet.kubeconfig"), "system:node:"+c.real.Name, "system:nodes"); err != nil {
+	pki := filepath.Join("pki", c.name)
+	if _, err := c.writeKubeconfig(filepath.Join(pki, "kubelet.kubeconfig"), "system:node:"+c.real.Name, "system:nodes"); err != nil {
 		return err
 	}
-	if _, err := c.writeKubeconfig(filepath.Join("pki", c.name, "kube-proxy.kubeconfig"), "system:kube-proxy"); err != nil {
+	if _, err := c.writeKubeconfig(filepath.Join(pki, "kube-proxy.kubeconfig"), "system:kube-proxy"); err != nil {
 		return err
 	}
 	if err := c.real.Write(); err != nil {

@@ -57,10 +57,11 @@ func newUpCommand(dir *string) *cobra.Command {
 	flags.IntVar(&options.Lower, "lower", 3, "number of lower clusters")
 	flags.IntVar(&options.Nodes, "nodes", 20, "number of nodes in each lower cluster; if all shapes have a count, their sum")
 	flags.IntVar(&options.UpperNodes, "upper-nodes", 1, "number of real nodes in the upper cluster")
-	flags.IntVar(&options.RealNodes, "real-node", 0, "lower-1, or so many from it on, have one node that runs pods, in place of KWOK's (Linux, root)")
+	flags.IntVar(&options.RealNodes, "real-node", 0, "lower-1, or that many lower clusters, have one node that runs pods, in place of KWOK's "+
+		"(Linux, root)")
 	flags.Lookup("real-node").NoOptDefVal = "1"
-	flags.StringVar((*string)(&options.Networks), "networks", "", "flat or isolated: a network for each cluster, and a real node, Services, DNS "+
-		"and metrics in the lower ones (Linux, root)")
+	flags.StringVar((*string)(&options.Networks), "networks", "", "flat or isolated: a network for each cluster, and a real node, Services, "+
+		"DNS and metrics in the lower ones (Linux, root)")
 	flags.Lookup("networks").NoOptDefVal = string(Flat)
 	flags.StringArrayVar(&shapes, "node-shape", nil, "shape of the nodes, such as cpu=16,memory=64Gi,nvidia.com/gpu=0; "+
 		"repeatable; count=K for K nodes a cluster, cluster=K for lower-K alone")

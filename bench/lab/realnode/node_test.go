@@ -41,6 +41,30 @@ func TestConfigurationIsWritten(t *testing.T) {
 	}
 }
 
+// A node in a network namespace of its own has an address there, and pods with names, Services and a way out.
+func TestNodeApart(t *testing.T) {
+	n := testNode(t)
+	n.Apart = &Apart{Address: netip.MustParseAddr("198.18.0.11"), DNS: netip.MustParseAddr("10.97.0.10"), ProxyKubeconfig: "/k"}
+	if err := n.Write(); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string][]string{
+		"kubelet.yaml":        {"address: 198.18.0.11", "- 10.97.0.10", "clusterDomain: cluster.local"},
+		"cni/10-lab.conflist": {`"hairpinMode":true`, `"dst":"0.0.0.0/0"`, `"portmap"`},
+		"kube-proxy.yaml":     {"clusterCIDR: 10.199.7.0/24", "maxPerCore: 0", "kubeconfig: /k", `hostnameOverride: "n"`},
+	} {
+		data, err := os.ReadFile(n.file(name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, text := range want {
+			if !strings.Contains(string(data), text) {
+				t.Errorf("%s does not say %s:\n%s", name, text, data)
+			}
+		}
+	}
+}
+
 // An image is the list of its parts, each named by what is in it.
 func TestArchive(t *testing.T) {
 	data, err := Archive([]byte("program"))
