@@ -130,16 +130,20 @@ func metricsOfPods(t *testing.T, l *Lab) {
 	}
 	for k, ns := range namespaces {
 		Eventually(t, 3*patience, func() error {
-			out, err := l.Kubectl(t.Context(), "--kubeconfig="+l.LowerKubeconfig(k), "top", "pods", "--namespace="+ns)
-			if err == nil && !strings.Contains(out, "measured") {
-				err = fmt.Errorf("kubectl top says %q", out)
+			data, err := l.clusters[k].client.CoreV1().RESTClient().Get().AbsPath("/apis/metrics.k8s.io/v1beta1/namespaces", ns, "pods").DoRaw(t.Context())
+			if err == nil && !strings.Contains(string(data), "measured") {
+				err = fmt.Errorf("the API of metrics says %s", data)
 			}
 			return err
 		})
-		status, err := l.Kubectl(t.Context(), "--kubeconfig="+l.LowerKubeconfig(k), "get", "apiservice", "v1beta1.metrics.k8s.io",
+		out, err := l.Kubectl(t.Context(), "--kubeconfig="+l.LowerKubeconfig(k), "top", "pods", "--namespace="+ns)
+		if err != nil || !strings.Contains(out, "measured") {
+			t.Errorf("kubectl top says %q: %v", out, err)
+		}
+		out, err = l.Kubectl(t.Context(), "--kubeconfig="+l.LowerKubeconfig(k), "get", "apiservice", "v1beta1.metrics.k8s.io",
 			`--output=jsonpath={.status.conditions[?(@.type=="Available")].status}`)
-		if err != nil || status != "True" {
-			t.Errorf("the API of metrics is available: %q, %v", status, err)
+		if err != nil || out != "True" {
+			t.Errorf("the API of metrics is available: %q, %v", out, err)
 		}
 	}
 	t.Logf("metrics %.1f s after the lab's start", time.Since(l.begin).Seconds())
@@ -175,9 +179,9 @@ func reachesListener(t *testing.T, l *Lab) {
 		if _, err := upper.client.CoreV1().Nodes().PatchStatus(t.Context(), node.Name, patch); err != nil {
 			t.Fatal(err)
 		}
-		out, err := l.Kubectl(t.Context(), "get", "--raw", "/api/v1/nodes/"+node.Name+"/proxy/hello")
-		if !strings.Contains(out, want) {
-			t.Errorf("the listener at %s: %q, %v, want %q", address, out, err, want)
+		out, err := upper.client.CoreV1().RESTClient().Get().AbsPath("/api/v1/nodes/" + node.Name + "/proxy/hello").DoRaw(t.Context())
+		if got := fmt.Sprintf("%s %v", out, err); !strings.Contains(got, want) {
+			t.Errorf("the listener at %s: %s, want %q", address, got, want)
 		}
 	}
 }
