@@ -1,0 +1,202 @@
+package api
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/kubernetes/scheme"
+
+	"github.com/tessera-k8s/tessera/bench/standin/objects"
+	"github.com/tessera-k8s/tessera/bench/standin/rows"
+)
+
+// deleteOptions reads them from the body or, as kubectl sends them, from the query.
+func (c *call) deleteOptions() (*metav1.DeleteOptions, error) {
+	o := &metav1.DeleteOptions{}
+	data, err := body(c.r)
+	if err != nil {
+		return nil, err
+	}
+	if len(data) > 0 {
+		kind := schema.GroupVersionKind{Version: "v1", Kind: "DeleteOptions"}
+		if _, _, err := scheme.Codecs.UniversalDeserializer().Decode(data, &kind, o); err != nil {
+			return nil, apierrors.NewBadRequest(err.Error())
+		}
+	}
+	if text := c.r.URL.Query().Get("gracePeriodSeconds"); text != "" {
+		grace, err := strconv.ParseInt(text, 10, 64)
+		if err != nil {
+			return nil, apierrors.NewBadRequest(err.Error())
+		}
+		o.GracePeriodSeconds = &grace
+	}
+	return o, nil
+}
+
+// delete removes an object, or begins to.
+func (c *call) delete() error {
+	options, err := c.deleteOptions()
+	if err != nil {
+		return err
+	}
+	object, err := c.remove(c.namespace, c.name, options)
+	if err != nil {
+		return err
+	}
+	if c.Returned {
+		return c.reply(http.StatusOK, object)
+	}
+	c.Counts.Writes.Add(1)
+	answer(c.w, http.StatusOK, statusKind, success(&metav1.StatusDetails{
+		Name: c.name, Group: c.Group, Kind: c.Resource.Resource, UID: object.GetUID(),
+	}), c.encoding)
+	return nil
+}
+
+var statusKind = schema.GroupVersionKind{Version: "v1", Kind: "Status"}
+
+// deleteAll removes what is selected.
+func (c *call) deleteAll() error {
+	options, err := c.deleteOptions()
+	if err != nil {
+		return err
+	}
+	listed, err := c.options(c.r.URL.Query())
+	if err != nil {
+		return err
+	}
+	selected, err := c.selection(listed)
+	if err != nil {
+		return err
+	}
+	picture := c.Picture(c.namespace)
+	var items []*rows.Item
+	for i := range picture.Items {
+		item := &picture.Items[i]
+		if !selected.takes(item) {
+			continue
+		}
+		if _, err := c.remove(c.Table.Namespace(item), c.Table.Name(item), options); err != nil && !apierrors.IsNotFound(err) {
+			return err
+		}
+		items = append(items, item)
+	}
+	c.Counts.Writes.Add(1)
+	return c.writeList(metav1.ListMeta{ResourceVersion: rows.FormatVersion(picture.Version)}, items)
+}
+
+// remove deletes one object or, where that takes time, marks it as deleted. It returns what it was at last.
+func (c *call) remove(namespace, name string, options *metav1.DeleteOptions) (objects.Object, error) {
+	item, err := c.Change(namespace, name, func(item rows.Item) (rows.Next, error) {
+		before := objects.Of(c.Maker, item)
+		if err := c.meets(before, options.Preconditions); err != nil {
+			return rows.Next{}, err
+		}
+		after := before.DeepCopyObject().(objects.Object)
+		next := rows.Next{Item: item}
+		next.Object = after
+		next.Remove = !markDeleted(after, options, time.Now())
+		next.Same = !next.Remove && before.GetDeletionTimestamp() != nil &&
+			before.GetDeletionTimestamp().Time.Equal(after.GetDeletionTimestamp().Time)
+		if len(options.DryRun) > 0 {
+			return rows.Next{}, dryRun{after}
+		}
+		return next, nil
+	})
+	if dry := (dryRun{}); errors.As(err, &dry) {
+		return dry.Object, nil
+	}
+	if errors.Is(err, rows.ErrNotFound) {
+		return nil, apierrors.NewNotFound(c.groupResource(), name)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return objects.Of(c.Maker, item), nil
+}
+
+func (c *call) meets(object objects.Object, wanted *metav1.Preconditions) error {
+	if wanted == nil {
+		return nil
+	}
+	conflict := func(what, want, have string) error {
+		return apierrors.NewConflict(c.groupResource(), object.GetName(), fmt.Errorf(
+			"Precondition failed: %s in precondition: %s, %s in object meta: %s", what, want, what, have)) //nolint:staticcheck // As a real one says it.
+	}
+	if wanted.UID != nil && *wanted.UID != object.GetUID() {
+		return conflict("UID", string(*wanted.UID), string(object.GetUID()))
+	}
+	if wanted.ResourceVersion != nil && *wanted.ResourceVersion != object.GetResourceVersion() {
+		return conflict("ResourceVersion", *wanted.ResourceVersion, object.GetResourceVersion())
+	}
+	return nil
+}
+
+// markDeleted marks an object whose end takes time, and reports whether it is one.
+func markDeleted(object objects.Object, options *metav1.DeleteOptions, now time.Time) bool {
+	grace := int64(0)
+	switch o := object.(type) {
+	case *corev1.Pod:
+		grace = podGrace(o, options)
+		if grace == 0 && len(o.Finalizers) == 0 {
+			return false
+		}
+	case *corev1.Namespace:
+		o.Status.Phase = corev1.NamespaceTerminating
+	default:
+		if len(object.GetFinalizers()) == 0 {
+			return false
+		}
+	}
+	end := metav1.NewTime(now.Add(time.Duration(grace) * time.Second).Truncate(time.Second))
+	if before := object.GetDeletionTimestamp(); before == nil || end.Before(before) {
+		object.SetDeletionTimestamp(&end)
+		object.SetDeletionGracePeriodSeconds(&grace)
+		if pod, ok := object.(*corev1.Pod); ok {
+			pod.Generation++
+		}
+	}
+	return true
+}
+
+// podGrace is how long a pod may take to end: no time if it runs nowhere.
+func podGrace(pod *corev1.Pod, options *metav1.DeleteOptions) int64 {
+	grace := int64(30)
+	if own := pod.Spec.TerminationGracePeriodSeconds; own != nil {
+		grace = *own
+	}
+	if options.GracePeriodSeconds != nil {
+		grace = max(0, *options.GracePeriodSeconds)
+	}
+	ended := pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
+	if pod.Spec.NodeName == "" || ended {
+		return 0
+	}
+	return grace
+}
+
+// evict deletes a pod as its Eviction asks. No budget is looked at: nobody counts what is healthy here.
+func (c *call) evict() error {
+	eviction := &policyv1.Eviction{}
+	if err := decodeInto(c.r, eviction); err != nil {
+		return err
+	}
+	options := eviction.DeleteOptions
+	if options == nil {
+		options = &metav1.DeleteOptions{}
+	}
+	if _, err := c.remove(c.namespace, c.name, options); err != nil {
+		return err
+	}
+	c.Counts.Writes.Add(1)
+	answer(c.w, http.StatusCreated, statusKind, success(nil), c.encoding)
+	return nil
+}

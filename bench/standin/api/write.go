@@ -1,0 +1,328 @@
+package api
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/uuid"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/client-go/kubernetes/scheme"
+
+	"github.com/tessera-k8s/tessera/bench/standin/objects"
+	"github.com/tessera-k8s/tessera/bench/standin/rows"
+)
+
+// largest is how many bytes a body may have.
+const largest = 3 << 20
+
+func mustJSON(object any) []byte {
+	text, err := json.MarshalIndent(object, "", "  ")
+	if err != nil {
+		panic(err) // It is a struct of strings.
+	}
+	return text
+}
+
+func body(r *http.Request) ([]byte, error) {
+	data, err := io.ReadAll(io.LimitReader(r.Body, largest))
+	if err != nil {
+		return nil, apierrors.NewBadRequest("reading the body: " + err.Error())
+	}
+	return data, nil
+}
+
+// decodeInto reads the body of a request, in either form. Its kind may be left out.
+func decodeInto(r *http.Request, object runtime.Object) error {
+	data, err := body(r)
+	if err != nil {
+		return err
+	}
+	kinds, _, err := scheme.Scheme.ObjectKinds(object)
+	if err != nil {
+		return fmt.Errorf("reading the body: %w", err)
+	}
+	_, _, err = scheme.Codecs.UniversalDeserializer().Decode(data, &kinds[0], object)
+	if err != nil {
+		return apierrors.NewBadRequest(fmt.Sprintf("object in the body cannot be read as %s: %v", kinds[0].Kind, err))
+	}
+	object.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{})
+	return nil
+}
+
+// dry reports whether nothing is to be written.
+func (c *call) dry() bool { return len(c.r.URL.Query()["dryRun"]) > 0 }
+
+// reply answers with an object.
+func (c *call) reply(code int, object objects.Object) error {
+	c.Counts.Writes.Add(1)
+	answer(c.w, code, c.GroupVersionKind, object, c.encoding)
+	return nil
+}
+
+// create makes an object of the body.
+func (c *call) create() error {
+	object := c.make()
+	if err := decodeInto(c.r, object); err != nil {
+		return err
+	}
+	if err := c.admit(object); err != nil {
+		return err
+	}
+	if c.dry() {
+		return c.reply(http.StatusCreated, object)
+	}
+	if err := c.Add(object); err != nil {
+		return err
+	}
+	if namespace, ok := object.(*corev1.Namespace); ok {
+		c.Furnish(namespace.Name)
+	}
+	return c.reply(http.StatusCreated, object)
+}
+
+// Add puts a new object into the table and gives it its version.
+func (r *Resource) Add(object objects.Object) error {
+	_, _, err := r.Insert(rows.Item{Row: rows.Row{Node: -1}, Object: object})
+	if errors.Is(err, rows.ErrExists) {
+		return apierrors.NewAlreadyExists(r.groupResource(), object.GetName())
+	}
+	return err
+}
+
+// admit makes a new object what it is when it is stored, or says why it is not let in.
+func (c *call) admit(object objects.Object) error {
+	if object.GetName() == "" && object.GetGenerateName() != "" {
+		object.SetName(object.GetGenerateName() + fmt.Sprintf("%05x", rand.N(1<<20)))
+	}
+	if c.Namespaced {
+		if in := object.GetNamespace(); in != "" && in != c.namespace {
+			return apierrors.NewBadRequest("the namespace of the provided object does not match the namespace sent on the request")
+		}
+		object.SetNamespace(c.namespace)
+		if err := c.mayCreateIn(c.namespace); err != nil {
+			return err
+		}
+	} else if object.GetNamespace() != "" {
+		object.SetNamespace("")
+	}
+	if err := c.validName(object.GetName()); err != nil {
+		return err
+	}
+	Begin(object)
+	switch o := object.(type) {
+	case *corev1.Pod:
+		return admitPod(o)
+	case *corev1.Namespace:
+		settleNamespace(o)
+	}
+	return nil
+}
+
+// Begin gives a new object what an API server gives it.
+func Begin(object objects.Object) {
+	object.SetUID(uuid.NewUUID())
+	object.SetResourceVersion("")
+	object.SetCreationTimestamp(metav1.NewTime(time.Now().Truncate(time.Second)))
+	object.SetDeletionTimestamp(nil)
+	object.SetManagedFields(nil)
+}
+
+func (c *call) validName(name string) error {
+	if name == "" {
+		return apierrors.NewInvalid(c.GroupVersionKind.GroupKind(), "", field.ErrorList{
+			field.Required(field.NewPath("metadata", "name"), "name or generateName is required"),
+		})
+	}
+	if faults := validation.IsDNS1123Subdomain(name); len(faults) > 0 {
+		return apierrors.NewInvalid(c.GroupVersionKind.GroupKind(), name, field.ErrorList{
+			field.Invalid(field.NewPath("metadata", "name"), name, strings.Join(faults, ",")),
+		})
+	}
+	return nil
+}
+
+// mayCreateIn says why nothing can be created in a namespace.
+func (c *call) mayCreateIn(name string) error {
+	item, ok := c.Core("namespaces").Get("", name)
+	if !ok {
+		return apierrors.NewNotFound(schema.GroupResource{Resource: "namespaces"}, name)
+	}
+	if item.Object.(*corev1.Namespace).DeletionTimestamp == nil {
+		return nil
+	}
+	err := apierrors.NewForbidden(c.groupResource(), "", fmt.Errorf("unable to create new content in namespace %s because it is being terminated", name))
+	err.ErrStatus.Details.Causes = append(err.ErrStatus.Details.Causes, metav1.StatusCause{
+		Type: corev1.NamespaceTerminatingCause, Message: fmt.Sprintf("namespace %s is being terminated", name), Field: "metadata.namespace",
+	})
+	return err
+}
+
+func settleNamespace(n *corev1.Namespace) {
+	if n.Labels == nil {
+		n.Labels = map[string]string{}
+	}
+	n.Labels[corev1.LabelMetadataName] = n.Name
+	n.Spec.Finalizers = []corev1.FinalizerName{corev1.FinalizerKubernetes}
+	n.Status.Phase = corev1.NamespaceActive
+}
+
+// Furnish puts into a namespace what controllers put into every one.
+func (c *Cluster) Furnish(namespace string) {
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "default", Namespace: namespace}}
+	root := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "kube-root-ca.crt", Namespace: namespace}}
+	Begin(account)
+	Begin(root)
+	_ = c.Core("serviceaccounts").Add(account) // Somebody may have been faster.
+	_ = c.Core("configmaps").Add(root)
+}
+
+// NewNamespace is one that is there from the start.
+func NewNamespace(name string) *corev1.Namespace {
+	n := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	Begin(n)
+	settleNamespace(n)
+	return n
+}
+
+// change replaces the object that the path names by what next makes of it. next may change its argument.
+func (c *call) change(subresource string, next func(objects.Object) error) (objects.Object, error) {
+	item, err := c.Change(c.namespace, c.name, func(item rows.Item) (rows.Next, error) {
+		before := objects.Of(c.Maker, item)
+		after := before.DeepCopyObject().(objects.Object)
+		if err := next(after); err != nil {
+			return rows.Next{}, err
+		}
+		if err := c.keep(before, after, subresource); err != nil {
+			return rows.Next{}, err
+		}
+		n := rows.Next{Item: item, Same: equality.Semantic.DeepEqual(before, after)}
+		n.Object = after
+		n.Remove = after.GetDeletionTimestamp() != nil && len(after.GetFinalizers()) == 0 && len(before.GetFinalizers()) > 0
+		if c.dry() {
+			return rows.Next{}, dryRun{after}
+		}
+		return n, nil
+	})
+	if dry := (dryRun{}); errors.As(err, &dry) {
+		return dry.Object, nil
+	}
+	if errors.Is(err, rows.ErrNotFound) {
+		return nil, apierrors.NewNotFound(c.groupResource(), c.name)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return objects.Of(c.Maker, item), nil
+}
+
+// dryRun carries what would have been written.
+type dryRun struct{ objects.Object }
+
+func (dryRun) Error() string { return "dry run" }
+
+// keep puts back what a write does not change, and refuses what it must not.
+func (c *call) keep(before, after objects.Object, subresource string) error {
+	if uid := after.GetUID(); uid != before.GetUID() && uid != "" {
+		return apierrors.NewConflict(c.groupResource(), c.name,
+			fmt.Errorf("Precondition failed: UID in precondition: %s, UID in object meta: %s", uid, before.GetUID())) //nolint:staticcheck // The words of a real API server.
+	}
+	if version := after.GetResourceVersion(); version != "" && version != before.GetResourceVersion() {
+		return apierrors.NewConflict(c.groupResource(), c.name, errors.New(tooNew))
+	}
+	if after.GetName() != before.GetName() || after.GetNamespace() != before.GetNamespace() {
+		return apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s) does not match the name on the URL (%s)", after.GetName(), before.GetName()))
+	}
+	after.SetUID(before.GetUID())
+	after.SetResourceVersion(before.GetResourceVersion())
+	after.SetCreationTimestamp(before.GetCreationTimestamp())
+	after.SetDeletionTimestamp(before.GetDeletionTimestamp())
+	after.SetDeletionGracePeriodSeconds(before.GetDeletionGracePeriodSeconds())
+	after.SetGeneration(before.GetGeneration())
+	if pod, ok := after.(*corev1.Pod); ok {
+		return keepPod(before.(*corev1.Pod), pod, subresource)
+	}
+	if c.Status {
+		return keepPart(before, after, subresource == "status")
+	}
+	return nil
+}
+
+// tooNew is what a real API server says when a resource version is not the newest.
+const tooNew = "the object has been modified; please apply your changes to the latest version and try again"
+
+// keepPart leaves the status alone, or all but the status and metadata.
+func keepPart(before, after objects.Object, status bool) error {
+	old, err := runtime.DefaultUnstructuredConverter.ToUnstructured(before)
+	if err != nil {
+		return err
+	}
+	now, err := runtime.DefaultUnstructuredConverter.ToUnstructured(after)
+	if err != nil {
+		return err
+	}
+	keys := []string{"status"}
+	if status {
+		keys = slices.DeleteFunc(keysOf(old, now), func(key string) bool { return key == "status" || key == "metadata" })
+	}
+	for _, key := range keys {
+		if value, ok := old[key]; ok {
+			now[key] = value
+		} else {
+			delete(now, key)
+		}
+	}
+	return runtime.DefaultUnstructuredConverter.FromUnstructured(now, after)
+}
+
+func keysOf(sets ...map[string]any) []string {
+	var keys []string
+	for _, set := range sets {
+		for key := range set {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
+// update replaces an object by the body.
+func (c *call) update(subresource string) error {
+	sent := c.make()
+	if err := decodeInto(c.r, sent); err != nil {
+		return err
+	}
+	object, err := c.change(subresource, func(object objects.Object) error {
+		sent.SetManagedFields(object.GetManagedFields())
+		return copyInto(sent, object)
+	})
+	if err != nil {
+		return err
+	}
+	return c.reply(http.StatusOK, object)
+}
+
+func copyInto(from, to objects.Object) error {
+	data, err := from.Marshal()
+	if err != nil {
+		return err
+	}
+	resetter := to.(interface {
+		Reset()
+		Unmarshal(data []byte) error
+	})
+	resetter.Reset()
+	return resetter.Unmarshal(data)
+}
