@@ -11,6 +11,7 @@ import (
 	"github.com/tessera-k8s/tessera/bench/frag"
 	"github.com/tessera-k8s/tessera/bench/lab"
 	"github.com/tessera-k8s/tessera/bench/load"
+	"github.com/tessera-k8s/tessera/bench/standin"
 )
 
 func main() {
@@ -20,7 +21,7 @@ func main() {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(demo.NewCommand(), frag.NewCommand(), lab.NewCommand(), load.NewCommand())
+	root.AddCommand(demo.NewCommand(), frag.NewCommand(), lab.NewCommand(), load.NewCommand(), standin.NewCommand())
 	if err := root.Execute(); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
