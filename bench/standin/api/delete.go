@@ -127,44 +127,41 @@ func (c *call) meets(object objects.Object, wanted *metav1.Preconditions) error 
 	if wanted == nil {
 		return nil
 	}
-	conflict := func(what, want, have string) error {
-		return apierrors.NewConflict(c.groupResource(), object.GetName(), fmt.Errorf(
-			"Precondition failed: %s in precondition: %s, %s in object meta: %s", what, want, what, have)) //nolint:staticcheck // As a real one says it.
+	conflict := func(what, want, have, hint string) error {
+		return apierrors.NewConflict(schema.GroupResource{Group: c.Group, Resource: c.Kind.Kind}, object.GetName(), fmt.Errorf(
+			"the %s in the precondition (%s) does not match the %s in record (%s). The object might have been %s", what, want, what, have, hint))
 	}
 	if wanted.UID != nil && *wanted.UID != object.GetUID() {
-		return conflict("UID", string(*wanted.UID), string(object.GetUID()))
+		return conflict("UID", string(*wanted.UID), string(object.GetUID()), "deleted and then recreated")
 	}
 	if wanted.ResourceVersion != nil && *wanted.ResourceVersion != object.GetResourceVersion() {
-		return conflict("ResourceVersion", *wanted.ResourceVersion, object.GetResourceVersion())
+		return conflict("ResourceVersion", *wanted.ResourceVersion, object.GetResourceVersion(), "modified")
 	}
 	return nil
 }
 
-// markDeleted marks an object whose end takes time, and reports whether it is one.
+// markDeleted marks an object as deleted, and reports whether its end takes time.
 func markDeleted(object objects.Object, options *metav1.DeleteOptions, now time.Time) bool {
-	grace := int64(0)
+	grace, takesTime := int64(0), len(object.GetFinalizers()) > 0
 	switch o := object.(type) {
 	case *corev1.Pod:
 		grace = podGrace(o, options)
-		if grace == 0 && len(o.Finalizers) == 0 {
-			return false
-		}
+		takesTime = takesTime || grace > 0
 	case *corev1.Namespace:
-		o.Status.Phase = corev1.NamespaceTerminating
-	default:
-		if len(object.GetFinalizers()) == 0 {
-			return false
-		}
+		o.Status.Phase, takesTime = corev1.NamespaceTerminating, true
 	}
 	end := metav1.NewTime(now.Add(time.Duration(grace) * time.Second).Truncate(time.Second))
-	if before := object.GetDeletionTimestamp(); before == nil || end.Before(before) {
-		object.SetDeletionTimestamp(&end)
-		object.SetDeletionGracePeriodSeconds(&grace)
-		if pod, ok := object.(*corev1.Pod); ok {
-			pod.Generation++
-		}
+	if before := object.GetDeletionTimestamp(); before != nil && !end.Before(before) {
+		return takesTime
 	}
-	return true
+	object.SetDeletionTimestamp(&end)
+	if _, namespace := object.(*corev1.Namespace); !namespace {
+		object.SetDeletionGracePeriodSeconds(&grace)
+	}
+	if pod, ok := object.(*corev1.Pod); ok {
+		pod.Generation++
+	}
+	return takesTime
 }
 
 // podGrace is how long a pod may take to end: no time if it runs nowhere.
@@ -197,6 +194,6 @@ func (c *call) evict() error {
 		return err
 	}
 	c.Counts.Writes.Add(1)
-	answer(c.w, http.StatusCreated, statusKind, success(nil), c.encoding)
+	answer(c.w, http.StatusCreated, statusKind, done(), c.encoding)
 	return nil
 }

@@ -86,13 +86,16 @@ func resourceList(group string) *metav1.APIResourceList {
 			continue
 		}
 		r := metav1.APIResource{Name: kind.Resource, SingularName: kind.singular(), Namespaced: kind.Namespaced, Kind: kind.Kind, Verbs: verbs}
+		if kind.Kind == "Namespace" { // Nobody is to delete all of them.
+			r.Verbs = metav1.Verbs{"create", "delete", "get", "list", "patch", "update", "watch"}
+		}
 		if kind.Short != "" {
 			r.ShortNames = []string{kind.Short}
 		}
 		list.APIResources = append(list.APIResources, r)
 		if kind.Status {
 			list.APIResources = append(list.APIResources, metav1.APIResource{Name: kind.Resource + "/status", Namespaced: kind.Namespaced,
-				Kind: kind.Kind, Verbs: metav1.Verbs{"get", "patch", "update"}})
+				Kind: kind.Kind, SingularName: kind.singular(), Verbs: metav1.Verbs{"get", "patch", "update"}})
 		}
 		for _, more := range kind.More {
 			list.APIResources = append(list.APIResources, subresource(kind, more))
@@ -103,7 +106,7 @@ func resourceList(group string) *metav1.APIResourceList {
 
 // subresource describes one of pods.
 func subresource(kind Kind, name string) metav1.APIResource {
-	r := metav1.APIResource{Name: kind.Resource + "/" + name, Namespaced: true, Kind: kind.Kind, Verbs: metav1.Verbs{"get", "patch", "update"}}
+	r := metav1.APIResource{Name: kind.Resource + "/" + name, SingularName: kind.singular(), Namespaced: true, Kind: kind.Kind, Verbs: metav1.Verbs{"get", "patch", "update"}}
 	switch name {
 	case "binding":
 		r.Kind, r.Verbs = "Binding", metav1.Verbs{"create"}

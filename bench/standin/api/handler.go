@@ -60,8 +60,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.review(w, r, p, encoding)
 		return
 	}
-	if !ok || resource == nil || p.version != resource.GroupVersionKind.Version || (p.namespace != "" && !resource.Namespaced) {
+	if !ok || p.version != "v1" || p.group != "" && !served(p.group) {
 		http.Error(w, "404 page not found", http.StatusNotFound) // As a real one says it of paths that nothing is behind.
+		return
+	}
+	if resource == nil || p.namespace != "" && !resource.Namespaced {
+		fail(w, encoding, noResource())
 		return
 	}
 	c := &call{Handler: h, Resource: resource, path: p, w: w, r: r, encoding: encoding}
@@ -86,9 +90,13 @@ func (c *call) serve() error {
 			return c.create()
 		}
 	case http.MethodPut:
-		return c.update("")
+		if c.name != "" {
+			return c.update("")
+		}
 	case http.MethodPatch:
-		return c.patch("")
+		if c.name != "" {
+			return c.patch("")
+		}
 	case http.MethodDelete:
 		if c.name == "" {
 			return c.deleteAll()
@@ -100,7 +108,7 @@ func (c *call) serve() error {
 
 func (c *call) serveSubresource() error {
 	if !c.hasSubresource() {
-		return apierrors.NewGenericServerResponse(http.StatusNotFound, strings.ToLower(c.r.Method), c.groupResource(), c.name, "", 0, true)
+		return noResource()
 	}
 	switch {
 	case c.subresource == "binding" && c.r.Method == http.MethodPost:
@@ -132,7 +140,7 @@ func (c *call) hasSubresource() bool {
 }
 
 func (c *call) notAllowed() error {
-	return apierrors.NewMethodNotSupported(c.groupResource(), strings.ToLower(c.r.Method))
+	return refusal(http.StatusMethodNotAllowed, metav1.StatusReasonMethodNotAllowed, "the server does not allow this method on the requested resource")
 }
 
 // get answers with one object.
@@ -168,4 +176,9 @@ func (h *Handler) review(w http.ResponseWriter, r *http.Request, p path, encodin
 // success is what a call answers that leaves nothing to show.
 func success(details *metav1.StatusDetails) *metav1.Status {
 	return &metav1.Status{Status: metav1.StatusSuccess, Details: details}
+}
+
+// done is what a call answers that made something of a pod.
+func done() *metav1.Status {
+	return &metav1.Status{Status: metav1.StatusSuccess, Code: http.StatusCreated}
 }

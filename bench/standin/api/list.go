@@ -13,7 +13,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/internalversion"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/tessera-k8s/tessera/bench/standin/objects"
 	"github.com/tessera-k8s/tessera/bench/standin/rows"
@@ -64,7 +63,7 @@ func parseToken(text string) (t token, err error) {
 		err = json.Unmarshal(data, &t)
 	}
 	if err != nil || t.API != tokenAPI {
-		return t, apierrors.NewBadRequest(fmt.Sprintf("invalid continue token: %v", err))
+		return t, apierrors.NewBadRequest(fmt.Sprintf("invalid continue token: continue key is not valid: %v", err))
 	}
 	return t, nil
 }
@@ -74,6 +73,9 @@ func (c *call) list(o *internalversion.ListOptions, selected *selection) error {
 	picture, from, err := c.pictureFor(o)
 	if err != nil {
 		return err
+	}
+	if o.ResourceVersion == "0" {
+		o.Limit = 0 // What a watch cache answers is not cut.
 	}
 	var items []*rows.Item
 	rest := 0
@@ -143,10 +145,6 @@ func (c *call) reach(version uint64) error {
 		time.Sleep(50 * time.Millisecond)
 	}
 	return nil
-}
-
-func invalidVersion(version string) field.ErrorList {
-	return field.ErrorList{field.Invalid(field.NewPath("resourceVersion"), version, "strconv.ParseUint: parsing "+strconv.Quote(version)+": invalid syntax")}
 }
 
 // writeList writes a list without having all of it in memory.

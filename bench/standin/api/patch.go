@@ -2,7 +2,6 @@ package api
 
 import (
 	"encoding/json"
-	"fmt"
 	"mime"
 	"net/http"
 
@@ -20,11 +19,7 @@ func (c *call) patch(subresource string) error {
 	media, _, err := mime.ParseMediaType(c.r.Header.Get("Content-Type"))
 	kind := types.PatchType(media)
 	if err != nil || kind != types.JSONPatchType && kind != types.MergePatchType && kind != types.StrategicMergePatchType {
-		return &apierrors.StatusError{ErrStatus: metav1.Status{
-			Status: metav1.StatusFailure, Code: http.StatusUnsupportedMediaType, Reason: metav1.StatusReasonUnsupportedMediaType,
-			Message: fmt.Sprintf("the body of the request was in an unknown format - accepted media types include: %s, %s, %s",
-				types.JSONPatchType, types.MergePatchType, types.StrategicMergePatchType),
-		}}
+		return refusal(http.StatusUnsupportedMediaType, metav1.StatusReasonUnsupportedMediaType, "415: Unsupported Media Type")
 	}
 	change, err := body(c.r)
 	if err != nil {

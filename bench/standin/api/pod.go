@@ -96,6 +96,10 @@ func keepPod(before, after *corev1.Pod, subresource string) error {
 	case "ephemeralcontainers":
 		after.Spec = *before.Spec.DeepCopy()
 		after.Spec.EphemeralContainers = wanted.EphemeralContainers
+		for i := range after.Spec.EphemeralContainers {
+			common := (*corev1.Container)(&after.Spec.EphemeralContainers[i].EphemeralContainerCommon)
+			admitContainer(common)
+		}
 	default:
 		if !equality.Semantic.DeepEqual(changeable(before, after).Spec, wanted) {
 			return apierrors.NewInvalid(schema.GroupKind{Kind: "Pod"}, before.Name, field.ErrorList{field.Forbidden(field.NewPath("spec"),
@@ -160,7 +164,7 @@ func (c *call) bind() error {
 		return err
 	}
 	c.Counts.Writes.Add(1)
-	answer(c.w, http.StatusCreated, statusKind, success(nil), c.encoding)
+	answer(c.w, http.StatusCreated, statusKind, done(), c.encoding)
 	return nil
 }
 

@@ -49,7 +49,8 @@ func namespaceSubresource(parts []string) bool {
 }
 
 // accepted are the forms that can be had, as an error names them.
-var accepted = []string{runtime.ContentTypeJSON, runtime.ContentTypeProtobuf}
+const accepted = runtime.ContentTypeJSON + ", " + runtime.ContentTypeProtobuf + ", " +
+	runtime.ContentTypeJSON + ";stream=watch, " + runtime.ContentTypeProtobuf + ";stream=watch"
 
 // negotiate returns the first form of the Accept header that is served. What is to be transformed (Table,
 // PartialObjectMetadata) is not: such clients name the plain form as well.
@@ -70,10 +71,19 @@ func negotiate(r *http.Request) (objects.Encoding, error) {
 			return objects.JSON, nil
 		}
 	}
-	return objects.JSON, &apierrors.StatusError{ErrStatus: metav1.Status{
-		Status: metav1.StatusFailure, Code: http.StatusNotAcceptable, Reason: metav1.StatusReasonNotAcceptable,
-		Message: "only the following media types are accepted: " + strings.Join(accepted, ", "),
+	return objects.JSON, refusal(http.StatusNotAcceptable, metav1.StatusReasonNotAcceptable,
+		"406: Not Acceptable\n\nAvailable representations: "+accepted)
+}
+
+// refusal is an error of the server itself, whatever is asked for.
+func refusal(code int32, reason metav1.StatusReason, message string) error {
+	return &apierrors.StatusError{ErrStatus: metav1.Status{
+		Status: metav1.StatusFailure, Code: code, Reason: reason, Message: message, Details: &metav1.StatusDetails{},
 	}}
+}
+
+func noResource() error {
+	return refusal(http.StatusNotFound, metav1.StatusReasonNotFound, "the server could not find the requested resource")
 }
 
 func contentType(encoding objects.Encoding) string {

@@ -30,7 +30,7 @@ func (c *call) options(query url.Values) (*internalversion.ListOptions, error) {
 	}
 	if v := o.ResourceVersion; v != "" {
 		if _, err := strconv.ParseUint(v, 10, 64); err != nil {
-			return nil, apierrors.NewInvalid(schema.GroupKind{Group: metav1.GroupName, Kind: "ListOptions"}, "", invalidVersion(v))
+			return nil, apierrors.NewBadRequest(fmt.Sprintf("invalid resource version: resourceVersion: Invalid value: %q: %v", v, err))
 		}
 	}
 	return o, nil
@@ -54,19 +54,10 @@ func (c *call) selection(o *internalversion.ListOptions) (*selection, error) {
 	}
 	for _, r := range s.fields {
 		if !known(c.Kind, r.Field) {
-			return nil, apierrors.NewBadRequest(fmt.Sprintf("Unable to find %q that match label selector %q, field selector %q: field label not supported: %s",
-				schema.GroupVersionResource{Group: c.Group, Version: c.GroupVersionKind.Version, Resource: c.Resource.Resource}.String(),
-				selectorText(s.labels), o.FieldSelector, r.Field))
+			return nil, apierrors.NewBadRequest("field label not supported: " + r.Field)
 		}
 	}
 	return s, nil
-}
-
-func selectorText(s labels.Selector) string {
-	if s == nil {
-		return ""
-	}
-	return s.String()
 }
 
 // all reports whether everything in its namespace is selected.

@@ -1,11 +1,14 @@
 package api
 
 import (
+	"cmp"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"mime"
 	"net/http"
 	"slices"
 	"strings"
@@ -17,6 +20,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -55,12 +59,36 @@ func decodeInto(r *http.Request, object runtime.Object) error {
 	if err != nil {
 		return fmt.Errorf("reading the body: %w", err)
 	}
-	_, _, err = scheme.Codecs.UniversalDeserializer().Decode(data, &kinds[0], object)
-	if err != nil {
-		return apierrors.NewBadRequest(fmt.Sprintf("object in the body cannot be read as %s: %v", kinds[0].Kind, err))
+	if _, kind, err := decoder(r).Decode(data, &kinds[0], object); err != nil {
+		if kind != nil && kind.Kind != "" {
+			return apierrors.NewBadRequest(fmt.Sprintf("%s in version %q cannot be handled as a %s: %v", kind.Kind, kind.Version, kinds[0].Kind, err))
+		}
+		return apierrors.NewBadRequest(fmt.Sprintf("the object provided is unrecognized (must be of type %s): %v (%s)", kinds[0].Kind, err, summary(data)))
 	}
 	object.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{})
 	return nil
+}
+
+// decoder reads the form that the body is said to have.
+func decoder(r *http.Request) runtime.Decoder {
+	media, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")) // Nothing can be read as everything.
+	if info, ok := runtime.SerializerInfoForMediaType(scheme.Codecs.SupportedMediaTypes(), media); ok {
+		return info.Serializer
+	}
+	return scheme.Codecs.UniversalDeserializer()
+}
+
+// summary is the beginning of a body that cannot be read, as an error shows it.
+func summary(data []byte) string {
+	const shown = 30
+	text := string(data[:min(len(data), shown)])
+	if len(data) > 0 && data[0] != '{' {
+		text = hex.EncodeToString([]byte(text))
+	}
+	if len(data) > shown {
+		text += " ..."
+	}
+	return cmp.Or(text, "<empty>")
 }
 
 // dry reports whether nothing is to be written.
@@ -237,11 +265,13 @@ func (dryRun) Error() string { return "dry run" }
 // keep puts back what a write does not change, and refuses what it must not.
 func (c *call) keep(before, after objects.Object, subresource string) error {
 	if uid := after.GetUID(); uid != before.GetUID() && uid != "" {
-		return apierrors.NewConflict(c.groupResource(), c.name,
-			fmt.Errorf("Precondition failed: UID in precondition: %s, UID in object meta: %s", uid, before.GetUID())) //nolint:staticcheck // The words of a real API server.
+		return c.otherUID(uid, before.GetUID())
 	}
 	if version := after.GetResourceVersion(); version != "" && version != before.GetResourceVersion() {
 		return apierrors.NewConflict(c.groupResource(), c.name, errors.New(tooNew))
+	}
+	if after.GetNamespace() == "" {
+		after.SetNamespace(before.GetNamespace())
 	}
 	if after.GetName() != before.GetName() || after.GetNamespace() != before.GetNamespace() {
 		return apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s) does not match the name on the URL (%s)", after.GetName(), before.GetName()))
@@ -259,6 +289,17 @@ func (c *call) keep(before, after objects.Object, subresource string) error {
 		return keepPart(before, after, subresource == "status")
 	}
 	return nil
+}
+
+// otherUID is the error of a write that is for another object of the same name.
+func (c *call) otherUID(sent, have types.UID) error {
+	if c.r.Method == http.MethodPatch {
+		return apierrors.NewInvalid(c.GroupVersionKind.GroupKind(), c.name, field.ErrorList{
+			field.Invalid(field.NewPath("metadata", "uid"), sent, "field is immutable"),
+		})
+	}
+	return apierrors.NewConflict(c.groupResource(), c.name,
+		fmt.Errorf("Precondition failed: UID in precondition: %s, UID in object meta: %s", sent, have)) //nolint:staticcheck // The words of a real API server.
 }
 
 // tooNew is what a real API server says when a resource version is not the newest.
