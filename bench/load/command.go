@@ -20,7 +20,7 @@ import (
 
 // NewCommand returns `bench load`.
 func NewCommand() *cobra.Command {
-	options := options{clusters: 3, seed: 11, rate: 50, seconds: 20}
+	options := options{clusters: 3, seed: 11, rate: 50, seconds: 20, nodes: 100, churn: 500}
 	var only []string
 	for _, l := range loads {
 		only = append(only, l.name)
@@ -39,6 +39,7 @@ Loads:
 			"  go run ./bench load --only lifecycles --pods 500 --seed 7\n" +
 			"  go run ./bench load --only hints --pods 300 --rounds 3 --json load.json\n" +
 			"  go run ./bench load --only virtualnode --rounds 5 --json load.json\n" +
+			"  go run ./bench load --only standin --clusters 20 --nodes 100 --pods 1000 --churn 1000 --seconds 20\n" +
 			"  go run ./bench load --only virtualnode,memory --pods 100 --rate 20 --seconds 5 --rounds 1",
 		Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
@@ -59,14 +60,17 @@ Loads:
 	}
 	flags := command.Flags()
 	flags.StringSliceVar(&only, "only", only, "loads to run")
-	flags.IntVar(&options.clusters, "clusters", options.clusters, "lower clusters (hints)")
-	flags.IntVar(&options.pods, "pods", 0, "pods of a burst, on each virtual node (memory), or lifecycles; 0: "+
+	flags.IntVar(&options.clusters, "clusters", options.clusters, "lower clusters (hints, standin)")
+	flags.IntVar(&options.nodes, "nodes", options.nodes, "nodes of each cluster (standin)")
+	flags.Float64Var(&options.churn, "churn", options.churn, "events a second that pods make in all clusters together (standin)")
+	flags.IntVar(&options.pods, "pods", 0, "pods of a burst, on each virtual node (memory), of each cluster (standin), or lifecycles; 0: "+
 		defaults(func(l load) int { return l.pods }))
 	flags.IntVar(&options.rounds, "rounds", 0, "rounds of each kind; 0: "+defaults(func(l load) int { return l.rounds }))
 	flags.IntVar(&options.rate, "rate", options.rate, "pods offered a second (virtualnode)")
-	flags.IntVar(&options.seconds, "seconds", options.seconds, "how long they are offered in each round (virtualnode)")
+	flags.IntVar(&options.seconds, "seconds", options.seconds,
+		"how long they are offered in each round (virtualnode), how long pods come and go (standin)")
 	flags.Uint64Var(&options.seed, "seed", options.seed,
-		"order of the holes and of the pods (hints); who lives how and what is killed when (lifecycles)")
+		"order of the holes and of the pods (hints); who lives how and what is killed when (lifecycles); the clusters (standin)")
 	flags.StringVar(&options.profiles, "profiles", "",
 		"folder for processor profiles of the steady load and of each burst, for go tool pprof (virtualnode)")
 	flags.StringVar(&file, "json", "", "file to write the figures to")
@@ -78,6 +82,8 @@ Loads:
 type options struct {
 	clusters, pods, rounds, rate, seconds int
 	seed                                  uint64
+	nodes                                 int
+	churn                                 float64
 	profiles                              string
 }
 
@@ -92,6 +98,9 @@ func (o options) validate(only []string) error {
 	}
 	if o.clusters < 1 || o.rate < 1 || o.seconds < 1 {
 		return fmt.Errorf("--clusters, --rate and --seconds need at least 1")
+	}
+	if o.nodes < 1 || o.churn < 0 {
+		return fmt.Errorf("--nodes needs at least 1, and --churn cannot be negative")
 	}
 	return nil
 }

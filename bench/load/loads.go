@@ -10,6 +10,7 @@ import (
 
 	"github.com/tessera-k8s/tessera/bench/lab"
 	"github.com/tessera-k8s/tessera/bench/load/lifecycles"
+	"github.com/tessera-k8s/tessera/bench/load/many"
 	"github.com/tessera-k8s/tessera/bench/load/through"
 )
 
@@ -20,6 +21,7 @@ type Report struct {
 	VirtualNode *through.Result    `json:"virtualnode,omitempty"`
 	Memory      []through.Memory   `json:"memory,omitempty"`
 	Lifecycles  *lifecycles.Report `json:"lifecycles,omitempty"`
+	StandIn     *many.Result       `json:"standin,omitempty"`
 }
 
 // load is one thing that --only chooses.
@@ -44,6 +46,9 @@ lower cluster, so that each of them watches the pods of all`},
 	{name: "lifecycles", pods: 500, play: playLifecycles, help: `
 pods live in all sorts of ways while virtualnode and the API servers of both sides are killed (SIGKILL) at
 seeded moments: pods lost, doubled and orphaned, objects of others changed`},
+	{name: "standin", pods: 1000, play: playStandIn, help: `
+the extender against lower clusters that the stand-in plays (bench/standin): how long until it has listed them
+all, events a second under churn, processor time and memory of both`},
 }
 
 // describe lists the loads for --help.
@@ -131,8 +136,16 @@ func playLifecycles(ctx context.Context, out io.Writer, o options, report *Repor
 	return report.Lifecycles.Print(out)
 }
 
+func playStandIn(ctx context.Context, out io.Writer, o options, report *Report, progress through.Progress) (err error) {
+	options := many.Options{Clusters: o.clusters, Nodes: o.nodes, Pods: o.pods, Seed: o.seed, Churn: o.churn, Seconds: o.seconds}
+	if report.StandIn, err = many.Measure(ctx, out, options, many.Progress(progress)); err != nil {
+		return err
+	}
+	return report.StandIn.Print(out)
+}
+
 // Check returns what is not as it has to be: with the default hint every pod runs and no lower scheduler lacked room; no
-// pod is lost on its way through virtualnode.
+// pod is lost on its way through virtualnode; the extender has what its clusters have.
 func (r *Report) Check() error {
 	var wrong []error
 	for _, h := range r.Hints {
@@ -146,6 +159,9 @@ func (r *Report) Check() error {
 	}
 	if r.Lifecycles != nil {
 		wrong = append(wrong, r.Lifecycles.Check())
+	}
+	if r.StandIn != nil {
+		wrong = append(wrong, r.StandIn.Check())
 	}
 	return errors.Join(wrong...)
 }

@@ -182,11 +182,13 @@ func (s *side) normal(value any) any {
 
 var (
 	uids    = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`)
+	storage = regexp.MustCompile(`StorageError: .*AdditionalErrorMsg: `)
 	numbers = regexp.MustCompile(`\b[0-9]{2,}\b`)
 )
 
 func (s *side) words(text string) string {
 	text = strings.ReplaceAll(text, s.node, "NODE")
+	text = storage.ReplaceAllString(text, "")                 // It has no etcd to name keys of.
 	text = strings.ReplaceAll(text, "application/yaml, ", "") // The stand-in does not speak it: client-go never asks.
 	return numbers.ReplaceAllString(uids.ReplaceAllString(text, "UID"), "N")
 }

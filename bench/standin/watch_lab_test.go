@@ -132,7 +132,6 @@ func TestWatches(t *testing.T) {
 		"initial, selected": {from: "later", options: metav1.ListOptions{SendInitialEvents: &yes, ResourceVersionMatch: metav1.ResourceVersionMatchNotOlderThan, AllowWatchBookmarks: true, LabelSelector: "g=1"}},
 		"initial, any":      {from: "later", options: metav1.ListOptions{SendInitialEvents: &yes, ResourceVersion: "0", ResourceVersionMatch: metav1.ResourceVersionMatchNotOlderThan, AllowWatchBookmarks: true}},
 		"no initial events": {from: "later", options: metav1.ListOptions{SendInitialEvents: &no, ResourceVersionMatch: metav1.ResourceVersionMatchNotOlderThan}},
-		"too old":           {options: metav1.ListOptions{ResourceVersion: "1"}},
 		"a short one":       {options: metav1.ListOptions{TimeoutSeconds: &short, LabelSelector: "g=none"}},
 	} {
 		for form := range forms {
@@ -291,9 +290,11 @@ func steps(t *testing.T, w watch.Interface) (trace []string) {
 			if pod.Spec.NodeName != "" {
 				line += " on a node"
 			}
-			for _, c := range pod.Status.Conditions {
-				if c.Type == corev1.PodScheduled || c.Type == corev1.PodReady {
-					line += fmt.Sprintf(" %s=%s %s", c.Type, c.Status, c.Reason)
+			for _, kind := range []corev1.PodConditionType{corev1.PodScheduled, corev1.PodReady} {
+				for _, c := range pod.Status.Conditions {
+					if c.Type == kind {
+						line += fmt.Sprintf(" %s=%s %s", c.Type, c.Status, c.Reason)
+					}
 				}
 			}
 			if pod.Status.PodIP != "" {
@@ -390,4 +391,62 @@ func container(cpu string) corev1.Container {
 
 func amounts(cpu string) corev1.ResourceList {
 	return corev1.ResourceList{corev1.ResourceCPU: resource.MustParse(cpu)}
+}
+
+// Whoever wants to go on from where too much has happened since hears of it as the first event. A real API server forgets
+// what was before its start: hence the restart, after all other tests.
+func TestTooOld(t *testing.T) {
+	actual, played := sides(t)
+	apiServer := shared.Get(t).Process("lower-1/apiserver")
+	if err := apiServer.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for form := range forms {
+		t.Run(form, func(t *testing.T) {
+			of := func(s *side) (trace []string) {
+				lab.Eventually(t, 20*time.Second, func() error {
+					w, err := s.speaking(form).CoreV1().Pods("").Watch(t.Context(), metav1.ListOptions{ResourceVersion: "1"})
+					if err == nil {
+						trace = until(t, w, "none")
+					}
+					return err
+				})
+				return trace
+			}
+			if diff := cmp.Diff(of(actual), of(played)); diff != "" {
+				t.Errorf("real (-) and stand-in (+)\n%s", diff)
+			}
+		})
+	}
+}
+
+// What watches tell of a pod that is deleted before it has a node, to the letter.
+func TestPodIsDeletedAtOnce(t *testing.T) {
+	compare(t, func(s *side) (trace []string) {
+		pods := s.client.CoreV1().Pods(s.namespace)
+		w, err := pods.Watch(t.Context(), metav1.ListOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer w.Stop()
+		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "p"}, Spec: corev1.PodSpec{SchedulerName: "nobody", Containers: []corev1.Container{container("1")}}}
+		if _, err := pods.Create(t.Context(), pod, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		if err := pods.Delete(t.Context(), "p", metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		for event := range w.ResultChan() {
+			pod := event.Object.(*corev1.Pod)
+			grace := "none"
+			if pod.DeletionGracePeriodSeconds != nil {
+				grace = fmt.Sprint(*pod.DeletionGracePeriodSeconds)
+			}
+			trace = append(trace, fmt.Sprint(event.Type, " generation ", pod.Generation, " deleted ", pod.DeletionTimestamp != nil, " grace ", grace))
+			if event.Type == watch.Deleted {
+				break
+			}
+		}
+		return trace
+	})
 }

@@ -12,6 +12,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes/scheme"
 
 	"github.com/tessera-k8s/tessera/bench/standin/objects"
@@ -95,6 +96,8 @@ func (c *call) deleteAll() error {
 
 // remove deletes one object or, where that takes time, marks it as deleted. It returns what it was at last.
 func (c *call) remove(namespace, name string, options *metav1.DeleteOptions) (objects.Object, error) {
+	marked := c.Kind.Kind == "Pod" // A pod is marked first, even if it goes at once: watches see both.
+	remove := false
 	item, err := c.Change(namespace, name, func(item rows.Item) (rows.Next, error) {
 		before := objects.Of(c.Maker, item)
 		if err := c.meets(before, options.Preconditions); err != nil {
@@ -103,7 +106,8 @@ func (c *call) remove(namespace, name string, options *metav1.DeleteOptions) (ob
 		after := before.DeepCopyObject().(objects.Object)
 		next := rows.Next{Item: item}
 		next.Object = after
-		next.Remove = !markDeleted(after, options, time.Now())
+		remove = !markDeleted(after, options, time.Now())
+		next.Remove = remove && !marked
 		next.Same = !next.Remove && before.GetDeletionTimestamp() != nil &&
 			before.GetDeletionTimestamp().Time.Equal(after.GetDeletionTimestamp().Time)
 		if len(options.DryRun) > 0 {
@@ -111,6 +115,9 @@ func (c *call) remove(namespace, name string, options *metav1.DeleteOptions) (ob
 		}
 		return next, nil
 	})
+	if err == nil && remove && marked {
+		item, err = c.drop(namespace, name, objects.Of(c.Maker, item).GetUID())
+	}
 	if dry := (dryRun{}); errors.As(err, &dry) {
 		return dry.Object, nil
 	}
@@ -123,11 +130,27 @@ func (c *call) remove(namespace, name string, options *metav1.DeleteOptions) (ob
 	return objects.Of(c.Maker, item), nil
 }
 
+// drop removes an object that is marked as deleted, that very one.
+func (c *call) drop(namespace, name string, uid types.UID) (rows.Item, error) {
+	return c.Change(namespace, name, func(item rows.Item) (rows.Next, error) {
+		next := rows.Next{Item: item, Remove: true}
+		if object := objects.Of(c.Maker, item); object.GetUID() != uid || len(object.GetFinalizers()) > 0 {
+			return rows.Next{Same: true}, nil
+		}
+		next.Object = item.Object.DeepCopyObject()
+		return next, nil
+	})
+}
+
 func (c *call) meets(object objects.Object, wanted *metav1.Preconditions) error {
 	if wanted == nil {
 		return nil
 	}
 	conflict := func(what, want, have, hint string) error {
+		if c.Kind.Kind == "Namespace" { // They are deleted by code of their own.
+			return apierrors.NewConflict(c.groupResource(), object.GetName(), fmt.Errorf(
+				"Precondition failed: %s in precondition: %s, %s in object meta: %s", what, want, what, have)) //nolint:staticcheck // As a real one says it.
+		}
 		return apierrors.NewConflict(schema.GroupResource{Group: c.Group, Resource: c.Kind.Kind}, object.GetName(), fmt.Errorf(
 			"the %s in the precondition (%s) does not match the %s in record (%s). The object might have been %s", what, want, what, have, hint))
 	}

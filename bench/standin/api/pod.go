@@ -27,6 +27,12 @@ func admitPod(pod *corev1.Pod) error {
 	pod.Generation = 1
 	pod.Status = corev1.PodStatus{Phase: corev1.PodPending, QOSClass: corev1.PodQOSBurstable}
 	s := &pod.Spec
+	if len(s.SchedulingGates) > 0 {
+		pod.Status.Conditions = []corev1.PodCondition{{
+			Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonSchedulingGated,
+			Message: "Scheduling is blocked due to non-empty scheduling gates", LastTransitionTime: metav1.Now().Rfc3339Copy(), ObservedGeneration: 1,
+		}}
+	}
 	orElse(&s.RestartPolicy, corev1.RestartPolicyAlways)
 	orElse(&s.DNSPolicy, corev1.DNSClusterFirst)
 	orElse(&s.SchedulerName, corev1.DefaultSchedulerName)

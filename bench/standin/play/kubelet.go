@@ -94,7 +94,10 @@ func (p *Player) lookAt(s *Site, key string, now time.Time) {
 	finished := pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
 	switch {
 	case pod.DeletionTimestamp != nil:
-		p.at(now.Add(stopsAfter), func(time.Time) { s.end(namespace, name, pod) })
+		p.at(now.Add(stopsAfter), func(now time.Time) {
+			s.stop(pod, now)
+			s.end(namespace, name, pod)
+		})
 	case finished:
 		s.release(key)
 	case pod.Spec.NodeName == "":
@@ -270,23 +273,41 @@ func (s *Site) finish(of *corev1.Pod, now time.Time) {
 		if pod.Status.Phase != corev1.PodRunning || pod.DeletionTimestamp != nil || pod.Spec.RestartPolicy == corev1.RestartPolicyAlways {
 			return false
 		}
-		pod.Status.Phase = corev1.PodSucceeded
-		reason := "Completed"
-		if code != 0 {
-			pod.Status.Phase, reason = corev1.PodFailed, "Error"
-		}
-		for i := range pod.Status.ContainerStatuses {
-			c := &pod.Status.ContainerStatuses[i]
-			c.Ready, c.Started = false, new(false)
-			c.State = corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{
-				ExitCode: int32(code), Reason: reason, StartedAt: *pod.Status.StartTime, FinishedAt: when, ContainerID: c.ContainerID,
-			}}
-		}
-		for _, kind := range []corev1.PodConditionType{corev1.PodReady, corev1.ContainersReady} {
-			api.SetCondition(pod, corev1.PodCondition{Type: kind, Status: corev1.ConditionFalse, Reason: "PodCompleted", LastTransitionTime: when})
-		}
+		complete(pod, int32(code), when)
 		return true
 	})
+}
+
+// stop ends the containers of a pod that was deleted.
+func (s *Site) stop(of *corev1.Pod, now time.Time) {
+	s.change(of, func(pod *corev1.Pod) bool {
+		if pod.Status.Phase != corev1.PodRunning || pod.Status.StartTime == nil {
+			return false
+		}
+		complete(pod, 0, metav1.NewTime(now.Truncate(time.Second)))
+		return true
+	})
+}
+
+// complete is what becomes of a pod whose containers have ended.
+func complete(pod *corev1.Pod, code int32, when metav1.Time) {
+	pod.Status.Phase = corev1.PodSucceeded
+	reason := "Completed"
+	if code != 0 {
+		pod.Status.Phase, reason = corev1.PodFailed, "Error"
+	}
+	for i := range pod.Status.ContainerStatuses {
+		c := &pod.Status.ContainerStatuses[i]
+		c.Ready, c.Started = false, new(false)
+		c.State = corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{
+			ExitCode: code, Reason: reason, StartedAt: *pod.Status.StartTime, FinishedAt: when, ContainerID: c.ContainerID,
+		}}
+	}
+	for _, kind := range []corev1.PodConditionType{corev1.PodReady, corev1.ContainersReady} {
+		api.SetCondition(pod, corev1.PodCondition{
+			Type: kind, Status: corev1.ConditionFalse, Reason: "PodCompleted", LastTransitionTime: when, ObservedGeneration: pod.Generation,
+		})
+	}
 }
 
 // end removes a deleted pod, that very one, unless finalizers hold it.

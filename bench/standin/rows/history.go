@@ -10,7 +10,7 @@ import (
 // API server, unless that is more than most events.
 const (
 	fewest = 64
-	most   = 100 << 10
+	most   = 100 << 10 // if a table says nothing else
 	fresh  = 75 * time.Second
 )
 
@@ -19,6 +19,7 @@ type history struct {
 	ring  []timed
 	first uint64
 	count int
+	most  int // of the events
 	// lost is the version of the newest event that is not here any more.
 	lost uint64
 }
@@ -39,7 +40,7 @@ func (h *history) at(i int) *timed { return &h.ring[(h.first+uint64(i))%uint64(l
 // add appends an event. The ring grows as long as what would make room is fresh.
 func (h *history) add(event Event, now time.Time) {
 	if h.count == len(h.ring) {
-		if h.count == 0 || (h.count < most && now.Sub(h.at(0).at) < fresh) {
+		if h.count == 0 || (h.count < h.most && now.Sub(h.at(0).at) < fresh) {
 			h.grow()
 		} else {
 			h.lost = h.at(0).Version()
@@ -52,7 +53,7 @@ func (h *history) add(event Event, now time.Time) {
 }
 
 func (h *history) grow() {
-	larger := make([]timed, max(fewest, 2*len(h.ring)))
+	larger := make([]timed, min(max(fewest, 2*len(h.ring)), h.most))
 	for i := range h.count {
 		larger[(h.first+uint64(i))%uint64(len(larger))] = *h.at(i)
 	}
@@ -97,7 +98,7 @@ func (t *Table) Begin(namespace string) (*Picture, *Cursor) {
 	return t.picture(namespace), &Cursor{t, t.history.first + uint64(t.history.count)}
 }
 
-// Read appends what happened since, at most as many events as into has room for. version is the newest that is covered: if
+// Read appends what happened since, at most as many events as into has room for, which is one at least. version is the newest that is covered: if
 // moved is not nil, there is nothing more yet, and it is closed once there is. ErrExpired: the reader is too slow.
 func (c *Cursor) Read(into []Event) (events []Event, version uint64, moved <-chan struct{}, err error) {
 	t := c.table
