@@ -82,6 +82,8 @@ var rules = []forbidden{
 	{from: "internal/keys", to: outside, reason: "constants only, so that importing them drags in nothing"},
 	{from: "internal/cli", to: inModule(parts...), tests: true, reason: "the command line speaks HTTP and client-go like any other client"},
 	{from: "bench/lab", to: inModule(parts...), tests: true, reason: "the lab runs the product binary, as users do, and the parts' tests import the lab"},
+	{from: "bench/standin", to: inModule(append([]string{"internal/lower", "internal/snapshot", "internal/translate", "internal/serve", "internal/cli"}, parts...)...),
+		tests: true, reason: "the stand-in is another side of the API: what is measured on it must not be in it"},
 	{from: "bench/frag", to: inModule(append([]string{"internal/lower", "internal/serve", "internal/cli"}, parts...)...),
 		reason: "the simulation runs the production decisions and nothing else of the product"},
 	{except: []string{"internal/exact", "bench/planes"}, to: []string{"k8s.io/kubernetes/pkg/scheduler"}, tests: true,

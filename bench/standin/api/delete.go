@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -15,11 +14,13 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes/scheme"
 
+	"github.com/tessera-k8s/tessera/bench/standin/admit"
 	"github.com/tessera-k8s/tessera/bench/standin/objects"
 	"github.com/tessera-k8s/tessera/bench/standin/rows"
 )
 
 // deleteOptions reads them from the body or, as kubectl sends them, from the query.
+
 func (c *call) deleteOptions() (*metav1.DeleteOptions, error) {
 	o := &metav1.DeleteOptions{}
 	data, err := body(c.r)
@@ -43,6 +44,7 @@ func (c *call) deleteOptions() (*metav1.DeleteOptions, error) {
 }
 
 // delete removes an object, or begins to.
+
 func (c *call) delete() error {
 	options, err := c.deleteOptions()
 	if err != nil {
@@ -65,6 +67,7 @@ func (c *call) delete() error {
 var statusKind = schema.GroupVersionKind{Version: "v1", Kind: "Status"}
 
 // deleteAll removes what is selected.
+
 func (c *call) deleteAll() error {
 	options, err := c.deleteOptions()
 	if err != nil {
@@ -95,6 +98,7 @@ func (c *call) deleteAll() error {
 }
 
 // remove deletes one object or, where that takes time, marks it as deleted. It returns what it was at last.
+
 func (c *call) remove(namespace, name string, options *metav1.DeleteOptions) (objects.Object, error) {
 	marked := c.Kind.Kind == "Pod" // A pod is marked first, even if it goes at once: watches see both.
 	remove := false
@@ -106,7 +110,7 @@ func (c *call) remove(namespace, name string, options *metav1.DeleteOptions) (ob
 		after := before.DeepCopyObject().(objects.Object)
 		next := rows.Next{Item: item}
 		next.Object = after
-		remove = !markDeleted(after, options, time.Now())
+		remove = !admit.MarkDeleted(after, options, time.Now())
 		next.Remove = remove && !marked
 		next.Same = !next.Remove && before.GetDeletionTimestamp() != nil &&
 			before.GetDeletionTimestamp().Time.Equal(after.GetDeletionTimestamp().Time)
@@ -131,6 +135,7 @@ func (c *call) remove(namespace, name string, options *metav1.DeleteOptions) (ob
 }
 
 // drop removes an object that is marked as deleted, that very one.
+
 func (c *call) drop(namespace, name string, uid types.UID) (rows.Item, error) {
 	return c.Change(namespace, name, func(item rows.Item) (rows.Next, error) {
 		next := rows.Next{Item: item, Remove: true}
@@ -163,47 +168,8 @@ func (c *call) meets(object objects.Object, wanted *metav1.Preconditions) error 
 	return nil
 }
 
-// markDeleted marks an object as deleted, and reports whether its end takes time.
-func markDeleted(object objects.Object, options *metav1.DeleteOptions, now time.Time) bool {
-	grace, takesTime := int64(0), len(object.GetFinalizers()) > 0
-	switch o := object.(type) {
-	case *corev1.Pod:
-		grace = podGrace(o, options)
-		takesTime = takesTime || grace > 0
-	case *corev1.Namespace:
-		o.Status.Phase, takesTime = corev1.NamespaceTerminating, true
-	}
-	end := metav1.NewTime(now.Add(time.Duration(grace) * time.Second).Truncate(time.Second))
-	if before := object.GetDeletionTimestamp(); before != nil && !end.Before(before) {
-		return takesTime
-	}
-	object.SetDeletionTimestamp(&end)
-	if _, namespace := object.(*corev1.Namespace); !namespace {
-		object.SetDeletionGracePeriodSeconds(&grace)
-	}
-	if pod, ok := object.(*corev1.Pod); ok {
-		pod.Generation++
-	}
-	return takesTime
-}
-
-// podGrace is how long a pod may take to end: no time if it runs nowhere.
-func podGrace(pod *corev1.Pod, options *metav1.DeleteOptions) int64 {
-	grace := int64(30)
-	if own := pod.Spec.TerminationGracePeriodSeconds; own != nil {
-		grace = *own
-	}
-	if options.GracePeriodSeconds != nil {
-		grace = max(0, *options.GracePeriodSeconds)
-	}
-	ended := pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
-	if pod.Spec.NodeName == "" || ended {
-		return 0
-	}
-	return grace
-}
-
 // evict deletes a pod as its Eviction asks. No budget is looked at: nobody counts what is healthy here.
+
 func (c *call) evict() error {
 	eviction := &policyv1.Eviction{}
 	if err := decodeInto(c.r, eviction); err != nil {

@@ -10,9 +10,7 @@ import (
 	"math/rand/v2"
 	"mime"
 	"net/http"
-	"slices"
 	"strings"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -21,16 +19,17 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/client-go/kubernetes/scheme"
 
+	"github.com/tessera-k8s/tessera/bench/standin/admit"
 	"github.com/tessera-k8s/tessera/bench/standin/objects"
 	"github.com/tessera-k8s/tessera/bench/standin/rows"
 )
 
 // largest is how many bytes a body may have.
+
 const largest = 3 << 20
 
 func mustJSON(object any) []byte {
@@ -50,6 +49,7 @@ func body(r *http.Request) ([]byte, error) {
 }
 
 // decodeInto reads the body of a request, in either form. Its kind may be left out.
+
 func decodeInto(r *http.Request, object runtime.Object) error {
 	data, err := body(r)
 	if err != nil {
@@ -70,6 +70,7 @@ func decodeInto(r *http.Request, object runtime.Object) error {
 }
 
 // decoder reads the form that the body is said to have.
+
 func decoder(r *http.Request) runtime.Decoder {
 	media, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")) // Nothing can be read as everything.
 	if info, ok := runtime.SerializerInfoForMediaType(scheme.Codecs.SupportedMediaTypes(), media); ok {
@@ -79,6 +80,7 @@ func decoder(r *http.Request) runtime.Decoder {
 }
 
 // summary is the beginning of a body that cannot be read, as an error shows it.
+
 func summary(data []byte) string {
 	const shown = 30
 	text := string(data[:min(len(data), shown)])
@@ -92,9 +94,11 @@ func summary(data []byte) string {
 }
 
 // dry reports whether nothing is to be written.
+
 func (c *call) dry() bool { return len(c.r.URL.Query()["dryRun"]) > 0 }
 
 // reply answers with an object.
+
 func (c *call) reply(code int, object objects.Object) error {
 	c.Counts.Writes.Add(1)
 	answer(c.w, code, c.GroupVersionKind, object, c.encoding)
@@ -102,6 +106,7 @@ func (c *call) reply(code int, object objects.Object) error {
 }
 
 // create makes an object of the body.
+
 func (c *call) create() error {
 	object := c.make()
 	if err := decodeInto(c.r, object); err != nil {
@@ -123,6 +128,7 @@ func (c *call) create() error {
 }
 
 // Add puts a new object into the table and gives it its version.
+
 func (r *Resource) Add(object objects.Object) error {
 	_, _, err := r.Insert(rows.Item{Row: rows.Row{Node: -1}, Object: object})
 	if errors.Is(err, rows.ErrExists) {
@@ -132,6 +138,7 @@ func (r *Resource) Add(object objects.Object) error {
 }
 
 // admit makes a new object what it is when it is stored, or says why it is not let in.
+
 func (c *call) admit(object objects.Object) error {
 	if object.GetName() == "" && object.GetGenerateName() != "" {
 		object.SetName(object.GetGenerateName() + fmt.Sprintf("%05x", rand.N(1<<20)))
@@ -150,23 +157,14 @@ func (c *call) admit(object objects.Object) error {
 	if err := c.validName(object.GetName()); err != nil {
 		return err
 	}
-	Begin(object)
+	admit.Begin(object)
 	switch o := object.(type) {
 	case *corev1.Pod:
-		return admitPod(o)
+		return admit.Pod(o)
 	case *corev1.Namespace:
-		settleNamespace(o)
+		admit.Namespace(o)
 	}
 	return nil
-}
-
-// Begin gives a new object what an API server gives it.
-func Begin(object objects.Object) {
-	object.SetUID(uuid.NewUUID())
-	object.SetResourceVersion("")
-	object.SetCreationTimestamp(metav1.NewTime(time.Now().Truncate(time.Second)))
-	object.SetDeletionTimestamp(nil)
-	object.SetManagedFields(nil)
 }
 
 func (c *call) validName(name string) error {
@@ -184,6 +182,7 @@ func (c *call) validName(name string) error {
 }
 
 // mayCreateIn says why nothing can be created in a namespace.
+
 func (c *call) mayCreateIn(name string) error {
 	item, ok := c.Core("namespaces").Get("", name)
 	if !ok {
@@ -199,34 +198,19 @@ func (c *call) mayCreateIn(name string) error {
 	return err
 }
 
-func settleNamespace(n *corev1.Namespace) {
-	if n.Labels == nil {
-		n.Labels = map[string]string{}
-	}
-	n.Labels[corev1.LabelMetadataName] = n.Name
-	n.Spec.Finalizers = []corev1.FinalizerName{corev1.FinalizerKubernetes}
-	n.Status.Phase = corev1.NamespaceActive
-}
-
 // Furnish puts into a namespace what controllers put into every one.
+
 func (c *Cluster) Furnish(namespace string) {
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "default", Namespace: namespace}}
 	root := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "kube-root-ca.crt", Namespace: namespace}}
-	Begin(account)
-	Begin(root)
+	admit.Begin(account)
+	admit.Begin(root)
 	_ = c.Core("serviceaccounts").Add(account) // Somebody may have been faster.
 	_ = c.Core("configmaps").Add(root)
 }
 
-// NewNamespace is one that is there from the start.
-func NewNamespace(name string) *corev1.Namespace {
-	n := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
-	Begin(n)
-	settleNamespace(n)
-	return n
-}
-
 // change replaces the object that the path names by what next makes of it. next may change its argument.
+
 func (c *call) change(subresource string, next func(objects.Object) error) (objects.Object, error) {
 	item, err := c.Change(c.namespace, c.name, func(item rows.Item) (rows.Next, error) {
 		before := objects.Of(c.Maker, item)
@@ -258,11 +242,13 @@ func (c *call) change(subresource string, next func(objects.Object) error) (obje
 }
 
 // dryRun carries what would have been written.
+
 type dryRun struct{ objects.Object }
 
 func (dryRun) Error() string { return "dry run" }
 
 // keep puts back what a write does not change, and refuses what it must not.
+
 func (c *call) keep(before, after objects.Object, subresource string) error {
 	if uid := after.GetUID(); uid != before.GetUID() && uid != "" {
 		return c.otherUID(uid, before.GetUID())
@@ -283,15 +269,16 @@ func (c *call) keep(before, after objects.Object, subresource string) error {
 	after.SetDeletionGracePeriodSeconds(before.GetDeletionGracePeriodSeconds())
 	after.SetGeneration(before.GetGeneration())
 	if pod, ok := after.(*corev1.Pod); ok {
-		return keepPod(before.(*corev1.Pod), pod, subresource)
+		return admit.KeepPod(before.(*corev1.Pod), pod, subresource)
 	}
 	if c.Status {
-		return keepPart(before, after, subresource == "status")
+		return admit.KeepPart(before, after, subresource == "status")
 	}
 	return nil
 }
 
 // otherUID is the error of a write that is for another object of the same name.
+
 func (c *call) otherUID(sent, have types.UID) error {
 	if c.r.Method == http.MethodPatch {
 		return apierrors.NewInvalid(c.GroupVersionKind.GroupKind(), c.name, field.ErrorList{
@@ -303,43 +290,11 @@ func (c *call) otherUID(sent, have types.UID) error {
 }
 
 // tooNew is what a real API server says when a resource version is not the newest.
+
 const tooNew = "the object has been modified; please apply your changes to the latest version and try again"
 
-// keepPart leaves the status alone, or all but the status and metadata.
-func keepPart(before, after objects.Object, status bool) error {
-	old, err := runtime.DefaultUnstructuredConverter.ToUnstructured(before)
-	if err != nil {
-		return err
-	}
-	now, err := runtime.DefaultUnstructuredConverter.ToUnstructured(after)
-	if err != nil {
-		return err
-	}
-	keys := []string{"status"}
-	if status {
-		keys = slices.DeleteFunc(keysOf(old, now), func(key string) bool { return key == "status" || key == "metadata" })
-	}
-	for _, key := range keys {
-		if value, ok := old[key]; ok {
-			now[key] = value
-		} else {
-			delete(now, key)
-		}
-	}
-	return runtime.DefaultUnstructuredConverter.FromUnstructured(now, after)
-}
-
-func keysOf(sets ...map[string]any) []string {
-	var keys []string
-	for _, set := range sets {
-		for key := range set {
-			keys = append(keys, key)
-		}
-	}
-	return keys
-}
-
 // update replaces an object by the body.
+
 func (c *call) update(subresource string) error {
 	sent := c.make()
 	if err := decodeInto(c.r, sent); err != nil {
@@ -347,23 +302,10 @@ func (c *call) update(subresource string) error {
 	}
 	object, err := c.change(subresource, func(object objects.Object) error {
 		sent.SetManagedFields(object.GetManagedFields())
-		return copyInto(sent, object)
+		return admit.Copy(sent, object)
 	})
 	if err != nil {
 		return err
 	}
 	return c.reply(http.StatusOK, object)
-}
-
-func copyInto(from, to objects.Object) error {
-	data, err := from.Marshal()
-	if err != nil {
-		return err
-	}
-	resetter := to.(interface {
-		Reset()
-		Unmarshal(data []byte) error
-	})
-	resetter.Reset()
-	return resetter.Unmarshal(data)
 }

@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/tessera-k8s/tessera/bench/standin/admit"
 	"github.com/tessera-k8s/tessera/bench/standin/api"
 	"github.com/tessera-k8s/tessera/bench/standin/objects"
 	"github.com/tessera-k8s/tessera/bench/standin/rows"
@@ -58,7 +59,7 @@ func Fill(cluster *api.Cluster, maker *objects.Cluster, size Size, now time.Time
 // fillNamespaces makes those of every cluster and of the applications.
 func (s *Site) fillNamespaces() {
 	for _, name := range append([]string{"default", "kube-node-lease", "kube-public", "kube-system"}, s.maker.Namespaces...) {
-		namespace := api.NewNamespace(name)
+		namespace := admit.NewNamespace(name)
 		namespace.UID = s.maker.NamespaceUID(name)
 		if s.spaces.Add(namespace) == nil {
 			s.cluster.Furnish(name)

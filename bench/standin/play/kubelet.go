@@ -10,6 +10,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 	podresources "k8s.io/component-helpers/resource"
 
+	"github.com/tessera-k8s/tessera/bench/standin/admit"
 	"github.com/tessera-k8s/tessera/bench/standin/api"
 	"github.com/tessera-k8s/tessera/bench/standin/objects"
 	"github.com/tessera-k8s/tessera/bench/standin/rows"
@@ -169,7 +170,7 @@ func (s *Site) place(key string, pod *corev1.Pod, now time.Time) {
 		if now.Spec.NodeName != "" || now.DeletionTimestamp != nil {
 			return false
 		}
-		api.Bind(now, s.node(node).Name, when.Time)
+		admit.Bind(now, s.node(node).Name, when.Time)
 		now.Status.NominatedNodeName = ""
 		c := charge{node, asks(now)}
 		s.charged[key] = c
@@ -186,7 +187,7 @@ func (s *Site) tell(pod *corev1.Pod, condition corev1.PodCondition) {
 				return false
 			}
 		}
-		api.SetCondition(now, condition)
+		admit.SetCondition(now, condition)
 		return true
 	})
 }
@@ -210,7 +211,7 @@ func (s *Site) run(of *corev1.Pod, now time.Time) {
 		for _, c := range objects.RunningConditions(when, nil) {
 			if c.Type != corev1.PodScheduled {
 				c.ObservedGeneration = pod.Generation
-				api.SetCondition(pod, c)
+				admit.SetCondition(pod, c)
 			}
 		}
 		gate(pod)
@@ -235,7 +236,7 @@ func gate(pod *corev1.Pod) {
 		if met {
 			continue
 		}
-		api.SetCondition(pod, corev1.PodCondition{
+		admit.SetCondition(pod, corev1.PodCondition{
 			Type: corev1.PodReady, Status: corev1.ConditionFalse, Reason: "ReadinessGatesNotReady", LastTransitionTime: *pod.Status.StartTime,
 			Message: fmt.Sprintf("corresponding condition of pod readiness gate %q does not exist.", g.ConditionType), ObservedGeneration: pod.Generation,
 		})
@@ -247,7 +248,7 @@ func gate(pod *corev1.Pod) {
 func (p *Player) runOut(s *Site, pod *corev1.Pod, now time.Time) {
 	if len(pod.Spec.ReadinessGates) > 0 {
 		s.change(pod, func(now *corev1.Pod) bool {
-			api.SetCondition(now, corev1.PodCondition{
+			admit.SetCondition(now, corev1.PodCondition{
 				Type: corev1.PodReady, Status: corev1.ConditionTrue, LastTransitionTime: metav1.Now().Rfc3339Copy(), ObservedGeneration: now.Generation,
 			})
 			gate(now)
@@ -304,7 +305,7 @@ func complete(pod *corev1.Pod, code int32, when metav1.Time) {
 		}}
 	}
 	for _, kind := range []corev1.PodConditionType{corev1.PodReady, corev1.ContainersReady} {
-		api.SetCondition(pod, corev1.PodCondition{
+		admit.SetCondition(pod, corev1.PodCondition{
 			Type: kind, Status: corev1.ConditionFalse, Reason: "PodCompleted", LastTransitionTime: when, ObservedGeneration: pod.Generation,
 		})
 	}

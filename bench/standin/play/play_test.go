@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/tessera-k8s/tessera/bench/standin/admit"
 	"github.com/tessera-k8s/tessera/bench/standin/api"
 	"github.com/tessera-k8s/tessera/bench/standin/objects"
 	"github.com/tessera-k8s/tessera/bench/standin/rows"
@@ -86,7 +87,7 @@ func (w *world) check() {
 func (w *world) create(name string, change func(*corev1.Pod)) {
 	w.Helper()
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}}
-	api.Begin(pod)
+	admit.Begin(pod)
 	pod.Status.Phase = corev1.PodPending
 	pod.Spec.SchedulerName = corev1.DefaultSchedulerName
 	pod.Spec.Containers = []corev1.Container{{Name: "c", Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{
@@ -230,7 +231,7 @@ func TestNodesOfClients(t *testing.T) {
 		t.Error("a cordoned node takes pods")
 	}
 	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "new"}}
-	api.Begin(node)
+	admit.Begin(node)
 	node.Status.Allocatable = corev1.ResourceList{"cpu": resource.MustParse("1"), "memory": resource.MustParse("1Gi"), "pods": resource.MustParse("1")}
 	if err := w.site.nodes.Add(node); err != nil {
 		t.Fatal(err)
@@ -248,7 +249,7 @@ func TestNamespacesEndAndQuotasCount(t *testing.T) {
 	w := newWorld(t, 1, Size{Nodes: 20, Pods: 200}, Rates{})
 	name := w.site.maker.Namespaces[0]
 	quota := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Namespace: name, Name: "q"}}
-	api.Begin(quota)
+	admit.Begin(quota)
 	quota.Spec.Hard = corev1.ResourceList{"count/pods": resource.MustParse("1k"), "count/configmaps": resource.MustParse("1k"), "count/leases.coordination.k8s.io": resource.MustParse("1")}
 	if err := w.site.quotas.Add(quota); err != nil {
 		t.Fatal(err)
