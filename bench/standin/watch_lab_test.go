@@ -393,33 +393,6 @@ func amounts(cpu string) corev1.ResourceList {
 	return corev1.ResourceList{corev1.ResourceCPU: resource.MustParse(cpu)}
 }
 
-// Whoever wants to go on from where too much has happened since hears of it as the first event. A real API server forgets
-// what was before its start: hence the restart, after all other tests.
-func TestTooOld(t *testing.T) {
-	actual, played := sides(t)
-	apiServer := shared.Get(t).Process("lower-1/apiserver")
-	if err := apiServer.Restart(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	for form := range forms {
-		t.Run(form, func(t *testing.T) {
-			of := func(s *side) (trace []string) {
-				lab.Eventually(t, 20*time.Second, func() error {
-					w, err := s.speaking(form).CoreV1().Pods("").Watch(t.Context(), metav1.ListOptions{ResourceVersion: "1"})
-					if err == nil {
-						trace = until(t, w, "none")
-					}
-					return err
-				})
-				return trace
-			}
-			if diff := cmp.Diff(of(actual), of(played)); diff != "" {
-				t.Errorf("real (-) and stand-in (+)\n%s", diff)
-			}
-		})
-	}
-}
-
 // What watches tell of a pod that is deleted before it has a node, to the letter.
 func TestPodIsDeletedAtOnce(t *testing.T) {
 	compare(t, func(s *side) (trace []string) {
@@ -449,4 +422,31 @@ func TestPodIsDeletedAtOnce(t *testing.T) {
 		}
 		return trace
 	})
+}
+
+// Whoever wants to go on from where too much has happened since hears of it as the first event. A real API server forgets
+// what was before its start: hence the restart, after all other tests.
+func TestTooOld(t *testing.T) {
+	actual, played := sides(t)
+	apiServer := shared.Get(t).Process("lower-1/apiserver")
+	if err := apiServer.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for form := range forms {
+		t.Run(form, func(t *testing.T) {
+			of := func(s *side) (trace []string) {
+				lab.Eventually(t, 20*time.Second, func() error {
+					w, err := s.speaking(form).CoreV1().Pods("").Watch(t.Context(), metav1.ListOptions{ResourceVersion: "1"})
+					if err == nil {
+						trace = until(t, w, "none")
+					}
+					return err
+				})
+				return trace
+			}
+			if diff := cmp.Diff(of(actual), of(played)); diff != "" {
+				t.Errorf("real (-) and stand-in (+)\n%s", diff)
+			}
+		})
+	}
 }

@@ -35,21 +35,20 @@ func (p *Player) look(s *Site, now time.Time) {
 		return
 	}
 	s.told = told
-	s.podsSeen = read(s.pods, s.podsSeen, func(e *rows.Event) {
+	s.podsSeen = p.read(s.pods, s.podsSeen, func(e *rows.Event) {
 		if e.Now.Object == nil && e.Before.Object == nil {
 			return // Who played it knows.
 		}
 		p.podChanged(s, e, now)
 	})
-	s.nodesSeen = read(s.nodes, s.nodesSeen, s.nodeChanged)
-	s.spacesSeen = read(s.spaces, s.spacesSeen, func(e *rows.Event) { p.namespaceChanged(s, e, now) })
+	s.nodesSeen = p.read(s.nodes, s.nodesSeen, s.nodeChanged)
+	s.spacesSeen = p.read(s.spaces, s.spacesSeen, func(e *rows.Event) { p.namespaceChanged(s, e, now) })
 }
 
 // read hands over all events, and returns the cursor. One that has fallen behind begins anew at the end.
-func read(resource *api.Resource, cursor *rows.Cursor, take func(*rows.Event)) *rows.Cursor {
-	events := make([]rows.Event, 0, 64)
+func (p *Player) read(resource *api.Resource, cursor *rows.Cursor, take func(*rows.Event)) *rows.Cursor {
 	for {
-		found, _, moved, err := cursor.Read(events[:0])
+		found, _, moved, err := cursor.Read(p.events[:0])
 		if err != nil {
 			_, cursor = resource.Begin("")
 			return cursor

@@ -32,6 +32,7 @@ type Player struct {
 	debt   float64 // events of churn that are due
 	swaps  []swap  // under way, the next first
 	due    timetable
+	events []rows.Event // room for those that are read
 
 	// Churned and Beats count events.
 	Churned, Beats atomic.Int64
@@ -39,7 +40,7 @@ type Player struct {
 
 // NewPlayer returns a player that does nothing before Run.
 func NewPlayer(seed uint64, sites []*Site, rates Rates) *Player {
-	p := &Player{sites: sites, random: rand.New(rand.NewPCG(seed, 1<<40))}
+	p := &Player{sites: sites, random: rand.New(rand.NewPCG(seed, 1<<40)), events: make([]rows.Event, 0, 256)}
 	p.SetRates(rates)
 	return p
 }
