@@ -56,8 +56,7 @@ func (r *Refusal) Error() string {
 
 // Refused is the HTTP status of an answer that is no success, 0 where err is none such: nobody answered, or nonsense.
 func Refused(err error) int {
-	var refusal *Refusal
-	if errors.As(err, &refusal) {
+	if refusal, ok := errors.AsType[*Refusal](err); ok {
 		return refusal.Code
 	}
 	return 0

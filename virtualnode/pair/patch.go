@@ -21,7 +21,7 @@ func TwoWay(before, after *corev1.Pod) ([]byte, error) {
 	return strategicpatch.CreateTwoWayMergePatch(old, wanted, corev1.Pod{})
 }
 
-// Refused: the lower cluster does not want it that way, however often it is asked.
+// Refused reports whether the lower cluster does not want it that way, however often it is asked.
 func Refused(err error) bool { return apierrors.IsForbidden(err) || apierrors.IsInvalid(err) }
 
 // IgnoreGone drops the error of a pod that has gone or been changed meanwhile: its event brings us back.
