@@ -57,6 +57,9 @@ func (c *call) watch(o *internalversion.ListOptions, selected *selection) error 
 	default:
 		cursor, err = c.Table.Watch(version)
 	}
+	if cursor != nil {
+		defer cursor.Close()
+	}
 	c.Counts.Opened.Add(1)
 	c.Counts.Watches.Add(1)
 	defer c.Counts.Watches.Add(-1)

@@ -50,6 +50,7 @@ func (p *Player) read(resource *api.Resource, cursor *rows.Cursor, take func(*ro
 	for {
 		found, _, moved, err := cursor.Read(p.events[:0])
 		if err != nil {
+			cursor.Close()
 			_, cursor = resource.Begin("")
 			return cursor
 		}

@@ -7,7 +7,7 @@ import (
 )
 
 // How much of what happened is remembered: a client that comes back within fresh can go on from where it was, as with a real
-// API server, unless that is more than most events.
+// API server, and one that reads slowly is waited for, unless that is more than most events.
 const (
 	fewest = 64
 	most   = 100 << 10 // if a table says nothing else
@@ -37,10 +37,10 @@ func (h *history) forget(version uint64) {
 
 func (h *history) at(i int) *timed { return &h.ring[(h.first+uint64(i))%uint64(len(h.ring))] }
 
-// add appends an event. The ring grows as long as what would make room is fresh.
-func (h *history) add(event Event, now time.Time) {
+// add appends an event. The ring grows as long as what would make room is fresh, or somebody still has to read it.
+func (h *history) add(event Event, now time.Time, needed func(number uint64) bool) {
 	if h.count == len(h.ring) {
-		if h.count == 0 || (h.count < h.most && now.Sub(h.at(0).at) < fresh) {
+		if h.count == 0 || h.count < h.most && (now.Sub(h.at(0).at) < fresh || needed(h.first)) {
 			h.grow()
 		} else {
 			h.lost = h.at(0).Version()
@@ -67,7 +67,7 @@ func (h *history) after(version uint64) uint64 {
 
 // tell notes an event and wakes who waits for one.
 func (t *Table) tell(event Event) {
-	t.history.add(event, time.Now())
+	t.history.add(event, time.Now(), t.needed)
 	t.told.Add(1)
 	if t.moved != nil {
 		close(t.moved)
@@ -75,7 +75,17 @@ func (t *Table) tell(event Event) {
 	}
 }
 
-// Cursor is a place in what happens to a table. It is used by one goroutine at a time.
+// needed reports whether a cursor has not read an event yet.
+func (t *Table) needed(number uint64) bool {
+	for cursor := range t.cursors {
+		if cursor.next <= number {
+			return true
+		}
+	}
+	return false
+}
+
+// Cursor is a place in what happens to a table. It is used by one goroutine at a time, and closed when it is not needed any more.
 type Cursor struct {
 	table *Table
 	next  uint64
@@ -83,19 +93,32 @@ type Cursor struct {
 
 // Watch returns a cursor behind a version. ErrExpired: that is too long ago.
 func (t *Table) Watch(version uint64) (*Cursor, error) {
-	t.store.mu.RLock()
-	defer t.store.mu.RUnlock()
+	t.store.mu.Lock()
+	defer t.store.mu.Unlock()
 	if version < t.history.lost {
 		return nil, ErrExpired
 	}
-	return &Cursor{t, t.history.after(version)}, nil
+	return t.cursor(t.history.after(version)), nil
+}
+
+func (t *Table) cursor(next uint64) *Cursor {
+	c := &Cursor{t, next}
+	t.cursors[c] = true
+	return c
+}
+
+// Close says that nothing more is to be read.
+func (c *Cursor) Close() {
+	c.table.store.mu.Lock()
+	defer c.table.store.mu.Unlock()
+	delete(c.table.cursors, c)
 }
 
 // Begin returns what there is in a namespace, "" for all, and a cursor that goes on from there.
 func (t *Table) Begin(namespace string) (*Picture, *Cursor) {
-	t.store.mu.RLock()
-	defer t.store.mu.RUnlock()
-	return t.picture(namespace), &Cursor{t, t.history.first + uint64(t.history.count)}
+	t.store.mu.Lock()
+	defer t.store.mu.Unlock()
+	return t.picture(namespace), t.cursor(t.history.first + uint64(t.history.count))
 }
 
 // Read appends what happened since, at most as many events as into has room for, which is one at least. version is the newest that is covered: if

@@ -46,6 +46,7 @@ type Table struct {
 	ordered []string // the namespaces, sorted
 
 	history history
+	cursors map[*Cursor]bool
 	told    atomic.Uint64 // events so far
 	moved   chan struct{} // closed at the next event; nil while nobody waits
 	kept    []*Picture    // for who reads in pages
@@ -56,7 +57,7 @@ type space struct{ places []int32 }
 
 // NewTable adds a table to a store. maker may be nil if only objects are put into it.
 func (s *Store) NewTable(maker Maker) *Table {
-	return &Table{store: s, maker: maker, objects: map[int32]*Item{}, spaces: map[string]*space{}, history: history{most: most}}
+	return &Table{store: s, maker: maker, objects: map[int32]*Item{}, spaces: map[string]*space{}, history: history{most: most}, cursors: map[*Cursor]bool{}}
 }
 
 // Len is the number of objects.

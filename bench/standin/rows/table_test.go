@@ -177,6 +177,7 @@ func TestHistoryForgets(t *testing.T) {
 	if _, err := table.Watch(table.Oldest()); err != nil {
 		t.Error(err)
 	}
+	slow.Close()
 	if _, err := table.Watch(table.Oldest() - 1); !errors.Is(err, ErrExpired) {
 		t.Error(err)
 	}
