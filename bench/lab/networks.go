@@ -33,10 +33,13 @@ type networks struct {
 	forwarders []*network.Forwarder
 }
 
-// validateNetworks refuses what cannot be joined, and gives each lower cluster its node.
-func (o *Options) validateNetworks() error {
+// validateRealNodes refuses what cannot be joined, and nodes without a cluster. With networks each lower cluster gets a node.
+func (o *Options) validateRealNodes() error {
 	switch o.Networks {
 	case "":
+		if o.RealNodes < 0 || o.RealNodes > o.Lower {
+			return fmt.Errorf("checking lab options: %d lower clusters cannot have %d real nodes, one each", o.Lower, o.RealNodes)
+		}
 		return nil
 	case Flat, Isolated:
 	default:

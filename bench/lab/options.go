@@ -141,11 +141,8 @@ func (o *Options) validate() error {
 	if o.Nodes < 0 || o.UpperNodes < 0 {
 		return fmt.Errorf("checking lab options: the number of nodes is negative")
 	}
-	if err := o.validateNetworks(); err != nil {
+	if err := o.validateRealNodes(); err != nil {
 		return err
-	}
-	if o.RealNodes < 0 || o.RealNodes > o.Lower {
-		return fmt.Errorf("checking lab options: %d lower clusters cannot have %d real nodes, one each", o.Lower, o.RealNodes)
 	}
 	for _, p := range o.Parts {
 		if !slices.Contains(Parts, p) {
