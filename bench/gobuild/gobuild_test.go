@@ -78,7 +78,7 @@ func TestBuild(t *testing.T) {
 	if info, err := os.Stat(filepath.Join(root, "out")); err != nil || info.Mode()&0o100 == 0 {
 		t.Errorf("no program was built: %v", err)
 	}
-	for _, line := range strings.Split(strings.TrimSpace(log.String()), "\n") {
+	for line := range strings.SplitSeq(strings.TrimSpace(log.String()), "\n") {
 		if line != "" && !strings.HasPrefix(line, "built good in ") {
 			t.Errorf("log: %q", line)
 		}

@@ -9,8 +9,8 @@ import (
 // UpperStatus returns the status of the upper pod as the lower pod's status tells it.
 //
 // What the lower kubelet says of containers, volumes, resources and resizes goes up; statuses of containers and volumes that
-// the upper pod does not have (a lower webhook's) stay below. The API server allows no change of the QoS class, and resource claims are those
-// of the upper cluster. Conditions and generations are explained at upperConditions and generations.
+// the upper pod does not have (a lower webhook's) stay below. The API server allows no change of the QoS class, and resource
+// claims are those of the upper cluster. Conditions and generations are explained at upperConditions and generations.
 //
 // Addresses of the pod and of its node go up with showAddresses alone, for networks in which they mean the same
 // everywhere: an address of another network in an EndpointSlice would send traffic to a stranger.
