@@ -31,7 +31,6 @@ func (v *virtualNode) watchHealth(ctx context.Context) {
 	for {
 		if now := v.reachable(); now != back {
 			if back = now; back {
-				v.readVersion()
 				v.pods.WakeAll()
 			}
 		}
@@ -51,16 +50,6 @@ func (v *virtualNode) watchHealth(ctx context.Context) {
 		case <-ticker.C:
 		}
 	}
-}
-
-func (v *virtualNode) readVersion() {
-	version, err := v.watch.Client().Discovery().ServerVersion()
-	if err != nil {
-		v.log.Warn("Reading the version of the lower cluster failed", "err", err)
-		return
-	}
-	v.version.Store(version.GitVersion)
-	v.keeper.Touch()
 }
 
 func (v *virtualNode) reachable() bool {
@@ -96,11 +85,14 @@ func (v *virtualNode) nodeReady(name string) bool {
 
 // facts are what the Node is made from at this moment.
 func (v *virtualNode) facts() node.Facts {
-	f := node.Facts{Name: v.name, Rules: v.config.rules(), Broken: v.broken, Version: v.version.Load().(string)}
+	f := node.Facts{Name: v.name, Rules: v.config.rules(), Broken: v.broken}
 	if v.watch == nil {
 		return f
 	}
 	f.Health, f.Snapshot, f.Stands, f.Devices = v.health(), v.part(), v.upperNode(), v.devices.Most()
+	if f.Snapshot != nil {
+		f.Version = f.Snapshot.Version().String()
+	}
 	f.More = append(f.More, node.Orphans(v.orphans.Brake()))
 	if overlap := v.overlap.Load(); overlap != nil {
 		f.More = append(f.More, node.Flat(*overlap))

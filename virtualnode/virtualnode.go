@@ -50,7 +50,6 @@ type virtualNode struct {
 
 	snapshot atomic.Pointer[snapshot.Snapshot]
 	overlap  atomic.Pointer[string] // what node.Overlaps says; nil where the network is not flat
-	version  atomic.Value           // string: the lower API server's version
 	keeper   *node.Keeper
 	charges  node.Charges // of the pods bound to it
 
@@ -71,7 +70,6 @@ type virtualNode struct {
 // of what. config is nil where the kubeconfig cannot be used, broken says why.
 func newVirtualNode(s *server, name string, config *restclient.Config, broken string) (*virtualNode, error) {
 	v := &virtualNode{name: name, broken: broken, server: s, config: s.config.cluster(name), log: s.log.With("cluster", name)}
-	v.version.Store("")
 	var err error
 	if v.taking, err = lower.PartOf(v.config.rules()); err != nil {
 		return nil, fmt.Errorf("reading the configuration of %s: %w", name, err)

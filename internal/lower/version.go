@@ -58,7 +58,7 @@ func (w *Watch) readVersion(ctx context.Context) {
 	switch {
 	case err != nil && failed == nil && ctx.Err() == nil:
 		w.Log.Warn("Reading the version of a lower cluster failed, the last known or the newest one is assumed", "err", err)
-	case err == nil && !found.Equal(before):
+	case err == nil && found.String() != before.String():
 		w.Touch()
 	}
 }

@@ -14,7 +14,7 @@ func TestSnapshotsKnowTheVersion(t *testing.T) {
 	f := follow(t, s)
 	f.until(tellsVersion(""))
 	s.gitVersion.Store("v1.36.3-vendor.1")
-	f.until(tellsVersion("1.36.3")) // With the next probe.
+	f.until(tellsVersion("v1.36.3-vendor.1")) // With the next probe.
 }
 
 func tellsVersion(want string) func(*snapshot.Snapshot) string {

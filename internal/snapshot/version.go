@@ -15,7 +15,10 @@ var kubernetes = version.MajorMinor(1, 37)
 // Version is that of the kube-scheduler of a lower cluster, which has the last word on each pod: where two versions differ, a
 // verdict follows it. The zero value is the newest version that fit knows. Every difference is a method here, named after what
 // the older one does; the comment says what, and until when.
-type Version struct{ number *version.Version }
+type Version struct {
+	text   string // as it was told
+	number *version.Version
+}
 
 // ParseVersion reads a version as an API server tells it, such as "v1.36.3" or "v1.35.2-gke.100".
 func ParseVersion(text string) (Version, error) {
@@ -23,19 +26,11 @@ func ParseVersion(text string) (Version, error) {
 	if err != nil {
 		return Version{}, fmt.Errorf("reading the version of a lower cluster: %w", err)
 	}
-	return Version{number}, nil
+	return Version{text, number}, nil
 }
 
-// Equal reports whether both are one version.
-func (v Version) Equal(other Version) bool { return v.String() == other.String() }
-
-// String is such as "1.36.3", "" for the zero value.
-func (v Version) String() string {
-	if v.number == nil {
-		return ""
-	}
-	return v.number.String()
-}
+// String is the version as it was told, "" for the zero value.
+func (v Version) String() string { return v.text }
 
 func (v Version) before(minor uint) bool {
 	return v.number != nil && v.number.LessThan(version.MajorMinor(1, minor))

@@ -11,23 +11,23 @@ import (
 func TestParseVersion(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]struct {
-		shown      string
 		asksAgain  bool
 		unreadable bool
 	}{
-		"v1.37.2":              {shown: "1.37.2"},
-		"v1.36.3":              {shown: "1.36.3", asksAgain: true},
-		"v1.35.4-gke.1042000":  {shown: "1.35.4", asksAgain: true},
-		"v1.37.0-rc.1":         {shown: "1.37.0"},
-		"v1.33.9+k3s1":         {shown: "1.33.9", asksAgain: true},
-		"1.40":                 {shown: "1.40"},
-		"v2.0.0":               {shown: "2.0.0"},
+		"v1.37.2":              {},
+		"v1.36.3":              {asksAgain: true},
+		"v1.35.4-gke.1042000":  {asksAgain: true},
+		"v1.37.0-rc.1":         {},
+		"v1.33.9+k3s1":         {asksAgain: true},
+		"1.40":                 {},
+		"v2.0.0":               {},
 		"":                     {unreadable: true},
-		"v0.0.0-master+$Form$": {shown: "0.0.0", asksAgain: true},
+		"v0.0.0-master+$Form$": {asksAgain: true},
 		"latest":               {unreadable: true},
 	} {
 		v, err := ParseVersion(text)
-		if (err != nil) != want.unreadable || v.String() != want.shown || v.asksSelectorAgain() != want.asksAgain {
+		shown := map[bool]string{false: text}[want.unreadable]
+		if (err != nil) != want.unreadable || v.String() != shown || v.asksSelectorAgain() != want.asksAgain {
 			t.Errorf("%q is read as %q, asks again %t, error %v; want %+v", text, v, v.asksSelectorAgain(), err, want)
 		}
 	}
