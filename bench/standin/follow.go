@@ -168,7 +168,8 @@ func follow(ctx context.Context, out io.Writer, dir string) error {
 		if seconds++; seconds%10 == 0 {
 			now := f.Changes.Load()
 			resident, _ := memory()
-			fmt.Fprintf(out, "follow: %d events/s arrive; %.1f s of processor time so far, %d MiB resident\n", (now-last)/10, cpuSeconds(), resident>>20)
+			fmt.Fprintf(out, "follow: %d events/s arrive; %.1f s of processor time so far, %d MiB resident\n",
+				(now-last)/10, cpuSeconds(), resident>>20)
 			last = now
 		}
 	}

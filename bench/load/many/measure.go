@@ -255,8 +255,9 @@ func (r *Result) Check() error {
 
 // Print writes the figures as tables.
 func (r *Result) Print(out io.Writer) error {
-	fmt.Fprintf(out, "\n%d clusters, %d nodes, %d pods: synced after %.1f s, %.0f objects/s; %.0f events/s of %.0f asked for, caught up after %.2f s\n",
-		r.Clusters, r.Nodes, r.Pods, r.SyncedSeconds, r.ListedPerSecond, r.EventsPerSecond, r.AskedPerSecond, r.CaughtUpSeconds)
+	fmt.Fprintf(out, "\n%d clusters, %d nodes, %d pods: synced after %.1f s, %.0f objects/s\n",
+		r.Clusters, r.Nodes, r.Pods, r.SyncedSeconds, r.ListedPerSecond)
+	fmt.Fprintf(out, "%.0f events/s of %.0f asked for, caught up after %.2f s\n", r.EventsPerSecond, r.AskedPerSecond, r.CaughtUpSeconds)
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(table, "\t\tCPU s\t% of a CPU\tMiB\t")
 	for _, line := range []struct {

@@ -20,7 +20,9 @@ var objectResource = schema.GroupResource{}
 // Pod gives a new pod the defaults of an API server and of its admission.
 func Pod(pod *corev1.Pod) error {
 	if len(pod.Spec.Containers) == 0 {
-		return apierrors.NewInvalid(schema.GroupKind{Kind: "Pod"}, pod.Name, field.ErrorList{field.Required(field.NewPath("spec", "containers"), "")})
+		return apierrors.NewInvalid(schema.GroupKind{Kind: "Pod"}, pod.Name, field.ErrorList{
+			field.Required(field.NewPath("spec", "containers"), ""),
+		})
 	}
 	pod.Generation = 1
 	pod.Status = corev1.PodStatus{Phase: corev1.PodPending}
@@ -28,7 +30,8 @@ func Pod(pod *corev1.Pod) error {
 	if len(s.SchedulingGates) > 0 {
 		pod.Status.Conditions = []corev1.PodCondition{{
 			Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonSchedulingGated,
-			Message: "Scheduling is blocked due to non-empty scheduling gates", LastTransitionTime: metav1.Now().Rfc3339Copy(), ObservedGeneration: 1,
+			Message:            "Scheduling is blocked due to non-empty scheduling gates",
+			LastTransitionTime: metav1.Now().Rfc3339Copy(), ObservedGeneration: 1,
 		}}
 	}
 	orElse(&s.RestartPolicy, corev1.RestartPolicyAlways)

@@ -88,7 +88,7 @@ func (c *call) deleteAll() error {
 		if !selected.takes(item) {
 			continue
 		}
-		if _, err := c.remove(c.Table.Namespace(item), c.Table.Name(item), options); err != nil && !apierrors.IsNotFound(err) {
+		if _, err := c.remove(c.Namespace(item), c.Table.Name(item), options); err != nil && !apierrors.IsNotFound(err) {
 			return err
 		}
 		items = append(items, item)
@@ -134,6 +134,12 @@ func (c *call) remove(namespace, name string, options *metav1.DeleteOptions) (ob
 	return objects.Of(c.Maker, item), nil
 }
 
+// precondition is the error of a write that is for another version or object.
+func (c *call) precondition(name, what, want, have string) error {
+	const text = "Precondition failed: %s in precondition: %s, %s in object meta: %s"
+	return apierrors.NewConflict(c.groupResource(), name, fmt.Errorf(text, what, want, what, have))
+}
+
 // drop removes an object that is marked as deleted, that very one.
 
 func (c *call) drop(namespace, name string, uid types.UID) (rows.Item, error) {
@@ -153,8 +159,7 @@ func (c *call) meets(object objects.Object, wanted *metav1.Preconditions) error 
 	}
 	conflict := func(what, want, have, hint string) error {
 		if c.Kind.Kind == "Namespace" { // They are deleted by code of their own.
-			return apierrors.NewConflict(c.groupResource(), object.GetName(), fmt.Errorf(
-				"Precondition failed: %s in precondition: %s, %s in object meta: %s", what, want, what, have)) //nolint:staticcheck // As a real one says it.
+			return c.precondition(object.GetName(), what, want, have)
 		}
 		return apierrors.NewConflict(schema.GroupResource{Group: c.Group, Resource: c.Kind.Kind}, object.GetName(), fmt.Errorf(
 			"the %s in the precondition (%s) does not match the %s in record (%s). The object might have been %s", what, want, what, have, hint))

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"runtime"
+	"slices"
 	"strings"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
@@ -62,12 +63,7 @@ func (h *Handler) discover(w http.ResponseWriter, r *http.Request, encoding obje
 }
 
 func served(group string) bool {
-	for _, name := range groups() {
-		if name == group {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(groups(), group)
 }
 
 func apiGroup(name string) metav1.APIGroup {
@@ -106,7 +102,9 @@ func resourceList(group string) *metav1.APIResourceList {
 
 // subresource describes one of pods.
 func subresource(kind Kind, name string) metav1.APIResource {
-	r := metav1.APIResource{Name: kind.Resource + "/" + name, SingularName: kind.singular(), Namespaced: true, Kind: kind.Kind, Verbs: metav1.Verbs{"get", "patch", "update"}}
+	r := metav1.APIResource{
+		Name: kind.Resource + "/" + name, SingularName: kind.singular(), Namespaced: true, Kind: kind.Kind, Verbs: metav1.Verbs{"get", "patch", "update"},
+	}
 	switch name {
 	case "binding":
 		r.Kind, r.Verbs = "Binding", metav1.Verbs{"create"}

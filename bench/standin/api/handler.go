@@ -2,6 +2,7 @@ package api
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -51,9 +52,13 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fail(w, encoding, err)
 		return
 	}
-	if h.discover(w, r, encoding) {
-		return
+	if !h.discover(w, r, encoding) {
+		h.serveResource(w, r, encoding)
 	}
+}
+
+// serveResource answers what is asked about objects.
+func (h *Handler) serveResource(w http.ResponseWriter, r *http.Request, encoding objects.Encoding) {
 	p, ok := parse(r.URL.Path)
 	resource := h.resources[schema.GroupResource{Group: p.group, Resource: p.resource}]
 	if ok && p.group == authorizationGroup && r.Method == http.MethodPost {
@@ -131,16 +136,12 @@ func (c *call) hasSubresource() bool {
 	if c.subresource == "status" {
 		return c.Status
 	}
-	for _, more := range c.More {
-		if more == c.subresource {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(c.More, c.subresource)
 }
 
 func (c *call) notAllowed() error {
-	return refusal(http.StatusMethodNotAllowed, metav1.StatusReasonMethodNotAllowed, "the server does not allow this method on the requested resource")
+	return refusal(http.StatusMethodNotAllowed, metav1.StatusReasonMethodNotAllowed,
+		"the server does not allow this method on the requested resource")
 }
 
 // get answers with one object.

@@ -86,7 +86,7 @@ func (c *call) list(o *internalversion.ListOptions, selected *selection) error {
 		case !selected.all() && !selected.takes(item):
 		case o.Limit > 0 && int64(len(items)) >= o.Limit:
 			if rest == 0 {
-				next.Start = c.Table.Namespace(item) + "/" + c.Table.Name(item)
+				next.Start = c.Namespace(item) + "/" + c.Table.Name(item)
 			}
 			rest++
 		default:
@@ -129,7 +129,8 @@ func (c *call) pictureFor(o *internalversion.ListOptions) (picture *rows.Picture
 	}
 	picture = c.Picture(c.namespace)
 	if exact && picture.Version != version {
-		return nil, 0, apierrors.NewResourceExpired("The provided resource version is too old: the stand-in keeps lists in pages, and no history of its objects.")
+		return nil, 0, apierrors.NewResourceExpired("The provided resource version is too old: " +
+			"the stand-in keeps lists in pages, and no history of its objects.")
 	}
 	return picture, 0, nil
 }
@@ -139,7 +140,9 @@ func (c *call) reach(version uint64) error {
 	for ended := time.Now().Add(patience); c.Store.Version() < version; {
 		if time.Now().After(ended) || c.r.Context().Err() != nil {
 			err := apierrors.NewTimeoutError(fmt.Sprintf("Too large resource version: %d, current: %d", version, c.Store.Version()), 1)
-			err.ErrStatus.Details.Causes = []metav1.StatusCause{{Type: metav1.CauseTypeResourceVersionTooLarge, Message: "Too large resource version"}}
+			err.ErrStatus.Details.Causes = []metav1.StatusCause{{
+				Type: metav1.CauseTypeResourceVersionTooLarge, Message: "Too large resource version",
+			}}
 			return err
 		}
 		time.Sleep(50 * time.Millisecond)

@@ -24,8 +24,7 @@ func (c *call) bind() error {
 		pod := object.(*corev1.Pod)
 		switch {
 		case binding.UID != "" && binding.UID != pod.UID:
-			return apierrors.NewConflict(c.groupResource(), c.name, fmt.Errorf("Precondition failed: UID in precondition: %s, UID in object meta: %s", //nolint:staticcheck // As a real one says it.
-				binding.UID, pod.UID))
+			return c.precondition(c.name, "UID", string(binding.UID), string(pod.UID))
 		case pod.Spec.NodeName != "":
 			return apierrors.NewConflict(schema.GroupResource{Resource: "pods/binding"}, c.name,
 				fmt.Errorf("pod %s is already assigned to node %q", pod.Name, pod.Spec.NodeName))

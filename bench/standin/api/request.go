@@ -105,7 +105,7 @@ type call struct {
 
 // fail answers with an error.
 func fail(w http.ResponseWriter, encoding objects.Encoding, err error) {
-	status, ok := err.(apierrors.APIStatus) //nolint:errorlint // Errors with a status come as they are.
+	status, ok := err.(apierrors.APIStatus)
 	if !ok {
 		status = apierrors.NewInternalError(err)
 	}

@@ -46,28 +46,14 @@ func (c *call) watch(o *internalversion.ListOptions, selected *selection) error 
 			return err
 		}
 	}
-	var picture *rows.Picture
-	var cursor *rows.Cursor
-	var err error
-	switch {
-	case initial || version == 0 && o.SendInitialEvents == nil:
-		picture, cursor = c.Begin(c.namespace)
-	case version == 0:
-		_, cursor = c.Begin(c.namespace)
-	default:
-		cursor, err = c.Table.Watch(version)
-	}
+	picture, cursor, err := c.beginning(version, o.SendInitialEvents)
 	if cursor != nil {
 		defer cursor.Close()
 	}
 	c.Counts.Opened.Add(1)
 	c.Counts.Watches.Add(1)
 	defer c.Counts.Watches.Add(-1)
-	media := contentType(c.encoding)
-	if c.encoding == objects.Protobuf {
-		media += ";stream=watch"
-	}
-	c.w.Header().Set("Content-Type", media)
+	c.w.Header().Set("Content-Type", streamType(c.encoding))
 	c.w.WriteHeader(http.StatusOK)
 	if errors.Is(err, rows.ErrExpired) {
 		s.tellExpired(version)
@@ -82,6 +68,26 @@ func (c *call) watch(o *internalversion.ListOptions, selected *selection) error 
 	}
 	s.follow(cursor, length, o.AllowWatchBookmarks)
 	return nil
+}
+
+// beginning is where a watch begins, with what there is if it is to tell that first.
+func (c *call) beginning(version uint64, initial *bool) (*rows.Picture, *rows.Cursor, error) {
+	if version > 0 && (initial == nil || !*initial) {
+		cursor, err := c.Watch(version)
+		return nil, cursor, err
+	}
+	picture, cursor := c.Begin(c.namespace)
+	if initial != nil && !*initial {
+		picture = nil
+	}
+	return picture, cursor, nil
+}
+
+func streamType(encoding objects.Encoding) string {
+	if encoding == objects.JSON {
+		return contentType(encoding)
+	}
+	return contentType(encoding) + ";stream=watch"
 }
 
 // begin sends what there is. It reports whether the client still reads.
@@ -125,17 +131,14 @@ func (s *stream) follow(cursor *rows.Cursor, length time.Duration, bookmarks boo
 			}
 			continue
 		}
-		if len(s.buffer) > 0 && !(s.drain() && s.flush()) {
+		if !s.pass() {
 			return
 		}
 		select {
 		case <-moved:
 		case <-marks.C:
 			s.bookmark(version, nil)
-			s.Counts.Bookmarks.Add(1)
-			if !s.drain() || !s.flush() {
-				return
-			}
+			s.Counts.Bookmarks.Add(1) // It goes out with the next look, which is at once.
 		case <-end.C:
 			return
 		case <-s.r.Context().Done():
@@ -166,7 +169,7 @@ func (s *stream) tell(events []rows.Event) {
 		now, before := e.Type != rows.Deleted, e.Type != rows.Added
 		if !s.all() {
 			now, before = now && s.takes(&e.Now), before && s.takes(&e.Before)
-		} else if s.namespace != "" && s.Table.Namespace(&e.Now) != s.namespace {
+		} else if s.namespace != "" && s.Namespace(&e.Now) != s.namespace {
 			continue
 		}
 		switch {
@@ -243,6 +246,9 @@ func (s *stream) drain() bool {
 	s.buffer = s.buffer[:0]
 	return ok
 }
+
+// pass hands over what was appended, if anything was.
+func (s *stream) pass() bool { return len(s.buffer) == 0 || s.drain() && s.flush() }
 
 func (s *stream) flush() bool {
 	return http.NewResponseController(s.w).Flush() == nil

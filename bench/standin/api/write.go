@@ -61,9 +61,11 @@ func decodeInto(r *http.Request, object runtime.Object) error {
 	}
 	if _, kind, err := decoder(r).Decode(data, &kinds[0], object); err != nil {
 		if kind != nil && kind.Kind != "" {
-			return apierrors.NewBadRequest(fmt.Sprintf("%s in version %q cannot be handled as a %s: %v", kind.Kind, kind.Version, kinds[0].Kind, err))
+			return apierrors.NewBadRequest(fmt.Sprintf("%s in version %q cannot be handled as a %s: %v",
+				kind.Kind, kind.Version, kinds[0].Kind, err))
 		}
-		return apierrors.NewBadRequest(fmt.Sprintf("the object provided is unrecognized (must be of type %s): %v (%s)", kinds[0].Kind, err, summary(data)))
+		return apierrors.NewBadRequest(fmt.Sprintf("the object provided is unrecognized (must be of type %s): %v (%s)",
+			kinds[0].Kind, err, summary(data)))
 	}
 	object.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{})
 	return nil
@@ -129,6 +131,7 @@ func (c *call) create() error {
 
 // Add puts a new object into the table and gives it its version.
 
+// Add puts a new object into the table and gives it its version.
 func (r *Resource) Add(object objects.Object) error {
 	_, _, err := r.Insert(rows.Item{Row: rows.Row{Node: -1}, Object: object})
 	if errors.Is(err, rows.ErrExists) {
@@ -169,12 +172,12 @@ func (c *call) admit(object objects.Object) error {
 
 func (c *call) validName(name string) error {
 	if name == "" {
-		return apierrors.NewInvalid(c.GroupVersionKind.GroupKind(), "", field.ErrorList{
+		return apierrors.NewInvalid(c.GroupKind(), "", field.ErrorList{
 			field.Required(field.NewPath("metadata", "name"), "name or generateName is required"),
 		})
 	}
 	if faults := validation.IsDNS1123Subdomain(name); len(faults) > 0 {
-		return apierrors.NewInvalid(c.GroupVersionKind.GroupKind(), name, field.ErrorList{
+		return apierrors.NewInvalid(c.GroupKind(), name, field.ErrorList{
 			field.Invalid(field.NewPath("metadata", "name"), name, strings.Join(faults, ",")),
 		})
 	}
@@ -191,7 +194,8 @@ func (c *call) mayCreateIn(name string) error {
 	if item.Object.(*corev1.Namespace).DeletionTimestamp == nil {
 		return nil
 	}
-	err := apierrors.NewForbidden(c.groupResource(), "", fmt.Errorf("unable to create new content in namespace %s because it is being terminated", name))
+	err := apierrors.NewForbidden(c.groupResource(), "",
+		fmt.Errorf("unable to create new content in namespace %s because it is being terminated", name))
 	err.ErrStatus.Details.Causes = append(err.ErrStatus.Details.Causes, metav1.StatusCause{
 		Type: corev1.NamespaceTerminatingCause, Message: fmt.Sprintf("namespace %s is being terminated", name), Field: "metadata.namespace",
 	})
@@ -200,6 +204,7 @@ func (c *call) mayCreateIn(name string) error {
 
 // Furnish puts into a namespace what controllers put into every one.
 
+// Furnish puts into a namespace what controllers put into every one.
 func (c *Cluster) Furnish(namespace string) {
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "default", Namespace: namespace}}
 	root := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "kube-root-ca.crt", Namespace: namespace}}
@@ -260,7 +265,8 @@ func (c *call) keep(before, after objects.Object, subresource string) error {
 		after.SetNamespace(before.GetNamespace())
 	}
 	if after.GetName() != before.GetName() || after.GetNamespace() != before.GetNamespace() {
-		return apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s) does not match the name on the URL (%s)", after.GetName(), before.GetName()))
+		return apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s) does not match the name on the URL (%s)",
+			after.GetName(), before.GetName()))
 	}
 	after.SetUID(before.GetUID())
 	after.SetResourceVersion(before.GetResourceVersion())
@@ -281,12 +287,11 @@ func (c *call) keep(before, after objects.Object, subresource string) error {
 
 func (c *call) otherUID(sent, have types.UID) error {
 	if c.r.Method == http.MethodPatch {
-		return apierrors.NewInvalid(c.GroupVersionKind.GroupKind(), c.name, field.ErrorList{
+		return apierrors.NewInvalid(c.GroupKind(), c.name, field.ErrorList{
 			field.Invalid(field.NewPath("metadata", "uid"), sent, "field is immutable"),
 		})
 	}
-	return apierrors.NewConflict(c.groupResource(), c.name,
-		fmt.Errorf("Precondition failed: UID in precondition: %s, UID in object meta: %s", sent, have)) //nolint:staticcheck // The words of a real API server.
+	return c.precondition(c.name, "UID", string(sent), string(have))
 }
 
 // tooNew is what a real API server says when a resource version is not the newest.

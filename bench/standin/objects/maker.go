@@ -11,12 +11,17 @@ import (
 // Maker makes the objects of a table from rows.
 type Maker interface {
 	rows.Maker
+	Encoder
 	Labels(r rows.Row) labels.Set
 	Field(r rows.Row, name string) (value string, ok bool)
+	Object(r rows.Row) Object
+}
+
+// Encoder encodes what rows stand for.
+type Encoder interface {
 	// Append appends the encoding without the kind, which has the length Size.
 	Append(dst []byte, r rows.Row, encoding Encoding) []byte
 	Size(r rows.Row, encoding Encoding) int
-	Object(r rows.Row) Object
 }
 
 var _ Maker = Pods{}

@@ -138,11 +138,12 @@ func (n Nodes) node(r rows.Row, v values) *corev1.Node {
 
 func nodeConditions(v values) []corev1.NodeCondition {
 	var all []corev1.NodeCondition
+	no, yes := corev1.ConditionFalse, corev1.ConditionTrue
 	for _, c := range []corev1.NodeCondition{
-		{Type: corev1.NodeMemoryPressure, Status: corev1.ConditionFalse, Reason: "KubeletHasSufficientMemory", Message: "kubelet has sufficient memory available"},
-		{Type: corev1.NodeDiskPressure, Status: corev1.ConditionFalse, Reason: "KubeletHasNoDiskPressure", Message: "kubelet has no disk pressure"},
-		{Type: corev1.NodePIDPressure, Status: corev1.ConditionFalse, Reason: "KubeletHasSufficientPID", Message: "kubelet has sufficient PID available"},
-		{Type: corev1.NodeReady, Status: corev1.ConditionTrue, Reason: "KubeletReady", Message: "kubelet is posting ready status"},
+		{Type: corev1.NodeMemoryPressure, Status: no, Reason: "KubeletHasSufficientMemory", Message: "kubelet has sufficient memory available"},
+		{Type: corev1.NodeDiskPressure, Status: no, Reason: "KubeletHasNoDiskPressure", Message: "kubelet has no disk pressure"},
+		{Type: corev1.NodePIDPressure, Status: no, Reason: "KubeletHasSufficientPID", Message: "kubelet has sufficient PID available"},
+		{Type: corev1.NodeReady, Status: yes, Reason: "KubeletReady", Message: "kubelet is posting ready status"},
 	} {
 		c.LastHeartbeatTime, c.LastTransitionTime = at(v.since), at(v.born)
 		all = append(all, c)
@@ -156,7 +157,9 @@ func (n Nodes) images() []corev1.ContainerImage {
 	for i := range 30 {
 		name := "registry.example.com/standin/" + n.apps[i].name
 		digest := letters(mix(uint64(i)), 13)
-		all = append(all, corev1.ContainerImage{Names: []string{name + "@sha256:" + digest + digest + digest, name + ":1.4.2"}, SizeBytes: int64(i+1) << 20})
+		all = append(all, corev1.ContainerImage{
+			Names: []string{name + "@sha256:" + digest + digest + digest, name + ":1.4.2"}, SizeBytes: int64(i+1) << 20,
+		})
 	}
 	return all
 }

@@ -128,9 +128,12 @@ func (p Pods) pod(r rows.Row, v values) *corev1.Pod {
 }
 
 func podSpec(a *app) corev1.PodSpec {
-	cpu, memory := *resource.NewMilliQuantity(int64(a.asks.MilliCPU), resource.DecimalSI), *resource.NewQuantity(int64(a.asks.MemoryMi)<<20, resource.BinarySI)
+	cpu := *resource.NewMilliQuantity(int64(a.asks.MilliCPU), resource.DecimalSI)
+	memory := *resource.NewQuantity(int64(a.asks.MemoryMi)<<20, resource.BinarySI)
 	probe := corev1.Probe{
-		ProbeHandler:   corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/healthz", Port: intstr.FromInt32(8080), Scheme: corev1.URISchemeHTTP}},
+		ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{
+			Path: "/healthz", Port: intstr.FromInt32(8080), Scheme: corev1.URISchemeHTTP,
+		}},
 		TimeoutSeconds: 1, PeriodSeconds: 10, SuccessThreshold: 1, FailureThreshold: 3,
 	}
 	return corev1.PodSpec{
@@ -141,7 +144,8 @@ func podSpec(a *app) corev1.PodSpec {
 			{Name: "cache", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}},
 		},
 		Containers: []corev1.Container{{
-			Name: "main", Image: "registry.example.com/standin/" + a.name + ":1.4.2", Args: []string{"--listen=:8080", "--config=/etc/app/config.yaml"},
+			Name: "main", Image: "registry.example.com/standin/" + a.name + ":1.4.2",
+			Args:  []string{"--listen=:8080", "--config=/etc/app/config.yaml"},
 			Ports: []corev1.ContainerPort{{Name: "http", ContainerPort: 8080, Protocol: corev1.ProtocolTCP}},
 			Env: []corev1.EnvVar{
 				{Name: "POD_IP", ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: "status.podIP"}}},
@@ -167,8 +171,13 @@ func podSpec(a *app) corev1.PodSpec {
 // DefaultTolerations are those that the admission of an API server adds.
 func DefaultTolerations() []corev1.Toleration {
 	return []corev1.Toleration{
-		{Key: corev1.TaintNodeNotReady, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute, TolerationSeconds: new(int64(300))},
-		{Key: corev1.TaintNodeUnreachable, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute, TolerationSeconds: new(int64(300))},
+		defaultToleration(corev1.TaintNodeNotReady), defaultToleration(corev1.TaintNodeUnreachable),
+	}
+}
+
+func defaultToleration(key string) corev1.Toleration {
+	return corev1.Toleration{
+		Key: key, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute, TolerationSeconds: new(int64(300)),
 	}
 }
 
@@ -179,7 +188,9 @@ func podStatus(a *app, state uint8, v values) corev1.PodStatus {
 	case PodUnschedulable:
 		status.Conditions = []corev1.PodCondition{Unschedulable(at(v.born))}
 	case PodBound:
-		status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionTrue, LastTransitionTime: since, ObservedGeneration: 1}}
+		status.Conditions = []corev1.PodCondition{{
+			Type: corev1.PodScheduled, Status: corev1.ConditionTrue, LastTransitionTime: since, ObservedGeneration: 1,
+		}}
 	case PodRunning, PodEnding:
 		status.Phase, status.ObservedGeneration = corev1.PodRunning, 1
 		status.Conditions = RunningConditions(since, nil)

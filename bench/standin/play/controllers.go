@@ -63,7 +63,7 @@ func (p *Player) empty(s *Site, name string, now time.Time) {
 		left += len(picture.Items)
 		for i := range picture.Items {
 			item := &picture.Items[i]
-			if _, err := r.Change(name, r.Table.Name(item), remove); err == nil && r == s.pods && item.Object == nil && item.Node >= 0 {
+			if _, err := r.Change(name, r.Name(item), remove); err == nil && r == s.pods && item.Object == nil && item.Node >= 0 {
 				s.give(int(item.Node), s.maker.Asks(item.Shape))
 			}
 		}

@@ -64,7 +64,7 @@ func (p *Player) read(resource *api.Resource, cursor *rows.Cursor, take func(*ro
 }
 
 func (p *Player) podChanged(s *Site, e *rows.Event, now time.Time) {
-	key := s.pods.Table.Namespace(&e.Now) + "/" + s.pods.Name(&e.Now)
+	key := s.pods.Namespace(&e.Now) + "/" + s.pods.Name(&e.Now)
 	if e.Before.Object == nil && e.Before.Node >= 0 { // It was a row until now, which has its room already.
 		s.charged[key] = charge{int(e.Before.Node), s.maker.Asks(e.Before.Shape)}
 	}
@@ -218,8 +218,9 @@ func (s *Site) run(of *corev1.Pod, now time.Time) {
 		pod.Status.ContainerStatuses = nil
 		for _, c := range pod.Spec.Containers {
 			pod.Status.ContainerStatuses = append(pod.Status.ContainerStatuses, corev1.ContainerStatus{
-				Name: c.Name, Image: c.Image, ImageID: c.Image, Ready: true, Started: new(true), ContainerID: "standin://" + string(pod.UID) + "/" + c.Name,
-				State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: when}},
+				Name: c.Name, Image: c.Image, ImageID: c.Image, Ready: true, Started: new(true),
+				ContainerID: "standin://" + string(pod.UID) + "/" + c.Name,
+				State:       corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: when}},
 			})
 		}
 		return true
@@ -238,7 +239,8 @@ func gate(pod *corev1.Pod) {
 		}
 		admit.SetCondition(pod, corev1.PodCondition{
 			Type: corev1.PodReady, Status: corev1.ConditionFalse, Reason: "ReadinessGatesNotReady", LastTransitionTime: *pod.Status.StartTime,
-			Message: fmt.Sprintf("corresponding condition of pod readiness gate %q does not exist.", g.ConditionType), ObservedGeneration: pod.Generation,
+			Message:            fmt.Sprintf("corresponding condition of pod readiness gate %q does not exist.", g.ConditionType),
+			ObservedGeneration: pod.Generation,
 		})
 		return
 	}

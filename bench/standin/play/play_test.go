@@ -139,7 +139,7 @@ func TestChurn(t *testing.T) {
 	if pending < 30 || pending > 100 {
 		t.Errorf("%d of 600 pods are pending, about 60 were asked for", pending)
 	}
-	cursor, err := w.site.pods.Table.Watch(w.site.pods.Oldest())
+	cursor, err := w.site.pods.Watch(w.site.pods.Oldest())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -121,8 +121,9 @@ func (t *Table) Begin(namespace string) (*Picture, *Cursor) {
 	return t.picture(namespace), t.cursor(t.history.first + uint64(t.history.count))
 }
 
-// Read appends what happened since, at most as many events as into has room for, which is one at least. version is the newest that is covered: if
-// moved is not nil, there is nothing more yet, and it is closed once there is. ErrExpired: the reader is too slow.
+// Read appends what happened since, at most as many events as into has room for, which is one at least. version is the newest
+// that is covered: if moved is not nil, there is nothing more yet, and it is closed once there is. ErrExpired: the reader is too
+// slow.
 func (c *Cursor) Read(into []Event) (events []Event, version uint64, moved <-chan struct{}, err error) {
 	t := c.table
 	t.store.mu.Lock() // Not for reading only: moved may be made.

@@ -57,7 +57,10 @@ type space struct{ places []int32 }
 
 // NewTable adds a table to a store. maker may be nil if only objects are put into it.
 func (s *Store) NewTable(maker Maker) *Table {
-	return &Table{store: s, maker: maker, objects: map[int32]*Item{}, spaces: map[string]*space{}, history: history{most: most}, cursors: map[*Cursor]bool{}}
+	return &Table{
+		store: s, maker: maker, objects: map[int32]*Item{}, spaces: map[string]*space{},
+		history: history{most: most}, cursors: map[*Cursor]bool{},
+	}
 }
 
 // Len is the number of objects.
