@@ -95,7 +95,8 @@ func run(ctx context.Context, out io.Writer, o Options, every time.Duration) err
 func (s Stats) since(before Stats, passed time.Duration) string {
 	rate := func(now, then int64) float64 { return float64(now-then) / passed.Seconds() }
 	return fmt.Sprintf("%3.0f %% of a processor, %d MiB resident (%d at most), %d watches, %.0f events/s sent, %.0f played, "+
-		"%.0f objects/s listed, %.1f MB/s", 100*(s.CPUSeconds-before.CPUSeconds)/passed.Seconds(), s.ResidentBytes>>20, s.PeakBytes>>20, s.Watches, rate(s.Events, before.Events),
+		"%.0f objects/s listed, %.1f MB/s",
+		100*(s.CPUSeconds-before.CPUSeconds)/passed.Seconds(), s.ResidentBytes>>20, s.PeakBytes>>20, s.Watches, rate(s.Events, before.Events),
 		rate(s.Churned+s.Heartbeats, before.Churned+before.Heartbeats), rate(s.Listed+s.Initial, before.Listed+before.Initial),
 		rate(s.Bytes, before.Bytes)/1e6)
 }

@@ -136,8 +136,8 @@ func (c *call) remove(namespace, name string, options *metav1.DeleteOptions) (ob
 
 // precondition is the error of a write that is for another version or object.
 func (c *call) precondition(name, what, want, have string) error {
-	const text = "Precondition failed: %s in precondition: %s, %s in object meta: %s"
-	return apierrors.NewConflict(c.groupResource(), name, fmt.Errorf(text, what, want, what, have))
+	text := fmt.Sprintf("Precondition failed: %s in precondition: %s, %s in object meta: %s", what, want, what, have) // A real one's words.
+	return apierrors.NewConflict(c.groupResource(), name, errors.New(text))
 }
 
 // drop removes an object that is marked as deleted, that very one.

@@ -103,7 +103,8 @@ func resourceList(group string) *metav1.APIResourceList {
 // subresource describes one of pods.
 func subresource(kind Kind, name string) metav1.APIResource {
 	r := metav1.APIResource{
-		Name: kind.Resource + "/" + name, SingularName: kind.singular(), Namespaced: true, Kind: kind.Kind, Verbs: metav1.Verbs{"get", "patch", "update"},
+		Name: kind.Resource + "/" + name, SingularName: kind.singular(), Namespaced: true, Kind: kind.Kind,
+		Verbs: metav1.Verbs{"get", "patch", "update"},
 	}
 	switch name {
 	case "binding":
