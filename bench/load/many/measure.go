@@ -2,11 +2,9 @@ package many
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"path/filepath"
 	"text/tabwriter"
 	"time"
@@ -14,6 +12,7 @@ import (
 	"github.com/tessera-k8s/tessera/bench/lab"
 	"github.com/tessera-k8s/tessera/bench/standin"
 	"github.com/tessera-k8s/tessera/bench/standin/play"
+	"github.com/tessera-k8s/tessera/internal/ask"
 )
 
 // Options say how much is played, and how long.
@@ -68,6 +67,7 @@ type Progress func(format string, args ...any)
 type site struct {
 	lab     *lab.Lab
 	standIn *standin.Process
+	ask     *ask.Extender
 }
 
 // Measure starts an upper cluster, the stand-in and then the extender, waits until that has listed everything, and lets pods
@@ -82,7 +82,9 @@ func Measure(ctx context.Context, out io.Writer, o Options, progress Progress) (
 	played := standin.DefaultOptions()
 	played.Clusters, played.Nodes, played.Pods, played.Seed = o.Clusters, o.Nodes, o.Pods, o.Seed
 	played.Dir = filepath.Join(l.Dir(), "clusters")
-	s := &site{lab: l}
+	s := &site{lab: l, ask: &ask.Extender{Daemon: &ask.Daemon{
+		Name: "extender", URL: l.PartURL(lab.PartExtender), Timeout: 10 * time.Second, UserAgent: "bench",
+	}}}
 	if s.standIn, err = standin.StartProcess(ctx, "", played); err != nil {
 		return nil, err
 	}
@@ -193,27 +195,11 @@ func (s *site) catchUp(ctx context.Context, r *Result) error {
 type seen struct{ synced, nodes, pods int }
 
 func (s *site) seen(ctx context.Context) (all seen, err error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.lab.PartURL(lab.PartExtender)+"/debug/clusters", nil)
+	answer, err := s.ask.Clusters(ctx)
 	if err != nil {
-		return all, fmt.Errorf("asking the extender: %w", err)
+		return all, err
 	}
-	answer, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return all, fmt.Errorf("asking the extender: %w", err)
-	}
-	defer answer.Body.Close()
-	var list struct {
-		Clusters []struct {
-			Synced      bool
-			Nodes, Pods int
-		}
-	}
-	if err := json.NewDecoder(answer.Body).Decode(&list); err != nil {
-		return all, fmt.Errorf("reading what the extender has: %w", err)
-	}
-	for _, cluster := range list.Clusters {
+	for _, cluster := range answer.Value.Clusters {
 		if cluster.Synced {
 			all.synced++
 		}
