@@ -128,7 +128,7 @@ func (s *Server) listen(handler http.Handler, config *tls.Config) (address strin
 		return "", fmt.Errorf("opening a port: %w", err)
 	}
 	server := &http.Server{
-		Handler: handler, TLSConfig: config, ReadHeaderTimeout: 10 * time.Second,
+		Handler: handler, TLSConfig: config.Clone(), ReadHeaderTimeout: 10 * time.Second,
 		ErrorLog: log.New(io.Discard, "", 0), // Clients that go away in the middle are no news.
 		HTTP2:    &http.HTTP2Config{MaxConcurrentStreams: 1000},
 	}
