@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -18,7 +19,7 @@ func NewCommand() *cobra.Command {
 		Short:   "Mark and seal pods as they are created, and keep all others off virtual nodes (mutating webhooks)",
 		Keys:    configHelp,
 		Example: example,
-		Default: func() *Config { return &Config{} },
+		Default: DefaultConfig,
 		Run:     Run,
 	})
 }
@@ -26,14 +27,14 @@ func NewCommand() *cobra.Command {
 // Run serves until ctx ends.
 func Run(ctx context.Context, config *Config) error {
 	log := config.Logger("admission")
-	return config.Serve(ctx, log, newHandler(log, newMetrics()))
+	return config.Serve(ctx, log, newHandler(log, newMetrics(), config.DefaultToleration.Duration))
 }
 
-func newHandler(log *slog.Logger, metrics *metrics) http.Handler {
+func newHandler(log *slog.Logger, metrics *metrics, standard time.Duration) http.Handler {
 	mux := http.NewServeMux()
 	serve.Health(mux, func() error { return nil }) // It depends on nothing: listening is being ready.
 	mux.Handle("GET /metrics", serve.ClientCertificate(serve.Metrics(metrics.registry)))
-	mux.Handle("POST /mutate", tlsOnly(webhook(log, metrics, "mutate", mutate.Pods)))
+	mux.Handle("POST /mutate", tlsOnly(webhook(log, metrics, "mutate", mutate.Pods(standard))))
 	mux.Handle("POST /keep-off", tlsOnly(webhook(log, metrics, "keep-off", mutate.Others)))
 	return mux
 }

@@ -2,6 +2,10 @@ package admission
 
 import (
 	"errors"
+	"fmt"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/tessera-k8s/tessera/internal/serve"
 )
@@ -9,18 +13,31 @@ import (
 // Config is the file given to `tessera admission --config`.
 type Config struct {
 	serve.Config `json:",inline"`
+	// DefaultToleration is the time that the upper API server has pods tolerate a lost node if they say nothing.
+	DefaultToleration metav1.Duration `json:"defaultToleration"`
+}
+
+// DefaultConfig is what holds where the file is silent.
+func DefaultConfig() *Config {
+	return &Config{DefaultToleration: metav1.Duration{Duration: 5 * time.Minute}}
 }
 
 // Validate reports every fault at once, each with the key and what to do.
 func (c *Config) Validate() error {
+	errs := []error{c.Config.Validate()}
 	if c.Listen == "" {
-		return errors.Join(errors.New("listen: give host:port, because API servers call webhooks over TLS only"), c.Config.Validate())
+		errs = append(errs, errors.New("listen: give host:port, because API servers call webhooks over TLS only"))
 	}
-	return c.Config.Validate()
+	if c.DefaultToleration.Duration < 0 {
+		errs = append(errs, fmt.Errorf("defaultToleration: %s is negative", c.DefaultToleration.Duration))
+	}
+	return errors.Join(errs...)
 }
 
-// configHelp documents every key; a test compares it with Config. There is no more to configure than listening.
-const configHelp = serve.ConfigHelp
+// configHelp documents every key; a test compares it with Config.
+const configHelp = `defaultToleration: 5m        how long the upper API server has pods tolerate a lost node if they say nothing (its flag
+                             --default-unreachable-toleration-seconds); pods with any other time keep it
+` + serve.ConfigHelp
 
 const example = `  # admission.yaml
   listen: 0.0.0.0:10260              # API servers call webhooks over TLS only

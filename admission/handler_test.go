@@ -12,6 +12,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -46,11 +47,12 @@ func TestMutateAnswer(t *testing.T) {
 	}
 	got := applied(t, plainPod, response.Patch)
 	want := `{"apiVersion":"v1","kind":"Pod","metadata":{"name":"web","newMeta":{"a":1},
-		"annotations":{"tessera.sh/sealed":"{\"nodeSelector\":{\"disk\":\"ssd\"}}"}},
+		"annotations":{"tessera.sh/sealed":"{\"nodeSelector\":{\"disk\":\"ssd\"}}","tessera.sh/tolerations":"node.kubernetes.io/network-unavailable"}},
 		"spec":{"newSpec":12345678901234567890,
 		"affinity":{"nodeAffinity":{"requiredDuringSchedulingIgnoredDuringExecution":{"nodeSelectorTerms":[
 			{"matchExpressions":[{"key":"tessera.sh/cluster","operator":"Exists"}]}]}}},
-		"tolerations":[{"operator":"Exists","effect":"NoExecute","newer":"x"},{"key":"tessera.sh/virtual","operator":"Exists","effect":"NoSchedule"}],
+		"tolerations":[{"operator":"Exists","effect":"NoExecute","newer":"x"},{"key":"tessera.sh/virtual","operator":"Exists","effect":"NoSchedule"},
+			{"key":"node.kubernetes.io/network-unavailable","operator":"Exists","effect":"NoSchedule"}],
 		"containers":[{"name":"c","image":"web","newContainer":true,"resources":{"limits":{"tessera.sh/pod":"0"},"requests":{"tessera.sh/pod":"0"}}}]}}`
 	if diff := cmp.Diff(tree(t, want), got); diff != "" {
 		t.Errorf("patched pod:\n%s", diff)
@@ -124,7 +126,7 @@ func TestBadInput(t *testing.T) {
 }
 
 func TestPlainListener(t *testing.T) {
-	plain := httptest.NewServer(newHandler(slog.New(slog.DiscardHandler), newMetrics()))
+	plain := httptest.NewServer(newHandler(slog.New(slog.DiscardHandler), newMetrics(), time.Minute))
 	defer plain.Close()
 	if status, body := post(t, plain, "/mutate", reviewOf("Pod", plainPod)); status != http.StatusForbidden {
 		t.Errorf("the plain listener answered %d %s", status, body)
@@ -141,7 +143,7 @@ func TestPlainListener(t *testing.T) {
 
 func TestMetrics(t *testing.T) {
 	metrics := newMetrics()
-	server := httptest.NewTLSServer(newHandler(slog.New(slog.DiscardHandler), metrics))
+	server := httptest.NewTLSServer(newHandler(slog.New(slog.DiscardHandler), metrics, time.Minute))
 	defer server.Close()
 	post(t, server, "/mutate", reviewOf("Pod", plainPod))
 	post(t, server, "/mutate", "{")
@@ -195,7 +197,7 @@ func TestShippedConfig(t *testing.T) {
 
 func newServer(t *testing.T) *httptest.Server {
 	t.Helper()
-	server := httptest.NewTLSServer(newHandler(slog.New(slog.DiscardHandler), newMetrics()))
+	server := httptest.NewTLSServer(newHandler(slog.New(slog.DiscardHandler), newMetrics(), time.Minute))
 	t.Cleanup(server.Close)
 	return server
 }

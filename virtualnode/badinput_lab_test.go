@@ -53,7 +53,7 @@ func TestBadInput(t *testing.T) {
 		t.Run(story.name, func(t *testing.T) {
 			w := &troubled{world: newWorld(t, l), front: front, node: l.LowerName(1)}
 			t.Cleanup(func() { front.does(nil, false) })
-			w.nodeReady(w.node, corev1.ConditionTrue, "LowerReady")
+			w.nodeReady(w.node, corev1.ConditionTrue, "LowerAnswers")
 			begin := time.Now()
 			story.tell(w)
 			front.does(nil, false)
@@ -157,7 +157,7 @@ func slow(w *troubled) {
 	begin := time.Now()
 	w.eventually(func() error { // A quiet cluster: nothing but the probes tells that it is there.
 		node, err := w.upper.CoreV1().Nodes().Get(w.Context(), w.node, metav1.GetOptions{})
-		if err != nil || conditionReason(node) != "LowerReady" {
+		if err != nil || conditionReason(node) != "LowerAnswers" {
 			w.Fatalf("the node says %s, %v", conditionReason(node), err)
 		}
 		if left := 12*time.Second - time.Since(begin); left > 0 {
@@ -180,7 +180,7 @@ func createForbidden(w *troubled) {
 	w.front.does(onPods(http.MethodPost, fault{answer: forbidden("no create for tessera")}), false)
 	w.create(w.pod("p", 1, never))
 	w.refused("p", "no create for tessera")
-	w.nodeReady(w.node, corev1.ConditionTrue, "LowerReady")
+	w.nodeReady(w.node, corev1.ConditionTrue, "LowerAnswers")
 	w.front.does(nil, false)
 	w.accepted("p")
 }
@@ -263,7 +263,7 @@ func credentialsReplaced(w *troubled) {
 	}
 	w.front.admit(w.T, token)
 	w.accepted("meanwhile")
-	w.nodeReady(w.node, corev1.ConditionTrue, "LowerReady")
+	w.nodeReady(w.node, corev1.ConditionTrue, "LowerAnswers")
 	if again := w.get(w.lower(1), "before"); again.UID != before.UID || again.DeletionTimestamp != nil {
 		w.Error("the pod that nobody touched was replaced or deleted")
 	}

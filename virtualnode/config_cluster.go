@@ -47,8 +47,8 @@ type ClusterConfig struct {
 	Reserve map[corev1.ResourceName]string `json:"reserve,omitempty"`
 	// OnLost says what becomes of the pods of a cluster that is out of reach.
 	OnLost *OnLost `json:"onLost,omitempty"`
-	// LeaseStopsAfter is how long a lower cluster may be out of reach before its Node's lease is not renewed any more.
-	LeaseStopsAfter *metav1.Duration `json:"leaseStopsAfter,omitempty"`
+	// ProviderID is that of the Node.
+	ProviderID ProviderID `json:"providerID,omitempty"`
 	// Unasked says what becomes of pods that are bound without having come through admission.
 	Unasked Unasked `json:"unasked,omitempty"`
 }
@@ -70,6 +70,29 @@ const (
 	UnaskedRefuse Unasked = "refuse" // they fail
 	UnaskedAccept Unasked = "accept" // they are created below like all others
 )
+
+// ProviderID says what the provider ID of a Node is: one of the ways, or a text in which {name} stands for the cluster's.
+type ProviderID string
+
+// The ways.
+const (
+	ProviderAuto ProviderID = "auto"
+	ProviderNone ProviderID = "none"
+)
+
+func (p ProviderID) is() bool { return p != "" && p != ProviderAuto && p != ProviderNone }
+
+// of is the provider ID of a virtual node, "" for none. scheme is that of the real nodes' provider IDs, "" where they have none.
+func (p ProviderID) of(name, identity, scheme string) string {
+	switch {
+	case p.is():
+		return strings.ReplaceAll(string(p), "{name}", name)
+	case p == ProviderNone, scheme == "", scheme == "aws":
+		return ""
+	default:
+		return "tessera://" + identity + "/" + name
+	}
+}
 
 // OnLost is up.OnLost as it is written in a file.
 type OnLost up.OnLost
@@ -124,8 +147,9 @@ priorityClasses: {}          lower class by upper class, for priorityBelow: map;
 allow: []                    powers over lower nodes that pods may have: hostNamespaces, hostPath, privileged
 nodes: ""                    label selector over the lower nodes that take part; empty: all
 reserve: {}                  room left to the lower cluster's own growth: {cpu: "4", memory: 10%}
-onLost: standard             pods of a cluster out of reach: standard: as their tolerations say; keep: they stay; {after: 10m}
-leaseStopsAfter: 40s         how long a cluster may be out of reach before the lease of its node ends
+onLost: standard             pods of a cluster that does not answer: standard: as their tolerations say; keep: they stay; {after: 10m}
+providerID: auto             provider ID of the Node. auto: tessera://IDENTITY/NAME where the real nodes have provider IDs, none on AWS,
+                             whose autoscaler stops at one of another kind; none; or a text, in which {name} is the cluster's
 unasked: refuse              pods bound to a virtual node past admission: refuse (they fail) or accept (where they or their
                              namespace opted in)
 `
@@ -133,7 +157,7 @@ unasked: refuse              pods bound to a virtual node past admission: refuse
 func defaultClusterConfig() ClusterConfig {
 	return ClusterConfig{
 		Hint: hints.Nominated, Network: NetworkIsolated, PriorityBelow: translate.PriorityNone, OnLost: &OnLost{},
-		LeaseStopsAfter: &metav1.Duration{Duration: 40 * time.Second}, Unasked: UnaskedRefuse,
+		ProviderID: ProviderAuto, Unasked: UnaskedRefuse,
 	}
 }
 
@@ -154,7 +178,7 @@ func (c *Config) cluster(name string) ClusterConfig {
 		Nodes:           cmp.Or(own.Nodes, all.Nodes),
 		Reserve:         eitherMap(own.Reserve, all.Reserve),
 		OnLost:          cmp.Or(own.OnLost, all.OnLost, defaultClusterConfig().OnLost),
-		LeaseStopsAfter: cmp.Or(own.LeaseStopsAfter, all.LeaseStopsAfter, defaultClusterConfig().LeaseStopsAfter),
+		ProviderID:      cmp.Or(own.ProviderID, all.ProviderID),
 		Unasked:         cmp.Or(own.Unasked, all.Unasked),
 	}
 }
@@ -214,8 +238,8 @@ func (c ClusterConfig) validate(at string) error {
 			fault("reserve: %s: %w", name, err)
 		}
 	}
-	if c.LeaseStopsAfter != nil && c.LeaseStopsAfter.Duration < time.Second {
-		fault("leaseStopsAfter: %s is less than 1s", c.LeaseStopsAfter.Duration)
+	if c.ProviderID.is() && !strings.Contains(string(c.ProviderID), "://") {
+		fault("providerID: %q is none of auto, none, SCHEME://TEXT", c.ProviderID)
 	}
 	return errors.Join(errs...)
 }

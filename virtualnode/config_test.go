@@ -31,7 +31,7 @@ func TestBadConfig(t *testing.T) {
 		"workers":           {good + "podWorkers: 0\n", "podWorkers: 0 is not between"},
 		"extender":          {good + "extender: tessera-extender:443\n", "extender: \"tessera-extender:443\" is not a URL"},
 		"all keys": {good + "perCluster: {a: {network: flat, namespacePrefix: t-, openNamespaces: ['*'], priorityBelow: map, priorityClasses: {a: b}, " +
-			"allow: [hostPath], nodes: pool in (a), reserve: {cpu: 10%, memory: 4Gi}, onLost: {after: 10m}, leaseStopsAfter: 1m, unasked: accept}}\n", ""},
+			"allow: [hostPath], nodes: pool in (a), reserve: {cpu: 10%, memory: 4Gi}, onLost: {after: 10m}, providerID: 'x://{name}', unasked: accept}}\n", ""},
 		"network":         {good + "network: round\n", `network: "round" is none of isolated, flat`},
 		"prefix":          {good + "perCluster: {a: {namespacePrefix: A_}}\n", `perCluster: a: namespacePrefix: "A_" cannot begin`},
 		"power":           {good + "allow: [root]\n", `allow: "root" is none of hostNamespaces, hostPath, privileged`},
@@ -40,7 +40,7 @@ func TestBadConfig(t *testing.T) {
 		"amount":          {good + "reserve: {cpu: lots}\n", `reserve: cpu: "lots" is neither a quantity`},
 		"lost":            {good + "onLost: never\n", `onLost: "never" is none of standard, keep, {after: 10m}`},
 		"lost, after":     {good + "onLost: {after: 1ms}\n", `onLost: {"after":"1ms"} is none of`},
-		"lease":           {good + "leaseStopsAfter: 10ms\n", `leaseStopsAfter: 10ms is less than 1s`},
+		"provider":        {good + "providerID: sometimes\n", `providerID: "sometimes" is none of auto`},
 		"grace":           {good + "orphanGrace: -1s\n", `orphanGrace: -1s is negative`},
 		"election":        {good + "leaderElection: {enabled: true}\n", ""},
 		"election, where": {good + "leaderElection: {enabled: true}\nnamespace: ''\n", "namespace: empty"},

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/tessera-k8s/tessera/internal/keys"
 	"github.com/tessera-k8s/tessera/internal/lower"
@@ -26,19 +27,21 @@ func (v *virtualNode) publish(s *snapshot.Snapshot) {
 func (v *virtualNode) watchHealth(ctx context.Context) {
 	ticker := time.NewTicker(healthInterval)
 	defer ticker.Stop()
-	var before corev1.NodeCondition
+	var before [2]corev1.NodeCondition
 	back, brake := false, ""
 	for {
-		if now := v.reachable(); now != back {
+		if now := v.reachable() && !v.barred(); now != back {
 			if back = now; back {
 				v.pods.WakeAll()
 			}
 		}
 		now := time.Now() // Before the health is read: if this process is stopped in between, no silence is made of that.
-		facts := node.Facts{Name: v.name, Health: v.health(), Rules: v.config.rules(), Snapshot: v.part()}
-		if ready := facts.Ready(now); ready.Status != before.Status || ready.Reason != before.Reason {
-			before = ready
-			v.keeper.Touch()
+		facts := node.Facts{Name: v.name, Health: v.health(), LowerUID: v.lowerUID(), Rules: v.config.rules(), Snapshot: v.part()}
+		for i, c := range []corev1.NodeCondition{facts.Ready(now), facts.Usable(now)} {
+			if c.Status != before[i].Status || c.Reason != before[i].Reason {
+				before[i] = c
+				v.keeper.Touch()
+			}
 		}
 		if now := v.orphans.Brake(); now != brake {
 			brake = now
@@ -55,6 +58,63 @@ func (v *virtualNode) watchHealth(ctx context.Context) {
 func (v *virtualNode) reachable() bool {
 	now := time.Now()
 	return node.Reachable(v.health(), now)
+}
+
+// barred reports whether nothing at all may be done in the lower cluster, nor be concluded from what is to be seen there: it does
+// not accept our credentials, or it is another one than the Node stands for, or nobody knows yet.
+func (v *virtualNode) barred() bool {
+	stands := v.stands.Load()
+	health := v.health()
+	return stands == nil || !health.Identified || health.Unauthorized() ||
+		stands.uid != "" && health.UID != "" && health.UID != stands.uid
+}
+
+// stands says which cluster a Node stands for.
+type stands struct{ uid types.UID }
+
+// claimed takes from the Node as it was found, nil for none, which cluster it stands for.
+func (v *virtualNode) claimed(node *corev1.Node) {
+	found := stands{}
+	if node != nil {
+		found.uid = types.UID(node.Annotations[keys.LowerUID])
+		found.accept(node)
+	}
+	v.stands.CompareAndSwap(nil, &found) // What is known already is newer.
+}
+
+// accept lets the Node stand for another cluster, if somebody said so.
+func (s *stands) accept(node *corev1.Node) {
+	if accepted := types.UID(node.Annotations[keys.AcceptUID]); accepted != "" && accepted == types.UID(node.Annotations[keys.FoundUID]) {
+		s.uid = accepted
+	}
+}
+
+// lowerUID is the UID of the cluster that the Node stands for: the first that answers, or another that was accepted since.
+func (v *virtualNode) lowerUID() types.UID {
+	known := v.stands.Load()
+	if known == nil {
+		return ""
+	}
+	next := *known
+	health := v.health()
+	if next.uid == "" {
+		next.uid = health.UID
+	}
+	if node := v.upperNode(); node != nil && health.UID != "" && health.UID != next.uid {
+		next.accept(node)
+	}
+	if next != *known && v.stands.CompareAndSwap(known, &next) {
+		v.log.Info("Virtual node stands for a lower cluster", "uid", next.uid, "before", known.uid)
+	}
+	return next.uid
+}
+
+// standing is the Node as the upper cluster shows it, nil if it shows none; known is false before it was listed.
+func (v *virtualNode) standing() (node *corev1.Node, known bool) {
+	if v.self == nil || !v.self.HasSynced() {
+		return nil, false
+	}
+	return v.upperNode(), true
 }
 
 // health is how the lower cluster answers; it never has where the kubeconfig cannot be used.
@@ -89,7 +149,7 @@ func (v *virtualNode) facts() node.Facts {
 	if v.watch == nil {
 		return f
 	}
-	f.Health, f.Snapshot, f.Stands, f.Devices = v.health(), v.part(), v.upperNode(), v.devices.Most()
+	f.Health, f.LowerUID, f.Snapshot, f.Stands, f.Devices = v.health(), v.lowerUID(), v.part(), v.upperNode(), v.devices.Most()
 	if f.Snapshot != nil {
 		f.Version = f.Snapshot.Version().String()
 	}

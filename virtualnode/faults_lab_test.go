@@ -195,7 +195,7 @@ func TestClustersComeAndGo(t *testing.T) {
 	})
 
 	write("broken", string(good)) // Mended: a second virtual node on the same lower cluster.
-	w.nodeReady("broken", corev1.ConditionTrue, "LowerReady")
+	w.nodeReady("broken", corev1.ConditionTrue, "LowerAnswers")
 	second := w.create(w.pod("second", 1, func(p *corev1.Pod) { p.Spec.NodeSelector[keys.Cluster] = "broken" }))
 	w.becomes(w.upper, "second", "Running", running)
 	if below := w.get(w.lower(1), "second"); below.Labels[keys.VirtualNode] != "broken" {

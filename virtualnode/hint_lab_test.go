@@ -100,7 +100,7 @@ func (w *world) join(name string, kubeconfig []byte) {
 	if err := os.WriteFile(clusterFile(w.lab, name), kubeconfig, 0o600); err != nil {
 		w.Fatal(err)
 	}
-	w.nodeReady(name, corev1.ConditionTrue, "LowerReady")
+	w.nodeReady(name, corev1.ConditionTrue, "LowerAnswers")
 }
 
 // withoutStatus returns the kubeconfig for an account that may do all that Tessera's may but patch the status of pods.

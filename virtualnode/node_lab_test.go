@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -34,7 +33,7 @@ func TestNodeStory(t *testing.T) {
 		Lower: 2, Nodes: 3, UpperNodes: 1, ShortTimers: true, Log: os.Stderr,
 		Parts: []string{lab.PartExtender, lab.PartAdmission, lab.PartVirtualNode},
 		Config: map[string]map[string]any{lab.PartVirtualNode: {
-			"defaultToleration": "5s", "leaseStopsAfter": "10s", "network": "flat",
+			"network": "flat",
 			"perCluster": map[string]any{
 				"lower-1": map[string]any{"onLost": "keep"}, lateNode: map[string]any{"onLost": map[string]any{"after": lateAfter.String()}},
 			},
@@ -180,8 +179,8 @@ func saysWhy(w *world) {
 			w.Fatal(err)
 		}
 	}
-	write(regexp.MustCompile(`token: .*`).ReplaceAll(good, []byte("token: revoked")))
-	w.Logf("the node says: %s", w.nodeReady(name, corev1.ConditionFalse, "CredentialsExpired").Message)
+	write(revoked(good))
+	w.Logf("the node says: %s", w.nodeUsable(name, "CredentialsExpired").Message)
 	bindings := below.RbacV1().ClusterRoleBindings()
 	binding, err := bindings.Get(w.Context(), "tessera", metav1.GetOptions{})
 	if err != nil {
@@ -191,7 +190,7 @@ func saysWhy(w *world) {
 		w.Fatal(err)
 	}
 	write(good)
-	if c := w.nodeReady(name, corev1.ConditionFalse, "Forbidden"); !strings.Contains(c.Message, "cannot list resource") {
+	if c := w.nodeUsable(name, "Forbidden"); !strings.Contains(c.Message, "cannot list resource") {
 		w.Errorf("the node says %q, which names no verb and resource", c.Message)
 	}
 	binding.ResourceVersion = ""
@@ -209,11 +208,13 @@ func readyAgain(w *world, names ...string) error {
 		if err != nil {
 			return err
 		}
-		if c := nodeCondition(node, corev1.NodeReady); c.Status != corev1.ConditionTrue {
-			return fmt.Errorf("node %s: %s %s", name, c.Reason, c.Message)
+		for _, kind := range []corev1.NodeConditionType{corev1.NodeReady, keys.Usable} {
+			if c := nodeCondition(node, kind); c.Status != corev1.ConditionTrue {
+				return fmt.Errorf("node %s: %s %s", name, c.Reason, c.Message)
+			}
 		}
 		for _, taint := range node.Spec.Taints {
-			if taint.Effect == corev1.TaintEffectNoExecute {
+			if taint.Effect == corev1.TaintEffectNoExecute || taint.Key == keys.UnusableTaint {
 				return fmt.Errorf("node %s has taint %s", name, taint.Key)
 			}
 		}

@@ -117,7 +117,7 @@ func lowerDownAndBack(w *troubled) {
 		w.Fatal(err)
 	}
 	w.Logf("the node says: %s", w.nodeReady(w.node, corev1.ConditionFalse, "LowerUnreachable").Message)
-	w.nodeReady(w.lab.LowerName(2), corev1.ConditionTrue, "LowerReady") // The other cluster does not notice.
+	w.nodeReady(w.lab.LowerName(2), corev1.ConditionTrue, "LowerAnswers") // The other cluster does not notice.
 	w.create(w.pod("elsewhere", 2))
 	w.becomes(w.upper, "elsewhere", "Running", running)
 	lab.Eventually(w.T, outage()+patience, func() error {
@@ -153,7 +153,7 @@ func lowerDownAndBack(w *troubled) {
 	}
 	w.recovers(func() error {
 		node, err := w.upper.CoreV1().Nodes().Get(w.Context(), w.node, metav1.GetOptions{})
-		if err == nil && conditionReason(node) != "LowerReady" {
+		if err == nil && conditionReason(node) != "LowerAnswers" {
 			err = fmt.Errorf("the node says %s", conditionReason(node))
 		}
 		return err

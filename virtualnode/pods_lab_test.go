@@ -19,7 +19,7 @@ import (
 func TestNode(t *testing.T) {
 	w := newWorld(t, shared.Get(t))
 	name := w.lab.LowerName(1)
-	w.nodeReady(name, corev1.ConditionTrue, "LowerReady")
+	w.nodeReady(name, corev1.ConditionTrue, "LowerAnswers")
 	node, err := w.upper.CoreV1().Nodes().Get(t.Context(), name, metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)

@@ -13,7 +13,9 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
@@ -21,11 +23,15 @@ import (
 	"k8s.io/client-go/tools/record"
 
 	"github.com/tessera-k8s/tessera/internal/ask"
+	"github.com/tessera-k8s/tessera/internal/keys"
 	"github.com/tessera-k8s/tessera/internal/lower"
 	"github.com/tessera-k8s/tessera/internal/serve"
 	"github.com/tessera-k8s/tessera/virtualnode/budgets"
 	"github.com/tessera-k8s/tessera/virtualnode/hints"
 )
+
+// enduredPerSecond is how many pods a second are given the tolerations of virtual nodes that were bound before this process started.
+const enduredPerSecond = 20
 
 // server is the process: what all its virtual nodes share.
 type server struct {
@@ -36,11 +42,13 @@ type server struct {
 	above    *upperObjects   // what all virtual nodes look at
 	crowds   *budgets.Crowds // the same for pods of namespaces with budgets
 	identity string
+	provider string        // scheme of the provider IDs of the real nodes, "" where they have none
 	extender *ask.Extender // nil without a URL
 	hints    *hints.Hints  // nil without an extender
 	events   record.EventRecorder
 	metrics  *metrics
 	whole    *upperWatch
+	endured  *rate.Limiter // of all virtual nodes
 
 	mu     sync.Mutex
 	nodes  map[string]*virtualNode
@@ -98,9 +106,10 @@ func run(ctx context.Context, log *slog.Logger, config *Config) error {
 	broadcaster.StartRecordingToSink(&corev1client.EventSinkImpl{Interface: upper.CoreV1().Events("")})
 	s := &server{
 		config: config, log: log, election: election, upper: upper, above: above, crowds: budgets.NewCrowds(upper),
-		identity: identity, extender: extender, metrics: newMetrics(election.Leads),
-		events: broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "tessera-virtualnode"}),
-		nodes:  map[string]*virtualNode{}, broken: map[string]func(){},
+		identity: identity, provider: providerScheme(ctx, log, open), extender: extender, metrics: newMetrics(election.Leads),
+		events:  broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "tessera-virtualnode"}),
+		endured: rate.NewLimiter(enduredPerSecond, enduredPerSecond),
+		nodes:   map[string]*virtualNode{}, broken: map[string]func(){},
 	}
 	if extender != nil {
 		s.hints = hints.New(extender, func(cluster string) hints.Mode { return config.cluster(cluster).Hint }, time.Now)
@@ -118,6 +127,23 @@ func run(ctx context.Context, log *slog.Logger, config *Config) error {
 			})
 		},
 	)
+}
+
+// providerScheme is that of the provider IDs of the upper cluster's real nodes, "" where the first ones have none.
+func providerScheme(ctx context.Context, log *slog.Logger, upper kubernetes.Interface) string {
+	const first = 100
+	real := "!" + keys.Cluster
+	nodes, err := upper.CoreV1().Nodes().List(ctx, metav1.ListOptions{LabelSelector: real, Limit: first})
+	if err != nil {
+		log.Warn("Reading the provider IDs of real nodes failed, virtual nodes get none", "err", err)
+		return ""
+	}
+	for i := range nodes.Items {
+		if scheme, _, found := strings.Cut(nodes.Items[i].Spec.ProviderID, "://"); found {
+			return scheme
+		}
+	}
+	return ""
 }
 
 // newExtender is the client of the extender, nil where none is configured.

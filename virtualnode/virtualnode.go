@@ -48,6 +48,7 @@ type virtualNode struct {
 	taking snapshot.Part // what of the lower cluster it stands for
 	log    *slog.Logger
 
+	stands   atomic.Pointer[stands] // which cluster the Node stands for; nil before the Node was looked at
 	snapshot atomic.Pointer[snapshot.Snapshot]
 	overlap  atomic.Pointer[string] // what node.Overlaps says; nil where the network is not flat
 	keeper   *node.Keeper
@@ -76,11 +77,13 @@ func newVirtualNode(s *server, name string, config *restclient.Config, broken st
 	}
 	v.keeper = node.NewKeeper(node.Setup{
 		Name: name, Client: s.upper, Log: v.log, Changes: s.metrics.nodeWrites.WithLabelValues(name),
-		Observe: v.facts, Health: v.health, LeaseStopsAfter: v.config.LeaseStopsAfter.Duration,
+		Observe: v.facts, Claimed: v.claimed, Standing: v.standing,
+		ProviderID: func() string { return v.config.ProviderID.of(name, s.identity, s.provider) },
 	})
 	if config == nil {
 		return v, nil
 	}
+	config.Wrap(v.fence)
 	if err := v.watchBoth(config); err != nil {
 		return nil, err
 	}
@@ -122,10 +125,10 @@ func (v *virtualNode) addParts() (err error) {
 	})
 	v.orphans = orphans.New(s.config.OrphanGrace.Duration, s.whole.brokenAt)
 	setup := pods.Setup{
-		Name: v.name, Target: v.target, Reachable: v.reachable, NodeReady: v.nodeReady, Namespace: v.spaces.Use,
+		Name: v.name, Target: v.target, Barred: v.barred, Reachable: v.reachable, NodeReady: v.nodeReady, Namespace: v.spaces.Use,
 		ShowAddresses: v.config.Network == NetworkFlat, AcceptUnasked: v.config.Unasked == UnaskedAccept,
 		Namespaces: s.above.Namespaces(), Upper: s.upper.CoreV1(), Lower: client.CoreV1(),
-		OnLost: up.OnLost(*v.config.OnLost), DefaultToleration: s.config.DefaultToleration.Duration,
+		OnLost: up.OnLost(*v.config.OnLost), DefaultToleration: s.config.DefaultToleration.Duration, Endured: s.endured,
 		Above: v.above.GetStore(), Below: v.below, Orphans: v.orphans,
 		Hints: s.hints, Events: s.events, Metrics: s.metrics.pods, Log: v.log,
 	}

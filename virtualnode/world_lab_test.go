@@ -217,7 +217,7 @@ func conditionOf(conditions []corev1.PodCondition, kind corev1.PodConditionType)
 	return corev1.PodCondition{}
 }
 
-// nodeReady waits until the virtual node's Ready condition has the status and the reason.
+// nodeReady waits until the virtual node's Ready condition has the status and the reason, and new pods may come if it is Ready.
 func (w *world) nodeReady(name string, status corev1.ConditionStatus, reason string) corev1.NodeCondition {
 	w.Helper()
 	var last corev1.NodeCondition
@@ -233,6 +233,9 @@ func (w *world) nodeReady(name string, status corev1.ConditionStatus, reason str
 		}
 		if last.Status != status || last.Reason != reason {
 			return fmt.Errorf("node %s is Ready=%s %s: %s", name, last.Status, last.Reason, last.Message)
+		}
+		if usable := nodeCondition(node, keys.Usable); usable.Status != status {
+			return fmt.Errorf("node %s is Usable=%s %s: %s", name, usable.Status, usable.Reason, usable.Message)
 		}
 		return nil
 	})

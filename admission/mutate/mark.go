@@ -3,6 +3,7 @@ package mutate
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -17,7 +18,10 @@ import (
 // Marking a marked pod changes nothing, unless another webhook has added constraints since: those are sealed too.
 // Left alone are pods that no scheduler places, pods of DaemonSets, which their controller pins to one node, and
 // pods that opted out. An error is for the user: it names the key and what to do.
-func Mark(pod *corev1.Pod) (*corev1.Pod, error) {
+//
+// standard is the time that the upper API server has pods tolerate a node that is out of reach if they say nothing: a virtual
+// node that is unreachable only lacks its virtualnode for a while, and what runs on it runs on.
+func Mark(pod *corev1.Pod, standard time.Duration) (*corev1.Pod, error) {
 	if exempt(pod) {
 		return pod, nil
 	}
@@ -32,6 +36,10 @@ func Mark(pod *corev1.Pod) (*corev1.Pod, error) {
 	if !covered(marked.Spec.Tolerations) {
 		marked.Spec.Tolerations = append(marked.Spec.Tolerations, toleration)
 	}
+	tolerations := translate.TolerationsOf(marked)
+	tolerations.Endure(corev1.TaintNodeUnreachable, nil, standard)
+	tolerations.Ignore(corev1.TaintNodeNetworkUnavailable) // Where a cloud makes routes it finds none for a virtual node.
+	tolerations.Write(marked)
 	setMarker(&marked.Spec.Containers[0])
 	return marked, nil
 }
@@ -62,6 +70,7 @@ func check(pod *corev1.Pod) error {
 	}
 	// A marked pod comes back when another webhook has changed it. A user who forges the whole mark gets what a
 	// node selector would have given as well.
+	// The note of our tolerations is no secret, and who writes it by hand gets less below than he asks for.
 	if whole := translate.Marked(pod) && covered(pod.Spec.Tolerations); translate.Sealed(pod) && !whole {
 		return fmt.Errorf("annotation %s: Tessera writes it, users may not: remove it and use nodeSelector or affinity", keys.Sealed)
 	}

@@ -1,8 +1,10 @@
 package mutate
 
 import (
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
@@ -69,9 +71,18 @@ var (
 	virtual    = expr(keys.Cluster, corev1.NodeSelectorOpExists)
 )
 
+// What a marked pod tolerates beside virtual nodes.
+var (
+	unreachable = corev1.Toleration{Key: corev1.TaintNodeUnreachable, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute}
+	noNetwork   = corev1.Toleration{Key: corev1.TaintNodeNetworkUnavailable, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoSchedule}
+)
+
+// standard is what the API server has pods tolerate that say nothing.
+const standard = 5 * time.Minute
+
 func mustMark(t *testing.T, p *corev1.Pod) *corev1.Pod {
 	t.Helper()
-	marked, err := Mark(p)
+	marked, err := Mark(p, standard)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +97,8 @@ func TestMark(t *testing.T) {
 		t.Errorf("the argument was changed:\n%s", diff)
 	}
 	zero := corev1.ResourceList{keys.PodResource: resource.MustParse("0")}
-	want := pod(requiring(all(virtual)), tolerating(toleration))
+	want := pod(requiring(all(virtual)), tolerating(toleration, unreachable, noNetwork))
+	want.Annotations[keys.Tolerations] = unreachable.Key + "," + noNetwork.Key
 	want.Annotations[keys.Sealed] = got.Annotations[keys.Sealed]
 	want.Spec.Containers[0].Resources = corev1.ResourceRequirements{Requests: zero, Limits: zero}
 	want.Spec.NodeSelector = map[string]string{}
@@ -130,8 +142,43 @@ func TestMarkKeepsTolerations(t *testing.T) {
 	for name, test := range cases {
 		t.Run(name, func(t *testing.T) {
 			got := mustMark(t, pod(tolerating(test.have...)))
+			have := slices.DeleteFunc(got.Spec.Tolerations, func(t corev1.Toleration) bool { return t == unreachable || t == noNetwork })
+			if diff := cmp.Diff(test.want, have); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+// A virtual node is unreachable when its virtualnode is away, which says nothing of the pods: they outlast it, unless their owner
+// said for how long.
+func TestMarkEndures(t *testing.T) {
+	seconds := func(n int64) corev1.Toleration {
+		t := unreachable
+		t.TolerationSeconds = &n
+		return t
+	}
+	cases := map[string]struct {
+		have, want []corev1.Toleration
+		note       string
+	}{
+		"by default":          {[]corev1.Toleration{seconds(300)}, []corev1.Toleration{unreachable, toleration, noNetwork}, "unreachable,network-unavailable"},
+		"no default":          {nil, []corev1.Toleration{toleration, unreachable, noNetwork}, "unreachable,network-unavailable"},
+		"a time of its own":   {[]corev1.Toleration{seconds(30)}, []corev1.Toleration{seconds(30), toleration, noNetwork}, "network-unavailable"},
+		"for ever, its own":   {[]corev1.Toleration{unreachable}, []corev1.Toleration{unreachable, toleration, noNetwork}, "network-unavailable"},
+		"tolerates all of it": {[]corev1.Toleration{everything}, []corev1.Toleration{everything}, ""},
+	}
+	for name, test := range cases {
+		t.Run(name, func(t *testing.T) {
+			got := mustMark(t, pod(tolerating(test.have...)))
 			if diff := cmp.Diff(test.want, got.Spec.Tolerations); diff != "" {
 				t.Error(diff)
+			}
+			if note := strings.ReplaceAll(got.Annotations[keys.Tolerations], "node.kubernetes.io/", ""); note != test.note {
+				t.Errorf("note %q, want %q", note, test.note)
+			}
+			if diff := cmp.Diff(got, mustMark(t, got)); diff != "" {
+				t.Errorf("marked twice: %s", diff)
 			}
 		})
 	}
@@ -162,7 +209,7 @@ func TestMarkDenies(t *testing.T) {
 	}
 	for name, test := range cases {
 		t.Run(name, func(t *testing.T) {
-			_, err := Mark(test.pod)
+			_, err := Mark(test.pod, standard)
 			if err == nil {
 				t.Fatal("was marked")
 			}

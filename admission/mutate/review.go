@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"time"
 
 	admissionv1 "k8s.io/api/admission/v1"
 	appsv1 "k8s.io/api/apps/v1"
@@ -75,18 +76,20 @@ func decode(body []byte) (*admissionv1.AdmissionRequest, error) {
 	return review.Request, nil
 }
 
-// Pods is the Change of POST /mutate: Mark.
-func Pods(request *admissionv1.AdmissionRequest) ([]byte, error) {
-	if request.Kind != podKind {
-		return nil, wrongKind(request, podKind)
-	}
-	return changed(request, func(pod *corev1.Pod) (*corev1.Pod, error) {
-		marked, err := Mark(pod)
-		if err != nil {
-			return nil, denied{err}
+// Pods returns the Change of POST /mutate: Mark.
+func Pods(standard time.Duration) Change {
+	return func(request *admissionv1.AdmissionRequest) ([]byte, error) {
+		if request.Kind != podKind {
+			return nil, wrongKind(request, podKind)
 		}
-		return marked, nil
-	})
+		return changed(request, func(pod *corev1.Pod) (*corev1.Pod, error) {
+			marked, err := Mark(pod, standard)
+			if err != nil {
+				return nil, denied{err}
+			}
+			return marked, nil
+		})
+	}
 }
 
 // Others is the Change of POST /keep-off: KeepOff and KeepOffTemplate.

@@ -20,7 +20,7 @@ func FuzzReview(f *testing.F) {
 	f.Add(wrapped("apps", "DaemonSet", `{"spec":{"template":{"spec":{"tolerations":[{"operator":"Exists"}],"affinity":{"nodeAffinity":{"requiredDuringSchedulingIgnoredDuringExecution":{"nodeSelectorTerms":[{}]}}}}}}}`))
 	f.Add([]byte(`{"kind":"AdmissionReview"}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		for _, decide := range []Change{Pods, Others} {
+		for _, decide := range []Change{Pods(standard), Others} {
 			answer, result, err := Review(body, decide)
 			if err != nil {
 				if answer != nil || result != Malformed {

@@ -159,6 +159,9 @@ func (l *Lab) partConfig(part string) map[string]any {
 	case PartRebalance:
 		maps.Copy(config, map[string]any{"upperKubeconfig": file(".kubeconfig")})
 	}
+	if l.options.ShortTimers && (part == PartVirtualNode || part == PartAdmission) {
+		config["defaultToleration"] = shortToleration.String() // As the API server is told.
+	}
 	if extender := l.partPorts(PartExtender).secure; extender != 0 && (part == PartVirtualNode || part == PartRebalance) {
 		maps.Copy(config, map[string]any{
 			"extender": fmt.Sprintf("https://127.0.0.1:%d", extender), "extenderCAFile": l.partsCAFile(), "extenderTokenFile": file(".token"),

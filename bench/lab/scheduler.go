@@ -23,7 +23,7 @@ func (l *Lab) writeSchedulerConfig() (string, error) {
 	if port := l.extenderEntry(); port != 0 {
 		entry := map[string]any{
 			"urlPrefix":  fmt.Sprintf("https://127.0.0.1:%d/scheduler", port),
-			"filterVerb": "filter", "prioritizeVerb": "prioritize", "weight": 200,
+			"filterVerb": "filter", "prioritizeVerb": "prioritize", "preemptVerb": "preempt", "weight": 200,
 			"nodeCacheCapable": true, "httpTimeout": "500ms", "ignorable": false,
 			"managedResources": []any{map[string]any{"name": "tessera.sh/pod", "ignoredByScheduler": false}},
 			"enableHTTPS":      true,

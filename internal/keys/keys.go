@@ -29,6 +29,19 @@ const (
 	Wake = Domain + "wake"
 	// VirtualTaint is the key of the NoSchedule taint of every virtual node.
 	VirtualTaint = Domain + "virtual"
+	// Usable is a condition of a virtual node: whether new pods may come. While it is False the node has the NoSchedule taint
+	// with the key UnusableTaint; what runs there is not touched.
+	Usable        = Domain + "Usable"
+	UnusableTaint = Domain + "unusable"
+	// LowerUID is an annotation of a virtual node: the UID of the namespace kube-system of its lower cluster.
+	LowerUID = Domain + "lower-uid"
+	// FoundUID is an annotation of a virtual node: the same of another cluster that answers in its place. The Node stands for that
+	// one from the moment that AcceptUID names it, which `tessera clusters accept` does.
+	FoundUID  = Domain + "found-uid"
+	AcceptUID = Domain + "accept-uid"
+	// Tolerations is a pod annotation: keys of taints, separated by commas, that Tessera has the pod tolerate as a pod on a
+	// virtual node. They mean nothing below.
+	Tolerations = Domain + "tolerations"
 	// PodResource is the extended resource that marks a pod as Tessera's, with quantity "0".
 	PodResource = Domain + "pod"
 	// LowerScheduled is a pod condition type: PodScheduled of the lower pod, as virtualnode saw it.

@@ -172,18 +172,21 @@ func parts() []snapshot.Part {
 // give.
 func (r *rush) sum(part snapshot.Part) (capacity, free, largest int64) {
 	for name, node := range r.nodes {
-		ready := node.Status.Conditions[0].Status == corev1.ConditionTrue
-		if !ready || node.Spec.Unschedulable || part.Nodes != nil && !part.Nodes.Matches(labels.Set(node.Labels)) {
+		if part.Nodes != nil && !part.Nodes.Matches(labels.Set(node.Labels)) {
 			continue
 		}
 		allocatable := node.Status.Allocatable.Cpu().MilliValue()
+		largest = max(largest, allocatable)
+		if ready := node.Status.Conditions[0].Status == corev1.ConditionTrue; !ready || node.Spec.Unschedulable {
+			continue
+		}
 		left := allocatable
 		for _, pod := range r.pods {
 			if pod.Spec.NodeName == name && !snapshot.Finished(pod) {
 				left -= pod.Spec.Containers[0].Resources.Requests.Cpu().MilliValue()
 			}
 		}
-		capacity, free, largest = capacity+allocatable, free+max(0, left), max(largest, allocatable)
+		capacity, free = capacity+allocatable, free+max(0, left)
 	}
 	return capacity, free, largest
 }

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
@@ -51,6 +50,8 @@ type Watch struct {
 	mu     sync.Mutex
 	health Health
 	awake  time.Time // when this process was last seen running
+	// identified is when the cluster was last asked who it is, and answered.
+	identified time.Time
 
 	version version
 
@@ -156,7 +157,9 @@ func (w *Watch) publish(ctx context.Context) {
 // do not make up for a probe that was turned away.
 func (w *Watch) see() {
 	w.mu.Lock()
-	if !apierrors.IsUnauthorized(w.health.Err) {
+	if w.health.Unauthorized() {
+		w.said(time.Now())
+	} else {
 		w.heard(time.Now())
 	}
 	w.mu.Unlock()

@@ -154,18 +154,17 @@ func (s *Snapshot) Free() Resources {
 // Advertised is the allocatable of the virtual node: a number that is honest about the order of things and never
 // makes the upper scheduler's own resource filter refuse a pod that some lower node can take.
 //
-//	advertised[r] = own[r] + max(0, sum over usable nodes of max(0, free[r]) - reserve[r]) + largest usable node's allocatable[r]
+//	advertised[r] = own[r] + max(0, sum over usable nodes of max(0, free[r]) - reserve[r]) + largest node's allocatable[r]
 //
-// A pod that fits on a node asks for no more than the last term, so the reserve (of Select) takes nothing from that. own is
+// A pod that fits on a node asks for no more than the last term, so the reserve (of Select) takes nothing from that. That of nodes
+// which are not usable counts as well: where all are cordoned, the upper scheduler's filter would refuse a pod otherwise, and it
+// would end others of lower priority to make room for it. own is
 // what the upper scheduler charges the virtual node for: the requests of our own unfinished upper pods on it. Every resource
 // that any node of the cluster lists is in it, so that none looks unknown above.
 func (s *Snapshot) Advertised(own Resources) Resources {
 	var slack Resources
 	for _, node := range s.Nodes {
-		slack = slack.Max(Resources{Scalars: zeros(node.Allocatable.Scalars)})
-		if node.Usable() {
-			slack = slack.Max(node.Allocatable)
-		}
+		slack = slack.Max(node.Allocatable)
 	}
 	return own.Plus(s.spare()).Plus(slack)
 }

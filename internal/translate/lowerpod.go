@@ -51,6 +51,7 @@ func LowerPod(pod *corev1.Pod, target Target) (*corev1.Pod, error) {
 	spec.PriorityClassName = target.Rules.priorityClass(pod.Spec.PriorityClassName)
 	spec.Priority, spec.PreemptionPolicy, spec.Overhead = nil, nil, nil
 	spec.SchedulingGates, spec.SchedulingGroup, spec.EphemeralContainers, spec.EvictionResponders = nil, nil, nil, nil
+	spec.Tolerations = TolerationsOf(pod).below()
 	resolveLabelKeys(spec, lower.Labels)
 	target.Rules.translateNamespaces(spec.Affinity)
 	dropServiceAccount(spec)

@@ -13,8 +13,11 @@ import (
 )
 
 // capacity and advertised are the plain sum and what may be asked for (see snapshot.Advertised). The devices that only
-// device classes give are in both: the upper scheduler's own filter refuses what a node does not list.
-func (f *Facts) capacity() snapshot.Resources { return f.Snapshot.Capacity().Plus(f.devices()) }
+// device classes give are in both: the upper scheduler's own filter refuses what a node does not list. A Node of which more
+// can be allocated than it has is taken for broken by some who look at it, so the sum is never said to be less.
+func (f *Facts) capacity() snapshot.Resources {
+	return f.Snapshot.Capacity().Plus(f.devices()).Max(f.advertised())
+}
 
 func (f *Facts) advertised() snapshot.Resources {
 	return f.Snapshot.Advertised(f.Own).Plus(f.devices())

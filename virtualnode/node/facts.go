@@ -1,10 +1,13 @@
 package node
 
 import (
+	"cmp"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/tessera-k8s/tessera/internal/keys"
 	"github.com/tessera-k8s/tessera/internal/lower"
@@ -18,6 +21,8 @@ type Facts struct {
 	// Broken says why the kubeconfig cannot be used; "" if it can.
 	Broken string
 	Health lower.Health
+	// LowerUID is the UID of the cluster that the Node stands for; "" before any is known.
+	LowerUID types.UID
 	// Snapshot is the newest picture of the lower nodes that take part (see snapshot.Select); nil before the first.
 	Snapshot *snapshot.Snapshot
 	// Devices are the extended resources that device classes give, and how many there can be of them at the most.
@@ -43,11 +48,12 @@ type Facts struct {
 // logs says so instead of waiting for a port that nobody listens on.
 func (f *Facts) node(now time.Time) *corev1.Node {
 	platform := f.shared()
+	conditions := f.conditions(now)
 	node := &corev1.Node{
 		ObjectMeta: metav1.ObjectMeta{Name: f.Name, Labels: f.labels()},
-		Spec:       corev1.NodeSpec{Taints: []corev1.Taint{virtualTaint}},
+		Spec:       corev1.NodeSpec{Taints: taints(conditions)},
 		Status: corev1.NodeStatus{
-			Conditions:       f.conditions(now),
+			Conditions:       conditions,
 			DeclaredFeatures: f.features(),
 			NodeInfo: corev1.NodeSystemInfo{
 				KubeletVersion: f.Version, Architecture: platform[corev1.LabelArchStable], OperatingSystem: platform[corev1.LabelOSStable],
@@ -56,6 +62,12 @@ func (f *Facts) node(now time.Time) *corev1.Node {
 	}
 	if err := f.Rules.Write(node); err != nil {
 		panic(err) // Strings and maps of strings.
+	}
+	if uid := cmp.Or(f.LowerUID, f.Health.UID); uid != "" {
+		metav1.SetMetaDataAnnotation(&node.ObjectMeta, keys.LowerUID, string(uid))
+	}
+	if f.Changed() {
+		metav1.SetMetaDataAnnotation(&node.ObjectMeta, keys.FoundUID, string(f.Health.UID))
 	}
 	if f.Version == "" && f.before != nil {
 		node.Status.NodeInfo.KubeletVersion = f.before.Status.NodeInfo.KubeletVersion
@@ -72,19 +84,59 @@ func (f *Facts) node(now time.Time) *corev1.Node {
 	return node
 }
 
-var virtualTaint = corev1.Taint{Key: keys.VirtualTaint, Effect: corev1.TaintEffectNoSchedule}
+// taints are those of a virtual node with these conditions.
+func taints(conditions []corev1.NodeCondition) []corev1.Taint {
+	all := []corev1.Taint{{Key: keys.VirtualTaint, Effect: corev1.TaintEffectNoSchedule}}
+	unusable := slices.ContainsFunc(conditions, func(c corev1.NodeCondition) bool {
+		return c.Type == keys.Usable && c.Status != corev1.ConditionTrue
+	})
+	if unusable {
+		all = append(all, corev1.Taint{Key: keys.UnusableTaint, Effect: corev1.TaintEffectNoSchedule})
+	}
+	return all
+}
+
+// pressures are conditions that a kubelet posts and a virtual node never has. Whoever finds one missing after an outage writes
+// Unknown in its place, for ever.
+var pressures = []corev1.NodeConditionType{corev1.NodeMemoryPressure, corev1.NodeDiskPressure, corev1.NodePIDPressure}
 
 // conditions are Ready and those beside it. The time of a transition moves with the status alone, or every write would
 // be a change.
 func (f *Facts) conditions(now time.Time) []corev1.NodeCondition {
-	all := append([]corev1.NodeCondition{f.Ready(now)}, f.More...)
+	all := append([]corev1.NodeCondition{f.Ready(now), f.Usable(now)}, f.More...)
+	for _, kind := range pressures {
+		all = append(all, corev1.NodeCondition{Type: kind, Status: corev1.ConditionFalse, Reason: "VirtualNode",
+			Message: "The kubelets of the lower nodes look after it"})
+	}
+	all = append(all, f.network())
 	for i := range all {
+		if !all[i].LastTransitionTime.IsZero() {
+			continue // It is another's.
+		}
 		all[i].LastTransitionTime = metav1.NewTime(now)
 		if before := f.conditionBefore(all[i].Type); before != nil && before.Status == all[i].Status {
 			all[i].LastTransitionTime = before.LastTransitionTime
 		}
 	}
 	return all
+}
+
+// network is the condition NetworkUnavailable: there is nothing to wait for. A cloud's route controller that says otherwise is
+// left alone, as its word is what the Node stands for then.
+func (f *Facts) network() corev1.NodeCondition {
+	for _, node := range []*corev1.Node{f.Stands, f.before} {
+		if node == nil {
+			continue
+		}
+		for _, c := range node.Status.Conditions {
+			if c.Type == corev1.NodeNetworkUnavailable {
+				c.LastHeartbeatTime = metav1.Time{}
+				return c
+			}
+		}
+	}
+	return corev1.NodeCondition{Type: corev1.NodeNetworkUnavailable, Status: corev1.ConditionFalse, Reason: "VirtualNode",
+		Message: "The lower cluster has its own network"}
 }
 
 func (f *Facts) conditionBefore(kind corev1.NodeConditionType) *corev1.NodeCondition {

@@ -42,7 +42,7 @@ func picture(nodes ...*snapshot.Node) *snapshot.Snapshot {
 	return snapshot.New(snapshot.Content{Cluster: "v", Nodes: nodes})
 }
 
-func healthy() lower.Health { return lower.Health{Synced: true, Contact: now} }
+func healthy() lower.Health { return lower.Health{Synced: true, Contact: now, Answered: now} }
 
 // The example of rule 3: 10 nodes of 16 CPU, 5 cordoned and full of our pods, 5 empty.
 func TestAllocatableNeverRefuses(t *testing.T) {
@@ -62,8 +62,8 @@ func TestAllocatableNeverRefuses(t *testing.T) {
 	if free < 80000 {
 		t.Errorf("the upper scheduler sees %d milli CPU free, at least 80000 are", free)
 	}
-	if got := node.Status.Capacity.Cpu().Value(); got != 80 {
-		t.Errorf("capacity %d CPU, want that of the 5 usable nodes", got)
+	if got := node.Status.Capacity.Cpu().MilliValue(); got != node.Status.Allocatable.Cpu().MilliValue() {
+		t.Errorf("capacity %d milli CPU is not what may be allocated, though that is more than the 80 of the usable nodes", got)
 	}
 	if _, ok := node.Status.Allocatable[keys.PodResource]; ok {
 		t.Errorf("the node lists %s, which would make the kubelet's admission and the scheduler compare it", keys.PodResource)
@@ -104,8 +104,8 @@ func TestReadyTransition(t *testing.T) {
 	f := Facts{Name: "v", Health: healthy(), Snapshot: picture(snapshot.NewNode(lowerNode("a"), nil))}
 	f.before = f.node(now)
 	later := now.Add(time.Minute)
-	f.Health.Contact = later
-	if diff := cmp.Diff(f.before, f.node(later)); diff != "" {
+	f.Health.Contact, f.Health.Answered = later, later
+	if diff := cmp.Diff(f.before, f.node(later)); diff != "" { // The network's condition keeps the time it has.
 		t.Errorf("nothing changed, and yet: %s", diff)
 	}
 	f.Broken = "gone"

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,7 +19,6 @@ import (
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 
 	"github.com/tessera-k8s/tessera/internal/keys"
-	"github.com/tessera-k8s/tessera/internal/lower"
 )
 
 // Times of the keeper.
@@ -38,8 +36,8 @@ type Keeper struct {
 	Setup
 	// dirty has an element when something changed since the status was last made.
 	dirty chan struct{}
-	// unready is since when the Node says that it is not Ready; nil while it is.
-	unready atomic.Pointer[time.Time]
+	// seen is the Node as it last stood; nil before.
+	seen atomic.Pointer[corev1.Node]
 }
 
 // Setup is what a keeper works with.
@@ -51,11 +49,13 @@ type Setup struct {
 	// Changes counts the changes written.
 	Changes prometheus.Counter
 	// Observe returns the facts of the moment; the time is read before, so that this process may be stopped in between.
-	// Health is the part of them that is cheap to have.
 	Observe func() Facts
-	Health  func() lower.Health
-	// LeaseStopsAfter is how long the lower cluster may be silent before the lease is not renewed any more.
-	LeaseStopsAfter time.Duration
+	// Claimed is told of the Node that was found at the start, nil if there was none, once it is known to be ours.
+	Claimed func(*corev1.Node)
+	// Standing returns the Node as the upper cluster shows it now, nil if there is none; known is false before it was listed.
+	Standing func() (node *corev1.Node, known bool)
+	// ProviderID is that of the Node, "" for none.
+	ProviderID func() string
 }
 
 // NewKeeper returns a keeper that does nothing before Run.
@@ -88,15 +88,24 @@ func (k *Keeper) keep(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	k.Claimed(before)
 	facts, now := k.settle(ctx, before)
 	node := facts.node(now)
 	feed := newFeed()
+	node.Spec.ProviderID = k.ProviderID()
 	nodes := ownNodes{k.Client.CoreV1().Nodes()}
 	controller, err := vknode.NewNodeController(feed, node.DeepCopy(), nodes,
 		vknode.WithNodeEnableLeaseV1WithRenewInterval(
-			leases{k.Client.CoordinationV1().Leases(corev1.NamespaceNodeLease), k.lost}, vknode.DefaultLeaseDuration, beatInterval),
+			k.Client.CoordinationV1().Leases(corev1.NamespaceNodeLease), vknode.DefaultLeaseDuration, beatInterval),
 		vknode.WithNodeStatusUpdateInterval(heartbeatInterval),
-		vknode.WithNodeStatusUpdateErrorHandler(func(ctx context.Context, err error) error { return k.mend(ctx, nodes, err) }),
+		vknode.WithNodeStatusUpdateErrorHandler(func(ctx context.Context, err error) error {
+			if !apierrors.IsNotFound(err) {
+				return err
+			}
+			now := time.Now()
+			facts := k.Observe()
+			return k.restore(ctx, facts.node(now))
+		}),
 	)
 	if err != nil {
 		return fmt.Errorf("building node controller: %w", err)
@@ -127,17 +136,7 @@ func (k *Keeper) claim(ctx context.Context) (*corev1.Node, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading node %s: %w", k.Name, err)
 	}
-	tainted := slices.ContainsFunc(node.Spec.Taints, func(t corev1.Taint) bool { return t.Key == keys.VirtualTaint })
-	if tainted {
-		return node, nil
-	}
-	after := node.DeepCopy()
-	after.Spec.Taints = append(after.Spec.Taints, virtualTaint)
-	node, err = k.Client.CoreV1().Nodes().Update(ctx, after, metav1.UpdateOptions{})
-	if err != nil {
-		return nil, fmt.Errorf("putting the taint back on node %s: %w", k.Name, err)
-	}
-	return node, nil
+	return node, k.renew(ctx)
 }
 
 // settle returns the first facts. Where the Node stands as Ready it waits a moment for the lower cluster to be listed:
@@ -162,46 +161,28 @@ func (k *Keeper) settle(ctx context.Context, before *corev1.Node) (Facts, time.T
 	}
 }
 
-// mend makes the Node anew if somebody has deleted it while its cluster is still served.
-func (k *Keeper) mend(ctx context.Context, nodes corev1client.NodeInterface, cause error) error {
-	if !apierrors.IsNotFound(cause) {
-		return cause
-	}
-	k.Log.Warn("Virtual node was deleted, registering it again")
-	now := time.Now()
-	facts := k.Observe()
-	_, err := nodes.Create(ctx, facts.node(now), metav1.CreateOptions{})
-	return err
-}
-
-// publish hands every change of the node on, at most one per publishInterval; the last one always. While the lease is
-// not renewed the status beats in its place, or the upper cluster would put "stopped posting status" over our reason.
+// publish hands every change of the node on, at most one per publishInterval; the last one always. What virtual-kubelet does not
+// look after is written at once, whenever the Node stands otherwise.
 func (k *Keeper) publish(ctx context.Context, feed *feed, last *corev1.Node) {
-	k.note(last)
 	k.Touch() // For what happened while the node was being registered.
-	beat := time.NewTicker(beatInterval)
-	defer beat.Stop()
 	for {
-		node := last
 		select {
 		case <-ctx.Done():
 			return
 		case <-k.dirty:
-			node = k.changed(ctx, last)
-		case <-beat.C:
-			if !k.lost() {
-				continue
-			}
+		}
+		node := k.changed(ctx, last)
+		if node != nil {
+			last = node
+		}
+		if err := k.stand(ctx, last); err != nil && ctx.Err() == nil {
+			k.Log.Warn("Virtual node does not stand as it should, trying again", "err", err)
+			time.AfterFunc(publishInterval, k.Touch)
 		}
 		if node == nil {
 			continue
 		}
-		k.note(node)
-		if !feed.send(ctx, node.DeepCopy()) {
-			return
-		}
-		last = node
-		if !pause(ctx, publishInterval) {
+		if !feed.send(ctx, node.DeepCopy()) || !pause(ctx, publishInterval) {
 			return
 		}
 	}
@@ -252,11 +233,13 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// tell logs what becomes of the node's readiness.
+// tell logs what becomes of the node's readiness and usability.
 func (k *Keeper) tell(last, node *corev1.Node) {
-	before, now := last.Status.Conditions[0], node.Status.Conditions[0]
-	if before.Status != now.Status || before.Reason != now.Reason {
-		k.Log.Info("Virtual node changes", "ready", now.Status, "reason", now.Reason, "message", now.Message)
+	for i, kind := range []string{"ready", "usable"} { // They are the first ones, in this order.
+		before, now := last.Status.Conditions[i], node.Status.Conditions[i]
+		if before.Status != now.Status || before.Reason != now.Reason {
+			k.Log.Info("Virtual node changes", kind, now.Status, "reason", now.Reason, "message", now.Message)
+		}
 	}
 }
 
@@ -308,12 +291,19 @@ func (n ownNodes) Get(ctx context.Context, name string, options metav1.GetOption
 	if err != nil {
 		return nil, err
 	}
-	if node.Labels[keys.Cluster] != name {
-		return nil, fmt.Errorf("node %s exists and is not a virtual node (it has no label %s=%s): "+
-			"rename the cluster's file or delete that Node", name, keys.Cluster, name)
+	if err := owned(node, name); err != nil {
+		return nil, err
 	}
 	disown(node)
 	return node, nil
+}
+
+func owned(node *corev1.Node, name string) error {
+	if node.Labels[keys.Cluster] == name {
+		return nil
+	}
+	return fmt.Errorf("node %s exists and is not a virtual node (it has no label %s=%s): "+
+		"rename the cluster's file or delete that Node", name, keys.Cluster, name)
 }
 
 // Patch implements corev1client.NodeInterface.

@@ -8,8 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
-	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes/fake"
@@ -21,8 +21,9 @@ import (
 
 func testKeeper(client *fake.Clientset, observe func() Facts) *Keeper {
 	return NewKeeper(Setup{
-		Name: "v", Client: client, Log: slog.New(slog.DiscardHandler), Observe: observe, LeaseStopsAfter: time.Hour,
-		Changes: prometheus.NewCounter(prometheus.CounterOpts{Name: "changes_total"}), Health: func() lower.Health { return observe().Health },
+		Name: "v", Client: client, Log: slog.New(slog.DiscardHandler), Observe: observe,
+		Changes: prometheus.NewCounter(prometheus.CounterOpts{Name: "changes_total"}), Claimed: func(*corev1.Node) {},
+		Standing: func() (*corev1.Node, bool) { return nil, false }, ProviderID: func() string { return "" },
 	})
 }
 
@@ -42,12 +43,58 @@ func TestForeignNodeIsRefused(t *testing.T) {
 	}
 }
 
-func TestTaintIsPutBack(t *testing.T) {
+// A Node is brought back with what others gave it, and its own taints are put back, theirs left.
+func TestNodeStands(t *testing.T) {
 	t.Parallel()
-	client := fake.NewClientset(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "v", Labels: map[string]string{keys.Cluster: "v"}}})
-	node, err := testKeeper(client, nil).claim(t.Context())
-	if err != nil || len(node.Spec.Taints) != 1 || node.Spec.Taints[0].Key != keys.VirtualTaint {
-		t.Errorf("taints %v, err %v", node.Spec.Taints, err)
+	facts := Facts{Name: "v", Health: lower.Health{Synced: true, Contact: now, Answered: now}, Snapshot: picture(snapshot.NewNode(lowerNode("a"), nil))}
+	wanted := facts.node(now)
+	theirs := corev1.Taint{Key: "example.com/keep", Effect: corev1.TaintEffectNoExecute}
+	byNobody := corev1.Taint{Key: corev1.TaintNodeUnreachable, Effect: corev1.TaintEffectNoExecute}
+	unusable := corev1.Taint{Key: keys.UnusableTaint, Effect: corev1.TaintEffectNoSchedule}
+	before := &corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: "v", Labels: map[string]string{keys.Cluster: "v", "team": "a"},
+			Annotations: map[string]string{lastAppliedMeta: `{"labels":{"tessera.sh/cluster":"v"}}`, "note": "x"},
+		},
+		Spec: corev1.NodeSpec{Unschedulable: true, Taints: []corev1.Taint{theirs, byNobody, unusable}},
+	}
+	client := fake.NewClientset(before.DeepCopy())
+	k := testKeeper(client, nil)
+	var standing *corev1.Node
+	k.Standing = func() (*corev1.Node, bool) { return standing, true }
+	k.ProviderID = func() string { return "tessera://us/v" }
+	stands := func(taints ...corev1.Taint) {
+		t.Helper()
+		var err error
+		if standing, err = client.CoreV1().Nodes().Get(t.Context(), "v", metav1.GetOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(taints, standing.Spec.Taints); diff != "" {
+			t.Errorf("taints: %s", diff)
+		}
+		if !standing.Spec.Unschedulable || standing.Labels["team"] != "a" || standing.Spec.ProviderID != "tessera://us/v" {
+			t.Errorf("labels %v, spec %v", standing.Labels, standing.Spec)
+		}
+		client.ClearActions()
+		if err := k.stand(t.Context(), wanted); err != nil || len(client.Actions()) > 0 {
+			t.Errorf("once more: %v, %v", err, client.Actions())
+		}
+	}
+	standing = before
+	if err := k.stand(t.Context(), wanted); err != nil {
+		t.Fatal(err)
+	}
+	stands(theirs, byNobody, wanted.Spec.Taints[0])
+	if err := client.CoreV1().Nodes().Delete(t.Context(), "v", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	standing = nil
+	if err := k.stand(t.Context(), wanted); err != nil {
+		t.Fatal(err)
+	}
+	stands(wanted.Spec.Taints[0], theirs)
+	if standing.Annotations["note"] != "x" || standing.Annotations[lastAppliedMeta] != "" {
+		t.Errorf("annotations %v", standing.Annotations)
 	}
 }
 
@@ -57,7 +104,7 @@ func TestWritesAreCoalesced(t *testing.T) {
 	var pods atomic.Int64
 	observe := func() Facts {
 		at := time.Now()
-		return Facts{Name: "v", Health: lower.Health{Synced: true, Contact: at}, Snapshot: picture(snapshot.NewNode(lowerNode("a"), nil)),
+		return Facts{Name: "v", Health: lower.Health{Synced: true, Contact: at, Answered: at}, Snapshot: picture(snapshot.NewNode(lowerNode("a"), nil)),
 			Own: snapshot.Resources{MilliCPU: pods.Load()}}
 	}
 	k := testKeeper(fake.NewClientset(), observe)
@@ -91,64 +138,5 @@ func TestWritesAreCoalesced(t *testing.T) {
 	case <-sent:
 		t.Error("nothing changed, and yet it was written")
 	case <-time.After(publishInterval + roomPatience):
-	}
-}
-
-// The lease is renewed for as long as the lower cluster answers or is missed for less than its time.
-func TestLeaseStops(t *testing.T) {
-	t.Parallel()
-	at := func(d time.Duration) time.Time { return time.Now().Add(-d) }
-	cases := map[string]struct {
-		contact time.Time
-		unready time.Time
-		renewed bool
-	}{
-		"answers":                              {at(0), time.Time{}, true},
-		"silent for a moment":                  {at(30 * time.Second), at(20 * time.Second), true},
-		"silent for too long":                  {at(time.Minute), at(50 * time.Second), false},
-		"not heard of yet":                     {time.Time{}, time.Time{}, true},
-		"not heard of, NotReady for a moment":  {time.Time{}, at(30 * time.Second), true},
-		"not heard of, NotReady for long":      {time.Time{}, at(time.Hour), false},
-		"NotReady for long for another reason": {at(0), at(time.Hour), true},
-	}
-	for name, c := range cases {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			client := fake.NewClientset(&coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: "v", Namespace: "kube-node-lease"}})
-			k := NewKeeper(Setup{Name: "v", LeaseStopsAfter: 40 * time.Second, Health: func() lower.Health { return lower.Health{Contact: c.contact} }})
-			ready := corev1.NodeCondition{Type: corev1.NodeReady, Status: corev1.ConditionTrue}
-			if !c.unready.IsZero() {
-				ready.Status, ready.LastTransitionTime = corev1.ConditionFalse, metav1.NewTime(c.unready)
-			}
-			k.note(&corev1.Node{Status: corev1.NodeStatus{Conditions: []corev1.NodeCondition{ready}}})
-			renewal := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: "v", Namespace: "kube-node-lease", ResourceVersion: "7"}}
-			got, err := leases{client.CoordinationV1().Leases("kube-node-lease"), k.lost}.Update(t.Context(), renewal, metav1.UpdateOptions{})
-			if err != nil || got.ResourceVersion != "7" {
-				t.Errorf("got %v, %v", got, err)
-			}
-			if written := len(client.Actions()) > 0; written != c.renewed {
-				t.Errorf("renewed %v, want %v", written, c.renewed)
-			}
-		})
-	}
-}
-
-// The status of a lost cluster beats, so that the upper cluster keeps its reason; that of another does not.
-func TestStatusBeatsOnceTheLeaseHasStopped(t *testing.T) {
-	t.Parallel()
-	lost := Facts{Name: "v", Health: lower.Health{Synced: true, Contact: time.Now().Add(-time.Hour)}}
-	k := testKeeper(fake.NewClientset(), func() Facts { return lost })
-	k.LeaseStopsAfter = time.Minute
-	sent := make(chan *corev1.Node, 100)
-	feed := newFeed()
-	feed.NotifyNodeStatus(t.Context(), func(node *corev1.Node) { sent <- node })
-	go k.publish(t.Context(), feed, lost.node(time.Now()))
-	select {
-	case node := <-sent:
-		if got := node.Status.Conditions[0]; got.Reason != reasonUnreachable {
-			t.Errorf("got %+v", got)
-		}
-	case <-time.After(4 * beatInterval):
-		t.Error("nothing was sent")
 	}
 }

@@ -24,8 +24,15 @@ func (f *Facts) labels() map[string]string {
 	return all
 }
 
+// fixed are the labels of every virtual node. The last two are for controllers that look at all Nodes: the cloud's service
+// controller would offer it to load balancers (k8s.io/cloud-provider/controllers/service), and node-lifecycle would count one
+// whose cluster is lost among the dead machines of a zone and stop evicting from these
+// (k8s.io/kubernetes/pkg/controller/nodelifecycle).
 func fixed(name string) map[string]string {
-	return map[string]string{keys.Cluster: name, "kubernetes.io/role": "agent", "type": "virtual-kubelet"}
+	return map[string]string{
+		keys.Cluster: name, "kubernetes.io/role": "agent", "type": "virtual-kubelet",
+		corev1.LabelNodeExcludeBalancers: "true", "node.kubernetes.io/exclude-disruption": "true",
+	}
 }
 
 // lastLabels are the labels that were written last, before anything is known of the lower cluster; own are the fixed ones.

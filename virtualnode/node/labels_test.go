@@ -33,7 +33,10 @@ func nodes(list ...*corev1.Node) *snapshot.Snapshot {
 
 func TestNodeLabels(t *testing.T) {
 	t.Parallel()
-	base := map[string]string{keys.Cluster: "v", "kubernetes.io/role": "agent", "type": "virtual-kubelet"}
+	base := map[string]string{
+		keys.Cluster: "v", "kubernetes.io/role": "agent", "type": "virtual-kubelet",
+		"node.kubernetes.io/exclude-from-external-load-balancers": "true", "node.kubernetes.io/exclude-disruption": "true",
+	}
 	plain := map[string]string{corev1.LabelOSStable: "linux", corev1.LabelArchStable: "amd64", keys.Zone: "z"}
 	plus := func(sets ...map[string]string) map[string]string {
 		all := maps.Clone(base)
@@ -100,7 +103,7 @@ func TestNodeLabels(t *testing.T) {
 			if arch := got.Status.NodeInfo.Architecture; arch != c.want[corev1.LabelArchStable] {
 				t.Errorf("architecture %q, label %q", arch, c.want[corev1.LabelArchStable])
 			}
-			if len(got.Spec.Taints) != 1 || got.Spec.Taints[0].Key != keys.VirtualTaint || got.Spec.Taints[0].Effect != corev1.TaintEffectNoSchedule {
+			if got.Spec.Taints[0].Key != keys.VirtualTaint || got.Spec.Taints[0].Effect != corev1.TaintEffectNoSchedule {
 				t.Errorf("taints %v", got.Spec.Taints)
 			}
 		})

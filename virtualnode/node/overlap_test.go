@@ -8,6 +8,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/tessera-k8s/tessera/internal/keys"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
@@ -99,12 +101,12 @@ func TestNetworkOverlapCondition(t *testing.T) {
 	f.before = f.node(now)
 	f.More = []corev1.NodeCondition{Flat("address 10.0.0.2, also of b")}
 	later := now.Add(1000)
-	got := f.node(later).Status.Conditions
-	if len(got) != 2 || got[1].Status != corev1.ConditionTrue || !got[1].LastTransitionTime.Time.Equal(later) {
+	got := f.node(later).Status.Conditions[2]
+	if got.Type != keys.NetworkOverlap || got.Status != corev1.ConditionTrue || !got.LastTransitionTime.Time.Equal(later) {
 		t.Errorf("got %+v", got)
 	}
 	f.before = f.node(later)
-	if again := f.node(later.Add(1000)).Status.Conditions[1]; !again.LastTransitionTime.Time.Equal(later) {
+	if again := f.node(later.Add(1000)).Status.Conditions[2]; !again.LastTransitionTime.Time.Equal(later) {
 		t.Errorf("the time moved: %+v", again)
 	}
 }

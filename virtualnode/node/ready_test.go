@@ -14,48 +14,76 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/tessera-k8s/tessera/internal/lower"
 	"github.com/tessera-k8s/tessera/internal/snapshot"
 	"github.com/tessera-k8s/tessera/internal/translate"
 )
 
-func TestReady(t *testing.T) {
+func TestConditions(t *testing.T) {
 	t.Parallel()
+	const yes, no = corev1.ConditionTrue, corev1.ConditionFalse
 	usable := picture(snapshot.NewNode(lowerNode("a"), nil))
-	silent := lower.Health{Synced: true, Contact: now.Add(-unreachableAfter - time.Second), Err: errors.New("connection refused")}
+	long := now.Add(-unreachableAfter - time.Second)
+	silent := func(err error) Facts {
+		return Facts{Health: lower.Health{Synced: true, Contact: long, Answered: long, Err: err}, Snapshot: usable}
+	}
+	refuses := func(err error) Facts {
+		return Facts{Health: lower.Health{Synced: true, Contact: long, Answered: now, Err: fmt.Errorf("probing v: %w", err)}, Snapshot: usable}
+	}
+	slept := func(d time.Duration) Facts {
+		minute := now.Add(-time.Minute)
+		return Facts{Health: lower.Health{Synced: true, Contact: minute, Answered: minute, Slept: d}, Snapshot: usable}
+	}
+	is := func(uid, was types.UID) Facts {
+		health := healthy()
+		health.UID = uid
+		return Facts{Name: "v", Health: health, Snapshot: usable, LowerUID: was}
+	}
+	forbidden := apierrors.NewForbidden(corev1.Resource("pods"), "", errors.New(`User "x" cannot list resource "pods"`))
 	cases := map[string]struct {
-		Facts  Facts
-		reason string
-		status corev1.ConditionStatus
-		says   string
+		facts         Facts
+		ready, usable corev1.ConditionStatus
+		reason        string // of Usable; that of Ready is the same where it is False
+		says          string
 	}{
-		"working":                     {Facts{Health: healthy(), Snapshot: usable}, reasonReady, corev1.ConditionTrue, ""},
-		"one failed probe":            {Facts{Health: lower.Health{Synced: true, Contact: now.Add(-4 * time.Second), Err: errors.New("x")}, Snapshot: usable}, reasonReady, corev1.ConditionTrue, ""},
-		"silent":                      {Facts{Health: silent, Snapshot: usable}, reasonUnreachable, corev1.ConditionFalse, "connection refused"},
-		"silent while it was stopped": {Facts{Health: lower.Health{Synced: true, Contact: now.Add(-time.Minute), Slept: 55 * time.Second}, Snapshot: usable}, reasonReady, corev1.ConditionTrue, ""},
-		"silent before that, too":     {Facts{Health: lower.Health{Synced: true, Contact: now.Add(-time.Minute), Slept: 50 * time.Second}, Snapshot: usable}, reasonUnreachable, corev1.ConditionFalse, "does not answer"},
-		"never reached":               {Facts{Health: lower.Health{Err: errors.New("no such host")}}, reasonUnreachable, corev1.ConditionFalse, "no such host"},
-		"silent, for no known reason": {Facts{Health: lower.Health{Synced: true, Contact: silent.Contact}, Snapshot: usable}, reasonUnreachable, corev1.ConditionFalse, "does not answer"},
-		"token revoked": {Facts{Health: lower.Health{Synced: true, Contact: silent.Contact,
-			Err: fmt.Errorf("probing v: %w", apierrors.NewUnauthorized("Unauthorized"))}, Snapshot: usable}, reasonExpired, corev1.ConditionFalse, "kubeconfig"},
-		"list forbidden": {Facts{Health: lower.Health{Contact: silent.Contact,
-			Err: apierrors.NewForbidden(corev1.Resource("pods"), "", errors.New(`User "x" cannot list resource "pods"`))}},
-			reasonForbidden, corev1.ConditionFalse, `cannot list resource "pods"`},
-		"token revoked a moment ago": {Facts{Health: lower.Health{Synced: true, Contact: now.Add(-4 * time.Second),
-			Err: apierrors.NewUnauthorized("Unauthorized")}, Snapshot: usable}, reasonReady, corev1.ConditionTrue, ""},
-		"nobody selected":   {Facts{Health: healthy(), Snapshot: picture(), Rules: translate.Rules{Nodes: "pool=x"}}, reasonNoNodes, corev1.ConditionFalse, "that pool=x selects"},
-		"broken kubeconfig": {Facts{Broken: "no server"}, reasonUnreachable, corev1.ConditionFalse, "kubeconfig of this cluster cannot be used: no server"},
-		"just started":      {Facts{}, reasonNotSynced, corev1.ConditionFalse, "being listed"},
-		"listing":           {Facts{Health: lower.Health{Contact: now}}, reasonNotSynced, corev1.ConditionFalse, ""},
-		"all cordoned":      {Facts{Health: healthy(), Snapshot: picture(snapshot.NewNode(lowerNode("a", cordoned), nil))}, reasonNoNodes, corev1.ConditionFalse, "None of the 1 nodes"},
+		"working":                     {Facts{Health: healthy(), Snapshot: usable}, yes, yes, reasonUsable, ""},
+		"one failed probe":            {Facts{Health: lower.Health{Synced: true, Contact: now.Add(-4 * time.Second), Answered: now.Add(-4 * time.Second), Err: errors.New("x")}, Snapshot: usable}, yes, yes, reasonUsable, ""},
+		"silent":                      {silent(errors.New("connection refused")), no, no, reasonUnreachable, "connection refused"},
+		"silent while it was stopped": {slept(55 * time.Second), yes, yes, reasonUsable, ""},
+		"silent before that, too":     {slept(50 * time.Second), no, no, reasonUnreachable, "does not answer"},
+		"never reached":               {Facts{Health: lower.Health{Err: errors.New("no such host")}}, no, no, reasonUnreachable, "no such host"},
+		"silent, for no known reason": {silent(nil), no, no, reasonUnreachable, "does not answer"},
+		"its certificate is wrong":    {silent(&tls.CertificateVerificationError{Err: errors.New("unknown authority")}), no, no, reasonCertificate, "does not verify"},
+		"token revoked":               {refuses(apierrors.NewUnauthorized("Unauthorized")), yes, no, reasonExpired, "into it; what is shown of its pods is from 1970-01-02T03:46:31Z"},
+		"list forbidden":              {refuses(forbidden), yes, no, reasonDenied, `cannot list resource "pods"`},
+		"never listed, forbidden":     {Facts{Health: lower.Health{Answered: now, Err: forbidden}}, yes, no, reasonDenied, ""},
+		"etcd below is gone":          {refuses(apierrors.NewInternalError(errors.New("etcd failed"))), yes, no, reasonFails, "etcd failed"},
+		"too busy":                    {refuses(apierrors.NewTooManyRequests("slow down", 1)), yes, no, reasonFails, "slow down"},
+		"token revoked a moment ago":  {Facts{Health: lower.Health{Synced: true, Contact: now.Add(-4 * time.Second), Answered: now, Err: apierrors.NewUnauthorized("Unauthorized")}, Snapshot: usable}, yes, yes, reasonUsable, ""},
+		"nobody selected":             {Facts{Health: healthy(), Snapshot: picture(), Rules: translate.Rules{Nodes: "pool=x"}}, yes, no, reasonNoNodes, "that pool=x selects"},
+		"broken kubeconfig":           {Facts{Broken: "no server"}, no, no, reasonUnreachable, "kubeconfig of this cluster cannot be used: no server"},
+		"just started":                {Facts{}, no, no, reasonNotSynced, "not been asked yet"},
+		"listing":                     {Facts{Health: lower.Health{Contact: now, Answered: now}}, yes, no, reasonNotSynced, "being listed"},
+		"all cordoned":                {Facts{Health: healthy(), Snapshot: picture(snapshot.NewNode(lowerNode("a", cordoned), nil))}, yes, no, reasonNoNodes, "None of the 1 nodes"},
+		"the same cluster":            {is("a", "a"), yes, yes, reasonUsable, ""},
+		"the first cluster":           {is("a", ""), yes, yes, reasonUsable, ""},
+		"who it is may not be read":   {is("", "a"), yes, yes, reasonUsable, ""},
+		"another cluster":             {is("b", "a"), yes, no, reasonChanged, "tessera clusters accept v"},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got := c.Facts.Ready(now)
-			if got.Reason != c.reason || got.Status != c.status || !strings.Contains(got.Message, c.says) {
-				t.Errorf("got %s %s %q, want %s %s %q", got.Status, got.Reason, got.Message, c.status, c.reason, c.says)
+			ready, got := c.facts.Ready(now), c.facts.Usable(now)
+			if ready.Status != c.ready || ready.Status != yes && ready.Reason != c.reason {
+				t.Errorf("Ready is %s %s %q", ready.Status, ready.Reason, ready.Message)
+			}
+			if got.Reason != c.reason || got.Status != c.usable || !strings.Contains(got.Message, c.says) {
+				t.Errorf("got %s %s %q, want %s %s %q", got.Status, got.Reason, got.Message, c.usable, c.reason, c.says)
+			}
+			if tainted := len(c.facts.node(now).Spec.Taints) == 2; tainted != (c.usable != yes) {
+				t.Errorf("taints %v", c.facts.node(now).Spec.Taints)
 			}
 		})
 	}

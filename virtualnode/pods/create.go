@@ -33,7 +33,11 @@ var errForeign = errors.New("a pod of that name below belongs to someone else")
 
 // create makes the lower pod: with its hint, or behind the gate if the hint can only be given to a pod that exists.
 func (r *Reconciler) create(ctx context.Context, upper *corev1.Pod, memory *memory) (again time.Duration, err error) {
-	lower, err := translate.LowerPod(upper, r.Target())
+	translated := upper
+	if enduring := r.reports().Enduring(upper); enduring != nil {
+		translated = enduring // As it will be above in a moment.
+	}
+	lower, err := translate.LowerPod(translated, r.Target())
 	if err != nil {
 		return 0, r.notCreated(ctx, upper, fmt.Errorf("%w: %w", errSealed, err))
 	}

@@ -37,6 +37,9 @@ func (r *Reconciler) countOrphans(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case now := <-ticker.C:
+			if r.Barred() {
+				continue
+			}
 			found, unfinished := r.orphansBelow()
 			for _, o := range r.Orphans.Survey(found, unfinished, now) {
 				r.Look(o.UpperNamespace + "/" + o.UpperName)

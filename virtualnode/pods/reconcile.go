@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
@@ -15,6 +16,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/record"
 
+	"github.com/tessera-k8s/tessera/internal/snapshot"
 	"github.com/tessera-k8s/tessera/internal/translate"
 	"github.com/tessera-k8s/tessera/internal/wire"
 	"github.com/tessera-k8s/tessera/virtualnode/hints"
@@ -57,12 +59,16 @@ type Setup struct {
 	ShowAddresses bool
 	// Namespace sees to it that the lower namespace of an upper one is there for pods, see namespaces.Keeper.Use.
 	Namespace func(ctx context.Context, upper string) error
+	// Barred reports whether nothing may be done in the lower cluster, nor be concluded from what is to be seen there.
+	Barred func() bool
 	// Reachable reports whether the lower cluster answers, so that what its cache says is news.
 	Reachable func() bool
 	// OnLost says what becomes of pods whose cluster is out of reach. DefaultToleration is the time that the upper API server
 	// has pods tolerate that if they say nothing.
 	OnLost            up.OnLost
 	DefaultToleration time.Duration
+	// Endured is how fast pods are given the tolerations of virtual nodes that had been bound before this process started.
+	Endured *rate.Limiter
 	// NodeReady reports whether a lower node works, as far as is known from memory.
 	NodeReady func(name string) bool
 	// Namespaces are those of the upper cluster, by whose labels pods are opted in.
@@ -154,6 +160,15 @@ func (r *Reconciler) reconcile(ctx context.Context, key string) (again time.Dura
 	lower := r.podBelow(key, upper)
 	memory := r.remember(key, upper)
 	upper = memory.newest(upper)
+	if upper != nil {
+		defer func() { // Whatever becomes of the step: this process may be away in the next moment.
+			later, failed := r.endure(ctx, memory.latest(upper), memory)
+			again, err = sooner(again, later), errors.Join(err, failed)
+		}()
+	}
+	if r.Barred() {
+		return 0, nil // WakeAll brings us back.
+	}
 	if memory.ungated != "" && lower != nil && !pair.Gated(lower) {
 		memory.ungated = "" // The cache has caught up.
 	}
@@ -219,7 +234,31 @@ func (r *Reconciler) tend(ctx context.Context, upper, lower *corev1.Pod, memory 
 		_, reported := r.report(ctx, memory.newest(upper), lower, memory)
 		err = errors.Join(err, reported)
 	}
-	return cmp.Or(again, lookAgain(lower)), errors.Join(err, r.reports().Endure(ctx, upper))
+	return cmp.Or(again, lookAgain(lower)), err
+}
+
+// endure has an upper pod outlast a virtualnode that is away, and its cluster's silence as it is configured. Pods that were there
+// before are patched a few at a time; those that are made now are as many as the scheduler binds.
+func (r *Reconciler) endure(ctx context.Context, upper *corev1.Pod, memory *memory) (again time.Duration, err error) {
+	if upper.DeletionTimestamp != nil || snapshot.Finished(upper) {
+		return 0, nil
+	}
+	enduring := r.reports().Enduring(upper)
+	if enduring == nil {
+		return 0, nil
+	}
+	if memory.createdAt.IsZero() && !r.Endured.Allow() {
+		return time.Second, nil
+	}
+	return 0, r.reports().Endure(ctx, upper, enduring)
+}
+
+// sooner is the earlier of two times to look again at, 0 being never.
+func sooner(a, b time.Duration) time.Duration {
+	if a == 0 || b == 0 {
+		return max(a, b)
+	}
+	return min(a, b)
 }
 
 func (r *Reconciler) podAbove(key string) *corev1.Pod {
@@ -272,6 +311,14 @@ func (m *memory) newest(cached *corev1.Pod) *corev1.Pod {
 		return cached
 	}
 	return m.written
+}
+
+// latest is the upper pod as our last write left it, if that was after this one.
+func (m *memory) latest(pod *corev1.Pod) *corev1.Pod {
+	if m.written != nil && m.older[pod.ResourceVersion] {
+		return m.written
+	}
+	return pod
 }
 
 // wrote notes what a write to the upper pod made of it.

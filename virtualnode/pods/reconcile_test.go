@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/time/rate"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -48,8 +49,9 @@ func newBed(t *testing.T, above, below []runtime.Object) *bed {
 		Name:   "v",
 		Target: func() translate.Target { return translate.Target{VirtualNode: "v", Identity: "identity"} },
 		Upper:  b.upper.CoreV1(), Lower: b.lower.CoreV1(),
-		Above:     cache.NewStore(cache.MetaNamespaceKeyFunc),
-		Below:     b.Below,
+		Above:  cache.NewStore(cache.MetaNamespaceKeyFunc),
+		Below:  b.Below,
+		Barred: func() bool { return false }, Endured: rate.NewLimiter(rate.Inf, 1),
 		Reachable: func() bool { return true }, NodeReady: func(string) bool { return true },
 		Namespace:  func(context.Context, string) error { return nil },
 		Namespaces: namespacesAbove(t, map[string]string{keys.Enabled: "true"}),

@@ -57,10 +57,16 @@ func sum(fields any) string {
 	return strconv.FormatUint(sum.Sum64(), 36)
 }
 
-// timeless are tolerations without their times, which stay below as they were at the creation: above they may be changed by
-// what is to become of pods whose cluster is out of reach, which says nothing of a lower node that is.
+// timeless are tolerations without their times, which stay below as they were at the creation, and without those of nodes that are
+// out of reach: every API server adds them to every pod, and above they speak of the virtual node.
 func timeless(tolerations []corev1.Toleration) []corev1.Toleration {
-	all := slices.Clone(tolerations)
+	all := slices.DeleteFunc(slices.Clone(tolerations), func(t corev1.Toleration) bool {
+		return (t.Key == corev1.TaintNodeNotReady || t.Key == corev1.TaintNodeUnreachable) &&
+			t.Operator == corev1.TolerationOpExists && t.Effect == corev1.TaintEffectNoExecute
+	})
+	if len(all) == 0 {
+		return nil
+	}
 	for i := range all {
 		all[i].TolerationSeconds = nil
 	}
@@ -113,6 +119,7 @@ func withoutFacts(annotations map[string]string) map[string]string {
 	rest := maps.Clone(annotations)
 	delete(rest, keys.LowerNode)
 	delete(rest, keys.LowerIP)
+	delete(rest, keys.Tolerations)
 	return rest
 }
 

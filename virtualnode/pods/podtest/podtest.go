@@ -12,11 +12,16 @@ import (
 	"github.com/tessera-k8s/tessera/internal/keys"
 )
 
-// UpperPod is a pod of Tessera bound to the virtual node "v".
+// UpperPod is a pod of Tessera bound to the virtual node "v", as admission hands it on.
 func UpperPod(uid types.UID, change ...func(*corev1.Pod)) *corev1.Pod {
 	pod := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "p", UID: uid, Labels: map[string]string{"app": "a"}},
-		Spec: corev1.PodSpec{NodeName: "v", Containers: []corev1.Container{{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: "ns", Name: "p", UID: uid, Labels: map[string]string{"app": "a"},
+			Annotations: map[string]string{keys.Tolerations: corev1.TaintNodeUnreachable},
+		},
+		Spec: corev1.PodSpec{NodeName: "v", Tolerations: []corev1.Toleration{{
+			Key: corev1.TaintNodeUnreachable, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute,
+		}}, Containers: []corev1.Container{{
 			Name: "c", Image: "one", Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{
 				corev1.ResourceCPU: resource.MustParse("1"), keys.PodResource: resource.MustParse("0"),
 			}},

@@ -44,10 +44,11 @@ func TestReported(t *testing.T) {
 	if diff := cmp.Diff(want, got.Status); diff != "" {
 		t.Error(diff)
 	}
-	if diff := cmp.Diff(map[string]string{keys.LowerNode: "n1", keys.LowerIP: "10.0.0.1"}, got.Annotations); diff != "" {
+	facts := map[string]string{keys.LowerNode: "n1", keys.LowerIP: "10.0.0.1", keys.Tolerations: upper.Annotations[keys.Tolerations]}
+	if diff := cmp.Diff(facts, got.Annotations); diff != "" {
 		t.Error(diff)
 	}
-	if upper.Annotations != nil || upper.Status.Phase != corev1.PodPending {
+	if len(upper.Annotations) != 1 || upper.Status.Phase != corev1.PodPending {
 		t.Error("the pod of the cache was changed")
 	}
 }
