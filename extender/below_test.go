@@ -137,7 +137,9 @@ func TestANodeThatRefusedIsAvoided(t *testing.T) {
 	e := newTestExtender(t)
 	e.show(nil)
 	ours := testPod("old", "2")
-	ours.Labels, ours.Annotations = map[string]string{keys.Upper: "test"}, map[string]string{keys.UpperUID: "uid-old"}
+	ours.Labels, ours.Annotations = map[string]string{keys.Upper: "test"}, map[string]string{
+		keys.UpperUID: "uid-old", keys.UpperNamespace: ours.Namespace, keys.UpperName: ours.Name,
+	}
 	ours.Status.Phase, ours.Status.Reason = corev1.PodFailed, "TopologyAffinityError"
 	for range 2 {
 		e.show(nil, ours)

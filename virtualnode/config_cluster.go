@@ -29,6 +29,8 @@ type ClusterConfig struct {
 	NamespacePrefix string `json:"namespacePrefix,omitempty"`
 	// OpenNamespaces are lower namespaces not made by us that pods may go to nevertheless; "*" is all.
 	OpenNamespaces []string `json:"openNamespaces,omitempty"`
+	// OwnerInOpenNamespaces has lower pods in namespaces that are not ours belong to these, as in those that are.
+	OwnerInOpenNamespaces *bool `json:"ownerInOpenNamespaces,omitempty"`
 	// NamespaceLabels are the keys of labels that a namespace we make takes over from the upper one.
 	NamespaceLabels []string `json:"namespaceLabels,omitempty"`
 	// PodSecurity is the least level that namespaces we make enforce: "", baseline or restricted.
@@ -138,6 +140,8 @@ network: isolated            isolated: addresses of lower pods stay in the annot
 namespacePrefix: ""          put before the names of namespaces below; empty: the same names
 openNamespaces: []           lower namespaces not made by Tessera that pods may go to ("*": all), beside those with the label
                              tessera.sh/open-to
+ownerInOpenNamespaces: true  pods in such a namespace belong to it, so that kubectl drain takes them; false where a budget of its own
+                             gives a percentage and selects them, too: it cannot be counted then
 namespaceLabels: []          keys of labels that namespaces made below take over from the upper ones
 podSecurity: ""              least Pod Security level of namespaces made below: baseline or restricted; empty: the upper one's
 schedulerName: ""            scheduler below; empty: the lower cluster's default
@@ -157,7 +161,7 @@ unasked: refuse              pods bound to a virtual node past admission: refuse
 func defaultClusterConfig() ClusterConfig {
 	return ClusterConfig{
 		Hint: hints.Nominated, Network: NetworkIsolated, PriorityBelow: translate.PriorityNone, OnLost: &OnLost{},
-		ProviderID: ProviderAuto, Unasked: UnaskedRefuse,
+		ProviderID: ProviderAuto, OwnerInOpenNamespaces: new(true), Unasked: UnaskedRefuse,
 	}
 }
 
@@ -165,21 +169,22 @@ func defaultClusterConfig() ClusterConfig {
 func (c *Config) cluster(name string) ClusterConfig {
 	own, all := c.PerCluster[name], c.ClusterConfig
 	return ClusterConfig{
-		Hint:            cmp.Or(own.Hint, all.Hint),
-		Network:         cmp.Or(own.Network, all.Network),
-		NamespacePrefix: cmp.Or(own.NamespacePrefix, all.NamespacePrefix),
-		OpenNamespaces:  either(own.OpenNamespaces, all.OpenNamespaces),
-		NamespaceLabels: either(own.NamespaceLabels, all.NamespaceLabels),
-		PodSecurity:     cmp.Or(own.PodSecurity, all.PodSecurity),
-		SchedulerName:   cmp.Or(own.SchedulerName, all.SchedulerName),
-		PriorityBelow:   cmp.Or(own.PriorityBelow, all.PriorityBelow),
-		PriorityClasses: eitherMap(own.PriorityClasses, all.PriorityClasses),
-		Allow:           either(own.Allow, all.Allow),
-		Nodes:           cmp.Or(own.Nodes, all.Nodes),
-		Reserve:         eitherMap(own.Reserve, all.Reserve),
-		OnLost:          cmp.Or(own.OnLost, all.OnLost, defaultClusterConfig().OnLost),
-		ProviderID:      cmp.Or(own.ProviderID, all.ProviderID),
-		Unasked:         cmp.Or(own.Unasked, all.Unasked),
+		Hint:                  cmp.Or(own.Hint, all.Hint),
+		Network:               cmp.Or(own.Network, all.Network),
+		NamespacePrefix:       cmp.Or(own.NamespacePrefix, all.NamespacePrefix),
+		OpenNamespaces:        either(own.OpenNamespaces, all.OpenNamespaces),
+		OwnerInOpenNamespaces: cmp.Or(own.OwnerInOpenNamespaces, all.OwnerInOpenNamespaces, defaultClusterConfig().OwnerInOpenNamespaces),
+		NamespaceLabels:       either(own.NamespaceLabels, all.NamespaceLabels),
+		PodSecurity:           cmp.Or(own.PodSecurity, all.PodSecurity),
+		SchedulerName:         cmp.Or(own.SchedulerName, all.SchedulerName),
+		PriorityBelow:         cmp.Or(own.PriorityBelow, all.PriorityBelow),
+		PriorityClasses:       eitherMap(own.PriorityClasses, all.PriorityClasses),
+		Allow:                 either(own.Allow, all.Allow),
+		Nodes:                 cmp.Or(own.Nodes, all.Nodes),
+		Reserve:               eitherMap(own.Reserve, all.Reserve),
+		OnLost:                cmp.Or(own.OnLost, all.OnLost, defaultClusterConfig().OnLost),
+		ProviderID:            cmp.Or(own.ProviderID, all.ProviderID),
+		Unasked:               cmp.Or(own.Unasked, all.Unasked),
 	}
 }
 

@@ -40,8 +40,8 @@ func TestNode(t *testing.T) {
 	if taints := node.Spec.Taints; len(taints) != 1 || taints[0].Key != keys.VirtualTaint || taints[0].Effect != corev1.TaintEffectNoSchedule {
 		t.Errorf("taints %v", taints)
 	}
-	if got := node.Status.Capacity.Cpu().Value(); got != 64 {
-		t.Errorf("capacity %d CPU, want that of 4 nodes of 16", got)
+	if got := node.Status.Capacity.Cpu().Value(); got != 80 {
+		t.Errorf("capacity %d CPU, want what may be allocated: 4 nodes of 16 and the largest one more", got)
 	}
 	w.eventually(func() error {
 		node, err := w.upper.CoreV1().Nodes().Get(t.Context(), name, metav1.GetOptions{})

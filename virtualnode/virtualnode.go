@@ -104,7 +104,9 @@ func (v *virtualNode) watchBoth(config *restclient.Config) (err error) {
 	v.self = coreinformers.NewFilteredNodeInformer(s.upper, 0, nil, selectField("metadata.name", v.name))
 	v.above = coreinformers.NewFilteredPodInformer(s.upper, "", 0, cache.Indexers{byLower: v.lowerKey}, selectField("spec.nodeName", v.name))
 	ours := labels.SelectorFromSet(labels.Set{keys.Upper: s.identity, keys.VirtualNode: v.name})
-	v.below, err = v.watch.Keep(ours, belowIndexers)
+	v.below, err = v.watch.Keep(func(pod *corev1.Pod) bool {
+		return ours.Matches(labels.Set(pod.Labels)) && pair.Stands(pod, v.lowerNamespace)
+	}, belowIndexers)
 	return err
 }
 
@@ -126,7 +128,8 @@ func (v *virtualNode) addParts() (err error) {
 	v.orphans = orphans.New(s.config.OrphanGrace.Duration, s.whole.brokenAt)
 	setup := pods.Setup{
 		Name: v.name, Target: v.target, Barred: v.barred, Reachable: v.reachable, NodeReady: v.nodeReady, Namespace: v.spaces.Use,
-		ShowAddresses: v.config.Network == NetworkFlat, AcceptUnasked: v.config.Unasked == UnaskedAccept,
+		OwnerInOpenNamespaces: *v.config.OwnerInOpenNamespaces,
+		ShowAddresses:         v.config.Network == NetworkFlat, AcceptUnasked: v.config.Unasked == UnaskedAccept,
 		Namespaces: s.above.Namespaces(), Upper: s.upper.CoreV1(), Lower: client.CoreV1(),
 		OnLost: up.OnLost(*v.config.OnLost), DefaultToleration: s.config.DefaultToleration.Duration, Endured: s.endured,
 		Above: v.above.GetStore(), Below: v.below, Orphans: v.orphans,

@@ -33,7 +33,10 @@ var holds = newFakeExtender()
 // shared is the lab of the tests that break nothing.
 var shared = lab.NewShared(lab.Options{
 	Lower: 2, Nodes: 4, UpperNodes: 1, Parts: []string{lab.PartVirtualNode},
-	Config: map[string]map[string]any{lab.PartVirtualNode: {"extender": holds.server.URL, "extenderTokenFile": ""}},
+	Config: map[string]map[string]any{lab.PartVirtualNode: {
+		"extender": holds.server.URL, "extenderTokenFile": "",
+		"perCluster": map[string]any{"lower-2": map[string]any{"ownerInOpenNamespaces": false}},
+	}},
 })
 
 func TestMain(m *testing.M) {

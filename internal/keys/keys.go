@@ -88,6 +88,9 @@ const (
 	UpperAnnotation = Domain + "upper-annotation."
 	// UpperSum is an annotation: a checksum of what was last brought down of those fields that may change later.
 	UpperSum = Domain + "upper-sum"
+	// UpperKeys is an annotation: the keys of the user's labels and annotations that were brought down, separated by commas, those
+	// of labels first and a semicolon between.
+	UpperKeys = Domain + "upper-keys"
 	// UpperSizes is an annotation: the same of the containers' sizes, which change in a call of their own.
 	UpperSizes = Domain + "upper-sizes"
 	// SpecSum is an annotation: a checksum of the spec that the pod was made from, which says whether another upper pod of

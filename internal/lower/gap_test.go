@@ -150,7 +150,9 @@ func lowerPod(name, uid, upper, node string) *corev1.Pod {
 		Name: "c", Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{"cpu": resource.MustParse("1")}},
 	}}
 	if upper != "" {
-		pod.Labels, pod.Annotations = map[string]string{keys.Upper: "us"}, map[string]string{keys.UpperUID: upper}
+		pod.Labels, pod.Annotations = map[string]string{keys.Upper: "us"}, map[string]string{
+			keys.UpperUID: upper, keys.UpperNamespace: pod.Namespace, keys.UpperName: pod.Name,
+		}
 	}
 	return pod
 }

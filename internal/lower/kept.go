@@ -4,15 +4,14 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/tessera-k8s/tessera/internal/tombstone"
 )
 
-// Kept are the pods of a lower cluster that a selector takes, whole: what virtualnode works with. They come with the watch
+// Kept are the pods of a lower cluster that somebody selects, whole: what virtualnode works with. They come with the watch
 // that feeds the snapshot, so that the lower API server sends each pod once. To its users it looks like an informer of its
-// own: all objects are *corev1.Pod, a pod is in the cache before a handler hears of it, and one that the selector takes no
+// own: all objects are *corev1.Pod, a pod is in the cache before a handler hears of it, and one that is selected no
 // more counts as deleted. What it returns is shared: nobody may change it.
 type Kept struct{ informer cache.SharedIndexInformer }
 
@@ -20,7 +19,7 @@ type Kept struct{ informer cache.SharedIndexInformer }
 const byKept = "kept"
 
 // Keep has the watch keep those pods whole, with indexers for them. It is called once, before Run.
-func (w *Watch) Keep(selector labels.Selector, indexers cache.Indexers) (*Kept, error) {
+func (w *Watch) Keep(selects func(*corev1.Pod) bool, indexers cache.Indexers) (*Kept, error) {
 	ofEntries := cache.Indexers{byKept: func(object any) ([]string, error) {
 		if whole(object) == nil {
 			return nil, nil
@@ -38,7 +37,7 @@ func (w *Watch) Keep(selector labels.Selector, indexers cache.Indexers) (*Kept, 
 	if err := w.pods.AddIndexers(ofEntries); err != nil {
 		return nil, fmt.Errorf("indexing pods of %s: %w", w.Name, err)
 	}
-	w.keep = selector
+	w.keep = selects
 	return &Kept{informer: w.pods}, nil
 }
 

@@ -10,7 +10,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/tessera-k8s/tessera/internal/keys"
@@ -27,7 +26,7 @@ func keeping(t *testing.T, s *apiServer) (*Kept, <-chan string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	kept, err := watch.Keep(labels.SelectorFromSet(labels.Set{keys.Upper: "us"}), cache.Indexers{
+	kept, err := watch.Keep(func(pod *corev1.Pod) bool { return pod.Labels[keys.Upper] == "us" }, cache.Indexers{
 		byNode: func(object any) ([]string, error) { return []string{object.(*corev1.Pod).Spec.NodeName}, nil },
 	})
 	if err != nil {

@@ -5,18 +5,19 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 
+	"github.com/tessera-k8s/tessera/internal/keys"
 	"github.com/tessera-k8s/tessera/internal/snapshot"
 )
 
@@ -44,8 +45,8 @@ type Watch struct {
 	pods   cache.SharedIndexInformer
 	wake   chan struct{}
 
-	sources [2]source       // of nodes and pods
-	keep    labels.Selector // of pods that are kept whole, see Keep; nil is none
+	sources [2]source              // of nodes and pods
+	keep    func(*corev1.Pod) bool // which pods are kept whole, see Keep; nil is none
 
 	mu     sync.Mutex
 	health Health
@@ -242,6 +243,15 @@ func newMark() uint64 {
 	return z ^ z>>31
 }
 
+// inPlace reports whether a pod may stand for the upper pod that it names: it has that one's name, in a namespace whose name ends
+// in that of the upper one (translate.Rules.LowerNamespace; long names are cut). Anybody below can write our marks on a pod.
+func inPlace(pod *corev1.Pod) bool {
+	const cut = 40 // what is left of the name of a namespace, at the least, that was too long
+	upper := pod.Annotations[keys.UpperNamespace]
+	return pod.Annotations[keys.UpperName] == pod.Name && upper != "" &&
+		(strings.HasSuffix(pod.Namespace, upper) || len(pod.Namespace) >= cut)
+}
+
 func (w *Watch) trimPod(object any) (any, error) {
 	pod, ok := object.(*corev1.Pod)
 	if !ok {
@@ -249,8 +259,12 @@ func (w *Watch) trimPod(object any) (any, error) {
 	}
 	meta := metav1.ObjectMeta{Name: pod.Name, Namespace: pod.Namespace, UID: pod.UID, ResourceVersion: pod.ResourceVersion}
 	pod.ManagedFields = nil
-	entry := &podEntry{ObjectMeta: meta, pod: snapshot.NewLowerPod(pod, w.Identity), mark: newMark()}
-	if w.keep != nil && w.keep.Matches(labels.Set(pod.Labels)) {
+	identity := w.Identity
+	if !inPlace(pod) {
+		identity = "" // It is somebody else's, whatever it says.
+	}
+	entry := &podEntry{ObjectMeta: meta, pod: snapshot.NewLowerPod(pod, identity), mark: newMark()}
+	if w.keep != nil && w.keep(pod) {
 		entry.whole = pod
 	}
 	return entry, nil

@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/tessera-k8s/tessera/internal/keys"
 )
@@ -73,6 +74,7 @@ func lowerMeta(pod *corev1.Pod, target Target) metav1.ObjectMeta {
 	maps.DeleteFunc(meta.Labels, ours)
 	maps.DeleteFunc(meta.Annotations, ours)
 	delete(meta.Annotations, corev1.LastAppliedConfigAnnotation) // It speaks of the upper object.
+	letGo(pod, meta.Annotations)
 	meta.Labels[keys.Upper] = target.Identity
 	meta.Labels[keys.VirtualNode] = target.VirtualNode
 	meta.Annotations[keys.UpperUID] = string(pod.UID)
@@ -82,6 +84,23 @@ func lowerMeta(pod *corev1.Pod, target Target) metav1.ObjectMeta {
 		meta.Annotations[keys.UpperGeneration] = strconv.FormatInt(pod.Generation, 10)
 	}
 	return meta
+}
+
+// safeToEvict tells cluster-autoscaler that a pod does not keep its node.
+const safeToEvict = "cluster-autoscaler.kubernetes.io/safe-to-evict"
+
+// letGo says below what the owner of the upper pod says by being there: the pod is made anew wherever it ends. Without it a
+// cluster-autoscaler there keeps the node of every pod whose controller it does not know.
+func letGo(pod *corev1.Pod, annotations map[string]string) {
+	if _, said := annotations[safeToEvict]; !said && metav1.GetControllerOfNoCopy(pod) != nil {
+		annotations[safeToEvict] = "true"
+	}
+}
+
+// OwnedByNamespace has a lower pod belong to its namespace: nothing that anybody deletes by itself, and a controller. kubectl drain
+// takes pods that have one without --force, and controllers of the lower cluster do not adopt them.
+func OwnedByNamespace(name string, uid types.UID) []metav1.OwnerReference {
+	return []metav1.OwnerReference{{APIVersion: "v1", Kind: "Namespace", Name: name, UID: uid, Controller: new(true)}}
 }
 
 // tokenVolume is the prefix that the ServiceAccount admission plugin gives to the volume of its token.

@@ -51,9 +51,9 @@ type Keeper struct {
 	below cache.SharedIndexInformer // lower namespaces with our mark
 
 	mu       sync.Mutex
-	open     map[string]time.Time // foreign namespaces, when they were found open
-	stays    map[string]stays     // namespaces whose upper ones have gone
-	counting map[string]bool      // namespaces that have our quota
+	open     map[string]opened // foreign namespaces that were found open
+	stays    map[string]stays  // namespaces whose upper ones have gone
+	counting map[string]bool   // namespaces that have our quota
 }
 
 // New returns a keeper. Use works at once, the rest when it is run.
@@ -64,7 +64,7 @@ func New(setup Setup) (*Keeper, error) {
 		below: coreinformers.NewFilteredNamespaceInformer(setup.Lower, 0, nil, func(o *metav1.ListOptions) {
 			o.LabelSelector = labels.Set{keys.Upper: setup.Identity}.String()
 		}),
-		open: map[string]time.Time{}, stays: map[string]stays{}, counting: map[string]bool{},
+		open: map[string]opened{}, stays: map[string]stays{}, counting: map[string]bool{},
 	}
 	_, err := k.below.AddEventHandler(tombstone.Handler(func(below *corev1.Namespace) { k.queue.Add(below.Name) }))
 	if err != nil {

@@ -133,7 +133,7 @@ func TestUse(t *testing.T) {
 			}
 			b := newBed(t, c.rules, []runtime.Object{namespace(nil, nil)}, present)
 			for range 2 {
-				err := b.Use(t.Context(), "ns")
+				_, err := b.Use(t.Context(), "ns")
 				if (err == nil) != (c.text == "") || (err != nil && (!errors.Is(err, ErrForeign) || !strings.Contains(err.Error(), c.text))) {
 					t.Fatalf("error %v, want %q", err, c.text)
 				}
@@ -162,7 +162,7 @@ func TestTend(t *testing.T) {
 	if err := b.lower.CoreV1().Namespaces().Delete(t.Context(), "x-ns", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.Use(t.Context(), "ns"); err != nil {
+	if _, err := b.Use(t.Context(), "ns"); err != nil {
 		t.Fatal(err)
 	}
 	b.writes()

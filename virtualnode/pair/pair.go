@@ -26,6 +26,13 @@ func UpperKey(lower *corev1.Pod) string {
 	return lower.Annotations[keys.UpperNamespace] + "/" + lower.Annotations[keys.UpperName]
 }
 
+// Stands reports whether a pod is where translation puts the pod that it says it stands for. Whoever may create pods anywhere in the
+// lower cluster can write our labels and annotations on one of theirs; such a pod is somebody else's.
+func Stands(lower *corev1.Pod, lowerNamespace func(upper string) string) bool {
+	namespace, name := lower.Annotations[keys.UpperNamespace], lower.Annotations[keys.UpperName]
+	return name != "" && name == lower.Name && namespace != "" && lowerNamespace(namespace) == lower.Namespace
+}
+
 // UpperUID is the UID of the upper pod that a lower pod stands for.
 func UpperUID(lower *corev1.Pod) types.UID { return types.UID(lower.Annotations[keys.UpperUID]) }
 

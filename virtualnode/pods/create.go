@@ -80,8 +80,12 @@ func (r *Reconciler) giveHint(ctx context.Context, upper, lower *corev1.Pod, nod
 
 // place creates the lower pod, its namespace too if that is missing, or finds the one that exists already.
 func (r *Reconciler) place(ctx context.Context, upper, lower *corev1.Pod) (*corev1.Pod, error) {
-	if err := r.Namespace(ctx, upper.Namespace); err != nil {
+	namespace, err := r.Namespace(ctx, upper.Namespace)
+	if err != nil {
 		return nil, err
+	}
+	if namespace.UID != "" && (namespace.Ours || r.OwnerInOpenNamespaces) {
+		lower.OwnerReferences = translate.OwnedByNamespace(lower.Namespace, namespace.UID)
 	}
 	pods := r.Lower.Pods(lower.Namespace)
 	created, err := pods.Create(ctx, lower, metav1.CreateOptions{})

@@ -101,6 +101,10 @@ func (r *Reconciler) replace(ctx context.Context, upper *corev1.Pod, memory *mem
 	}
 	why := r.lastOf(upper)
 	end := up.EndingOf(r.Name, why)
+	if again := r.comebacks.take(upper, time.Now()); again > 0 {
+		return again, r.reports().Missing(ctx, upper, end.Reason,
+			end.Message+". The pods of its controller end there again and again, so the next one is made later each time")
+	}
 	r.Log.Warn("Lower pod has gone, its upper pod fails", "pod", pair.KeyOf(upper), "uid", upper.UID, "reason", end.Reason)
 	return 0, r.reports().WriteStatus(ctx, upper, up.WithDisruption(up.Failed(upper, end.Reason, end.Message, metav1.Now()), why))
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/tessera-k8s/tessera/internal/translate"
 	"github.com/tessera-k8s/tessera/internal/wire"
 	"github.com/tessera-k8s/tessera/virtualnode/hints"
+	"github.com/tessera-k8s/tessera/virtualnode/namespaces"
 	"github.com/tessera-k8s/tessera/virtualnode/orphans"
 	"github.com/tessera-k8s/tessera/virtualnode/pair"
 	"github.com/tessera-k8s/tessera/virtualnode/pods/down"
@@ -42,7 +43,8 @@ type Reconciler struct {
 	Setup
 	queue *queue.Queue
 
-	storms storms
+	storms    storms
+	comebacks comebacks
 
 	mu     sync.Mutex
 	memory map[string]*memory
@@ -58,7 +60,9 @@ type Setup struct {
 	// ShowAddresses reports the addresses of lower pods as those of the upper ones.
 	ShowAddresses bool
 	// Namespace sees to it that the lower namespace of an upper one is there for pods, see namespaces.Keeper.Use.
-	Namespace func(ctx context.Context, upper string) error
+	Namespace func(ctx context.Context, upper string) (namespaces.Used, error)
+	// OwnerInOpenNamespaces has pods in namespaces that are not ours belong to these, too.
+	OwnerInOpenNamespaces bool
 	// Barred reports whether nothing may be done in the lower cluster, nor be concluded from what is to be seen there.
 	Barred func() bool
 	// Reachable reports whether the lower cluster answers, so that what its cache says is news.
@@ -102,7 +106,8 @@ type Below interface {
 func New(setup Setup) *Reconciler {
 	return &Reconciler{
 		Setup: setup, queue: queue.New("pod", setup.Log, firstRetry, slowestRetry), storms: newStorms(),
-		memory: map[string]*memory{}, last: map[string]*corev1.Pod{},
+		comebacks: comebacks{known: map[types.UID]comeback{}},
+		memory:    map[string]*memory{}, last: map[string]*corev1.Pod{},
 	}
 }
 
@@ -134,6 +139,7 @@ func (r *Reconciler) Run(ctx context.Context, workers int) {
 	group.Go(func() {
 		queue.Resync(ctx, func() {
 			r.storms.sweep()
+			r.comebacks.sweep(time.Now())
 			r.WakeAll()
 		})
 	})

@@ -25,6 +25,7 @@ import (
 
 	"github.com/tessera-k8s/tessera/internal/keys"
 	"github.com/tessera-k8s/tessera/internal/translate"
+	"github.com/tessera-k8s/tessera/virtualnode/namespaces"
 	"github.com/tessera-k8s/tessera/virtualnode/orphans"
 	"github.com/tessera-k8s/tessera/virtualnode/pair"
 	"github.com/tessera-k8s/tessera/virtualnode/pods/down"
@@ -53,7 +54,7 @@ func newBed(t *testing.T, above, below []runtime.Object) *bed {
 		Below:  b.Below,
 		Barred: func() bool { return false }, Endured: rate.NewLimiter(rate.Inf, 1),
 		Reachable: func() bool { return true }, NodeReady: func(string) bool { return true },
-		Namespace:  func(context.Context, string) error { return nil },
+		Namespace:  func(context.Context, string) (namespaces.Used, error) { return namespaces.Used{}, nil },
 		Namespaces: namespacesAbove(t, map[string]string{keys.Enabled: "true"}),
 		Orphans:    orphans.New(0, func() time.Time { return time.Time{} }),
 		Events:     b.events, Metrics: NewMetrics(prometheus.NewRegistry()), Log: slog.New(slog.DiscardHandler),

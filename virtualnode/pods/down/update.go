@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -43,10 +44,24 @@ func Stamp(lower *corev1.Pod) {
 	spec := lower.Spec
 	spec.EphemeralContainers = nil // Part of no pod when it is made.
 	spec.Tolerations = fields.Tolerations
+	brought := usersKeys(lower.Labels) + ";" + usersKeys(lower.Annotations)
 	upperSum, sizes, specSum := sum(fields), sum(sizesOf(&lower.Spec)), sum(spec)
+	metav1.SetMetaDataAnnotation(&lower.ObjectMeta, keys.UpperKeys, brought)
 	metav1.SetMetaDataAnnotation(&lower.ObjectMeta, keys.UpperSum, upperSum)
 	metav1.SetMetaDataAnnotation(&lower.ObjectMeta, keys.UpperSizes, sizes)
 	metav1.SetMetaDataAnnotation(&lower.ObjectMeta, keys.SpecSum, specSum)
+}
+
+// usersKeys are the keys that are not Tessera's, sorted, separated by commas.
+func usersKeys(set map[string]string) string {
+	found := slices.DeleteFunc(slices.Sorted(maps.Keys(set)), func(key string) bool { return strings.HasPrefix(key, keys.Domain) })
+	return strings.Join(found, ",")
+}
+
+// broughtDown are the keys of labels and of annotations that Stamp has noted on a lower pod; none where it did not.
+func broughtDown(lower *corev1.Pod) (labels, annotations []string) {
+	ofLabels, ofAnnotations, _ := strings.Cut(lower.Annotations[keys.UpperKeys], ";")
+	return strings.Split(ofLabels, ","), strings.Split(ofAnnotations, ",")
 }
 
 // sum is a checksum of fields that JSON can hold.
@@ -142,16 +157,16 @@ func (c Changes) bringFields(ctx context.Context, upper, lower, wanted *corev1.P
 	return c.answered(changeFields, of, upper, memory, err)
 }
 
-// changes returns the patch that gives the lower pod the changeable fields of wanted. before is the upper pod as it
-// was last brought down, if known: labels and annotations that have been taken off since are taken off below too.
+// changes returns the patch that gives the lower pod the changeable fields of wanted. Labels and annotations that were brought
+// down and have been taken off above since are taken off, too: what they were is noted on the lower pod. before is the upper pod
+// as it was last brought down, if known.
 func changes(lower, wanted, before *corev1.Pod) ([]byte, error) {
 	after := lower.DeepCopy()
 	after.Labels = merged(lower.Labels, wanted.Labels)
 	after.Annotations = merged(lower.Annotations, wanted.Annotations)
-	if before != nil {
-		dropMissing(after.Labels, before.Labels, wanted.Labels)
-		dropMissing(after.Annotations, before.Annotations, wanted.Annotations)
-	}
+	labels, annotations := broughtDown(lower)
+	dropMissing(after.Labels, labels, wanted.Labels)
+	dropMissing(after.Annotations, annotations, wanted.Annotations)
 	if before == nil || !sameImages(before, wanted) { // Else what the lower cluster's own admission made of them stays.
 		setImages(after.Spec.InitContainers, wanted.Spec.InitContainers)
 		setImages(after.Spec.Containers, wanted.Spec.Containers)
@@ -179,8 +194,8 @@ func merged(base, over map[string]string) map[string]string {
 }
 
 // dropMissing takes those keys off that were sent before and are not wanted any more.
-func dropMissing(from, before, wanted map[string]string) {
-	for key := range before {
+func dropMissing(from map[string]string, before []string, wanted map[string]string) {
+	for _, key := range before {
 		if _, ok := wanted[key]; !ok {
 			delete(from, key)
 		}

@@ -88,11 +88,15 @@ func TestChanges(t *testing.T) {
 		"toleration":       {tolerates("a"), tolerates("a", "b")},
 	}
 	for name, c := range cases {
-		t.Run(name, func(t *testing.T) {
+		bringsDown := func(t *testing.T, remembers bool) {
 			t.Parallel()
 			before := upperPod("1")
 			if c.before != nil {
 				c.before(before)
+			}
+			memory := &Memory{}
+			if remembers {
+				memory.sent = before
 			}
 			changes, client, _ := to()
 			lower := translated(t, before)
@@ -100,7 +104,7 @@ func TestChanges(t *testing.T) {
 			lower.Labels["added-below"] = "stays"
 			created, _ := client.CoreV1().Pods("ns").Create(t.Context(), lower, metav1.CreateOptions{})
 			upper := upperPod("1", c.after)
-			if err := changes.BringDown(t.Context(), upper, created, &Memory{sent: before}); err != nil {
+			if err := changes.BringDown(t.Context(), upper, created, memory); err != nil {
 				t.Fatal(err)
 			}
 			got, _ := client.CoreV1().Pods("ns").Get(t.Context(), "p", metav1.GetOptions{})
@@ -113,7 +117,9 @@ func TestChanges(t *testing.T) {
 					t.Errorf("%s: %s", what, diff)
 				}
 			}
-		})
+		}
+		t.Run(name, func(t *testing.T) { bringsDown(t, true) })
+		t.Run(name+" while virtualnode was away", func(t *testing.T) { bringsDown(t, false) })
 	}
 }
 

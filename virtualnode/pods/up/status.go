@@ -108,6 +108,22 @@ func sorted(status corev1.PodStatus) corev1.PodStatus {
 	return status
 }
 
+// Missing says of an upper pod that nothing of it is below, and that it serves nobody, without ending it yet.
+func (r Reports) Missing(ctx context.Context, upper *corev1.Pod, reason, message string) error {
+	pod := *upper
+	pod.Status.Conditions = slices.Clone(upper.Status.Conditions)
+	for i := range pod.Status.Conditions {
+		c := &pod.Status.Conditions[i]
+		if (c.Type == corev1.PodReady || c.Type == corev1.ContainersReady) && (c.Status != corev1.ConditionFalse || c.Reason != reason) {
+			if c.Status != corev1.ConditionFalse {
+				c.LastTransitionTime = metav1.Now()
+			}
+			c.Status, c.Reason, c.Message = corev1.ConditionFalse, reason, message
+		}
+	}
+	return r.WriteStatus(ctx, upper, &pod)
+}
+
 // Fail ends an upper pod, so that its controller makes another.
 func (r Reports) Fail(ctx context.Context, upper *corev1.Pod, reason, message string) error {
 	return r.WriteStatus(ctx, upper, Failed(upper, reason, message, metav1.Now()))
