@@ -1,6 +1,7 @@
 package extender
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 
@@ -35,18 +36,51 @@ func (e *Extender) compile(pod *corev1.Pod, node *corev1.Node) (*snapshot.Pod, e
 	case err != nil:
 		return nil, err
 	}
-	reduced := e.limit(below, node.Labels[keys.Cluster])
+	reason := translate.RefusalsOf(node).Of(below)
+	reduced, missing := e.admit(below, node.Labels[keys.Cluster])
 	reduced.OpenNamespaces, reduced.Part = target.Rules.OpenNamespaces, part
+	if refused := cmp.Or(missing, reason); refused != "" {
+		reduced.Refused = refused
+	}
 	return reduced, nil
 }
 
-// limit reduces a translated pod, with the defaults of the LimitRanges of its namespace.
-func (e *Extender) limit(below *corev1.Pod, cluster string) *snapshot.Pod {
-	around, ok := e.around.Load(cluster)
+// admit reduces a translated pod to what the lower API server makes of it. missing is why that will not take it, "" if it will as
+// far as is known.
+func (e *Extender) admit(below *corev1.Pod, cluster string) (reduced *snapshot.Pod, missing keys.Reason) {
+	known, ok := e.around.Load(cluster)
 	if !ok {
-		return snapshot.NewPod(below)
+		return snapshot.NewPod(below), ""
 	}
-	limited, err := entry.Limit(below, around.(*lower.Around).LimitRanges(below.Namespace))
+	around := known.(*lower.Around)
+	if around.Ending(below.Namespace) {
+		missing = keys.NamespaceEnding
+	}
+	if name := below.Spec.PriorityClassName; name != "" {
+		if has, known := around.HasPriorityClass(name); known && !has {
+			missing = keys.PriorityClass
+		}
+	}
+	if name := below.Spec.RuntimeClassName; name != nil && *name != "" {
+		class, known := around.RuntimeClass(*name)
+		switch {
+		case class != nil:
+			with, err := entry.WithRuntimeClass(below, class)
+			if err != nil {
+				missing = keys.RuntimeClass
+				break
+			}
+			below = with
+		case known:
+			missing = keys.RuntimeClass
+		}
+	}
+	return e.limit(below, around), missing
+}
+
+// limit reduces a translated pod, with the defaults of the LimitRanges of its namespace.
+func (e *Extender) limit(below *corev1.Pod, around *lower.Around) *snapshot.Pod {
+	limited, err := entry.Limit(below, around.LimitRanges(below.Namespace))
 	if err != nil { // The bound that the pod breaks is an answer about it, not a fault.
 		reduced := snapshot.NewPod(below)
 		reduced.Refused = keys.Quota

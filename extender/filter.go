@@ -146,7 +146,7 @@ func (e *Extender) judge(now time.Time, pod *corev1.Pod, nodes []*corev1.Node, p
 		name := node.Labels[keys.Cluster]
 		v := verdict{node: node, pod: e.pool.Larger(name, owner, pods[i]), Verdict: snapshot.Verdict{Cluster: name}}
 		defer e.pool.Lend(owner, name, v.pod, pod.UID)() // What is reserved for the pod is in nobody's way until all is judged.
-		if v.Reason = e.unasked(name, owner, v.pod, now, deadline); v.Reason == "" {
+		if v.Reason = e.unasked(node, owner, v.pod, now, deadline); v.Reason == "" {
 			v.Verdict = e.pool.JudgeFor(owner, name, v.pod, pod.UID)
 		}
 		if v.Fits && e.overQuota(name, v.pod, pod.UID) {
@@ -163,10 +163,13 @@ func (e *Extender) judge(now time.Time, pod *corev1.Pod, nodes []*corev1.Node, p
 }
 
 // unasked returns why there is no need to ask about a cluster, or "". The caller holds e.mu.
-func (e *Extender) unasked(name string, owner snapshot.Owner, pod *snapshot.Pod, now, deadline time.Time) keys.Reason {
+func (e *Extender) unasked(node *corev1.Node, owner snapshot.Owner, pod *snapshot.Pod, now, deadline time.Time) keys.Reason {
+	name := node.Labels[keys.Cluster]
 	switch reason := e.usable(name, now); {
 	case pod == nil:
 		return keys.NodeAffinity // Its sealed constraints or the node's rules cannot be read.
+	case e.otherCluster(node):
+		return keys.OtherCluster
 	case reason != "":
 		return reason
 	case e.avoid.has(owner, name):
@@ -176,6 +179,17 @@ func (e *Extender) unasked(name string, owner snapshot.Owner, pod *snapshot.Pod,
 	default:
 		return ""
 	}
+}
+
+// otherCluster reports whether behind the kubeconfig is another cluster than the one that the virtual node stands for. The caller
+// holds e.mu.
+func (e *Extender) otherCluster(node *corev1.Node) bool {
+	state, stands := e.clusters[node.Labels[keys.Cluster]], types.UID(node.Annotations[keys.LowerUID])
+	if state == nil || state.watch == nil || stands == "" {
+		return false
+	}
+	found := state.watch.Health().UID
+	return found != "" && found != stands
 }
 
 func sortVerdicts(verdicts []verdict) {

@@ -24,6 +24,14 @@ var texts = map[keys.Reason]string{
 	keys.NotSynced:                    "the view of the lower cluster is not ready",
 	keys.Avoided:                      "the cluster, or its nodes that have room, are avoided for such pods for a while",
 	keys.NameConflict:                 "the pod's name or namespace belongs to somebody else in the lower cluster",
+	keys.RuntimeClass:                 "the runtime class of the pod is missing in the lower cluster, or contradicts the pod's node selector",
+	keys.PriorityClass:                "the priority class of the pod is missing in the lower cluster",
+	keys.NamespaceEnding:              "the pod's namespace is being deleted in the lower cluster",
+	keys.RefusedBelow:                 "the lower cluster has refused such pods, see the condition tessera.sh/LowerPlaced of one",
+	keys.NotScheduled:                 "no scheduler of the lower cluster looks at such pods",
+	keys.Gated:                        "such pods are held back in the lower cluster by a scheduling gate",
+	keys.Unschedulable:                "the lower cluster narrows where such pods may go, and found no node for one",
+	keys.OtherCluster:                 "behind the kubeconfig is another cluster than the one the virtual node stands for",
 	keys.NotAllowed:                   "the pod asks for a power over its lower node that this virtual node does not allow",
 }
 

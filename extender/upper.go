@@ -71,7 +71,7 @@ func (u *upper) run(ctx context.Context) error {
 	if _, err := u.nodes.AddEventHandler(cache.ResourceEventHandlerFuncs{
 		AddFunc: func(any) { u.extender.touch() },
 		UpdateFunc: func(old, object any) {
-			if was, node := old.(*corev1.Node), object.(*corev1.Node); !maps.Equal(was.Labels, node.Labels) || rulesOf(was) != rulesOf(node) {
+			if was, node := old.(*corev1.Node), object.(*corev1.Node); !maps.Equal(was.Labels, node.Labels) || !maps.Equal(was.Annotations, node.Annotations) {
 				u.extender.touch()
 			}
 		},
@@ -161,6 +161,9 @@ func (e *Extender) tell(pod *corev1.Pod, seen snapshot.UpperPod) {
 	if e.pool.Observe(time.Now(), seen) {
 		e.metrics.wrongGuess.Inc()
 	}
+	if refusedBelow(pod) {
+		e.pool.Release(pod.UID) // It is not on its way. Should it get there one day, its lower pod counts.
+	}
 	e.touchIfMoved(pod.UID, before)
 	if seen.Gone || seen.Finished || pod.Spec.NodeName != "" {
 		delete(e.waiting, pod.UID)
@@ -203,8 +206,21 @@ func (u *upper) virtualNodes() []*corev1.Node {
 
 func isVirtual(node *corev1.Node) bool { return node.Labels[keys.Cluster] != "" }
 
-// rulesOf is how pods are translated for a virtual node.
-func rulesOf(node *corev1.Node) string { return node.Annotations[keys.Rules] }
+// rulesOf is how a virtual node says that pods are translated for it, and which ones are refused below.
+func rulesOf(node *corev1.Node) string {
+	return node.Annotations[keys.Rules] + node.Annotations[keys.Refused]
+}
+
+// refusedBelow reports whether the lower cluster does not take a pod that is bound, so that there is no lower pod of it.
+func refusedBelow(pod *corev1.Pod) bool {
+	for _, c := range pod.Status.Conditions {
+		if c.Type == keys.LowerPlaced && c.Status == corev1.ConditionFalse {
+			reason := keys.Reason(c.Reason)
+			return reason != keys.Unschedulable && reason != keys.NotScheduled && reason != keys.Gated
+		}
+	}
+	return false
+}
 
 func infoOf(pod *corev1.Pod) snapshot.Info {
 	return snapshot.Info{Namespace: pod.Namespace, Name: pod.Name, Owner: snapshot.OwnerOf(pod)}
@@ -227,8 +243,10 @@ func trimUpperNode(object any) (any, error) {
 	}
 	trimmed := &corev1.Node{}
 	trimmed.Name, trimmed.Labels, trimmed.ResourceVersion, trimmed.UID = node.Name, node.Labels, node.ResourceVersion, node.UID
-	if rules, ok := node.Annotations[keys.Rules]; ok {
-		trimmed.Annotations = map[string]string{keys.Rules: rules}
+	for _, key := range []string{keys.Rules, keys.Refused, keys.LowerUID} {
+		if text, ok := node.Annotations[key]; ok {
+			metav1.SetMetaDataAnnotation(&trimmed.ObjectMeta, key, text)
+		}
 	}
 	return trimmed, nil
 }

@@ -125,14 +125,14 @@ func (w *troubled) becomesSoon(name, what string, ok func(*corev1.Pod) bool) {
 func (w *troubled) refused(name, words string) {
 	w.Helper()
 	w.becomes(w.upper, name, "refused", func(p *corev1.Pod) bool {
-		c := conditionOf(p.Status.Conditions, keys.LowerCreated)
-		return p.Status.Phase == corev1.PodPending && c.Status == corev1.ConditionFalse && c.Reason == "LowerRefused" &&
+		c := conditionOf(p.Status.Conditions, keys.LowerPlaced)
+		return p.Status.Phase == corev1.PodPending && c.Status == corev1.ConditionFalse && c.Reason == "RefusedBelow" &&
 			strings.Contains(c.Message, words)
 	})
 	w.eventually(func() error {
-		events, err := w.upper.CoreV1().Events(w.ns).List(w.Context(), metav1.ListOptions{FieldSelector: "reason=LowerRefused,involvedObject.name=" + name})
+		events, err := w.upper.CoreV1().Events(w.ns).List(w.Context(), metav1.ListOptions{FieldSelector: "reason=RefusedBelow,involvedObject.name=" + name})
 		if err == nil && len(events.Items) != 1 {
-			err = fmt.Errorf("%d events LowerRefused, want one", len(events.Items))
+			err = fmt.Errorf("%d events RefusedBelow, want one", len(events.Items))
 		}
 		return err
 	})
@@ -142,7 +142,7 @@ func (w *troubled) refused(name, words string) {
 func (w *troubled) accepted(name string) {
 	w.Helper()
 	w.becomesSoon(name, "Running", running)
-	if c := conditionOf(w.get(w.upper, name).Status.Conditions, keys.LowerCreated); c.Type != "" {
+	if c := conditionOf(w.get(w.upper, name).Status.Conditions, keys.LowerPlaced); c.Type != "" {
 		w.Errorf("the refusal is still shown: %+v", c)
 	}
 }
@@ -230,7 +230,7 @@ func (w *troubled) stays(name string, while time.Duration) {
 	begin := time.Now()
 	w.eventually(func() error {
 		pod := w.get(w.upper, name)
-		if c := conditionOf(pod.Status.Conditions, keys.LowerCreated); !pending(pod) || c.Type != "" {
+		if c := conditionOf(pod.Status.Conditions, keys.LowerPlaced); !pending(pod) || c.Type != "" {
 			w.Fatalf("pod %s is %s, %+v", name, pod.Status.Phase, c)
 		}
 		if left := while - time.Since(begin); left > 0 {

@@ -79,7 +79,9 @@ func (v *virtualNode) claimed(node *corev1.Node) {
 		found.uid = types.UID(node.Annotations[keys.LowerUID])
 		found.accept(node)
 	}
-	v.stands.CompareAndSwap(nil, &found) // What is known already is newer.
+	if v.stands.CompareAndSwap(nil, &found) && node != nil && v.refusals != nil { // Else what is known already is newer.
+		v.refusals.Restore(translate.RefusalsOf(node), time.Now())
+	}
 }
 
 // accept lets the Node stand for another cluster, if somebody said so.
@@ -153,6 +155,7 @@ func (v *virtualNode) facts() node.Facts {
 	if f.Snapshot != nil {
 		f.Version = f.Snapshot.Version().String()
 	}
+	f.Refusals = v.refusals.Refusals()
 	f.More = append(f.More, node.Orphans(v.orphans.Brake()))
 	if overlap := v.overlap.Load(); overlap != nil {
 		f.More = append(f.More, node.Flat(*overlap))

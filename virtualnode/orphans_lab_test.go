@@ -151,7 +151,7 @@ func (w *world) nameOfOrphan() {
 		w.Fatal(err)
 	}
 	waits := func(p *corev1.Pod) bool {
-		return conditionOf(p.Status.Conditions, keys.LowerCreated).Reason == "NameOfOrphan"
+		return conditionOf(p.Status.Conditions, keys.LowerPlaced).Reason == "NameOfOrphan"
 	}
 	w.becomes(w.upper, "bare", "waiting for the orphan", waits) // The brake is on: the old Deployment's pods are orphans, too.
 	if err := w.upper.CoreV1().Pods(w.ns).Delete(w.Context(), "bare", metav1.DeleteOptions{}); err != nil {

@@ -157,7 +157,7 @@ func sharedNamespace(t *testing.T, one *world, two *stranger) {
 
 	two.create(two.pod("b", 1, on("left")))
 	two.becomes(two.upper, "b", "refused: the namespace is another's", func(p *corev1.Pod) bool {
-		c := conditionOf(p.Status.Conditions, keys.LowerCreated)
+		c := conditionOf(p.Status.Conditions, keys.LowerPlaced)
 		return c.Status == corev1.ConditionFalse && c.Reason == string(keys.NameConflict)
 	})
 	namespace, err := lower.CoreV1().Namespaces().Get(t.Context(), name, metav1.GetOptions{})

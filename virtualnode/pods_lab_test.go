@@ -179,7 +179,7 @@ func TestForeignPodIsNotTouched(t *testing.T) {
 	before := w.becomes(lower, "p", "Running", running)
 	w.create(w.pod("p", 1))
 	w.becomes(w.upper, "p", "refused by name", func(p *corev1.Pod) bool {
-		c := conditionOf(p.Status.Conditions, keys.LowerCreated)
+		c := conditionOf(p.Status.Conditions, keys.LowerPlaced)
 		return p.Status.Phase == corev1.PodPending && c.Status == corev1.ConditionFalse && c.Reason == string(keys.NameConflict)
 	})
 	w.eventually(func() error {
@@ -230,14 +230,14 @@ func TestQuotaBelow(t *testing.T) {
 	})
 	w.create(w.pod("p", 1, func(p *corev1.Pod) { p.Spec.RestartPolicy = corev1.RestartPolicyNever }))
 	w.becomes(w.upper, "p", "held back by the quota", func(p *corev1.Pod) bool {
-		c := conditionOf(p.Status.Conditions, keys.LowerCreated)
+		c := conditionOf(p.Status.Conditions, keys.LowerPlaced)
 		return p.Status.Phase == corev1.PodPending && c.Reason == string(keys.Quota) && strings.Contains(c.Message, "exceeded quota")
 	})
 	if err := lower.CoreV1().ResourceQuotas(w.ns).Delete(t.Context(), "q", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	pod := w.becomes(w.upper, "p", "Running", running)
-	if c := conditionOf(pod.Status.Conditions, keys.LowerCreated); c.Type != "" {
+	if c := conditionOf(pod.Status.Conditions, keys.LowerPlaced); c.Type != "" {
 		t.Errorf("the refusal is still shown: %+v", c)
 	}
 }

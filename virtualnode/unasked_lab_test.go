@@ -35,7 +35,7 @@ func (c *counted) take(events <-chan watch.Event) {
 			c.pods[app] = map[types.UID]string{}
 		}
 		c.pods[app][pod.UID] = pod.Status.Reason
-		if pod.Status.Phase == corev1.PodPending && conditionOf(pod.Status.Conditions, keys.LowerCreated).Type != "" {
+		if pod.Status.Phase == corev1.PodPending && conditionOf(pod.Status.Conditions, keys.LowerPlaced).Type != "" {
 			c.waits[app] = true
 		}
 		c.mu.Unlock()

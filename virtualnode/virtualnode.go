@@ -28,6 +28,7 @@ import (
 	"github.com/tessera-k8s/tessera/virtualnode/pair"
 	"github.com/tessera-k8s/tessera/virtualnode/pods"
 	"github.com/tessera-k8s/tessera/virtualnode/pods/up"
+	"github.com/tessera-k8s/tessera/virtualnode/refusals"
 )
 
 // snapshotPause is the time between two snapshots at least: what is made of them is written twice a second at most.
@@ -55,16 +56,17 @@ type virtualNode struct {
 	charges  node.Charges // of the pods bound to it
 
 	// nil where broken:
-	watch   *lower.Watch
-	devices *lower.Devices
-	pods    *pods.Reconciler
-	orphans *orphans.Ledger
-	events  *events.Mirror
-	spaces  *namespaces.Keeper
-	budgets *budgets.Keeper
-	self    cache.SharedIndexInformer // the Node itself, for its labels
-	above   cache.SharedIndexInformer // upper pods bound to it
-	below   *lower.Kept               // lower pods that came through it
+	watch    *lower.Watch
+	devices  *lower.Devices
+	pods     *pods.Reconciler
+	refusals *refusals.Ledger
+	orphans  *orphans.Ledger
+	events   *events.Mirror
+	spaces   *namespaces.Keeper
+	budgets  *budgets.Keeper
+	self     cache.SharedIndexInformer // the Node itself, for its labels
+	above    cache.SharedIndexInformer // upper pods bound to it
+	below    *lower.Kept               // lower pods that came through it
 }
 
 // newVirtualNode wires a virtual node, in this order: who keeps its Node, what it watches, who looks after what, who is told
@@ -126,6 +128,7 @@ func (v *virtualNode) addParts() (err error) {
 		Budgets: s.above.Budgets(), Changes: s.above.budgets, Below: v.below, Crowds: s.crowds, Log: v.log,
 	})
 	v.orphans = orphans.New(s.config.OrphanGrace.Duration, s.whole.brokenAt)
+	v.refusals = refusals.New(v.keeper.Touch)
 	setup := pods.Setup{
 		Name: v.name, Target: v.target, Barred: v.barred, Reachable: v.reachable, NodeReady: v.nodeReady, Namespace: v.spaces.Use,
 		OwnerInOpenNamespaces: *v.config.OwnerInOpenNamespaces,
@@ -133,10 +136,7 @@ func (v *virtualNode) addParts() (err error) {
 		Namespaces: s.above.Namespaces(), Upper: s.upper.CoreV1(), Lower: client.CoreV1(),
 		OnLost: up.OnLost(*v.config.OnLost), DefaultToleration: s.config.DefaultToleration.Duration, Endured: s.endured,
 		Above: v.above.GetStore(), Below: v.below, Orphans: v.orphans,
-		Hints: s.hints, Events: s.events, Metrics: s.metrics.pods, Log: v.log,
-	}
-	if s.extender != nil {
-		setup.Avoid = s.extender.Avoid
+		Refusals: v.refusals, Hints: s.hints, Events: s.events, Metrics: s.metrics.pods, Log: v.log,
 	}
 	v.pods = pods.New(setup)
 	v.events = events.New(events.Setup{

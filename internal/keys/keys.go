@@ -46,8 +46,11 @@ const (
 	PodResource = Domain + "pod"
 	// LowerScheduled is a pod condition type: PodScheduled of the lower pod, as virtualnode saw it.
 	LowerScheduled = Domain + "LowerScheduled"
-	// LowerCreated is a pod condition type: False while the lower cluster refuses to create the pod, with its words.
-	LowerCreated = Domain + "LowerCreated"
+	// LowerPlaced is a pod condition type: False while something keeps the bound pod from a lower node, with the reason and the
+	// lower cluster's words. It goes when the pod has one.
+	LowerPlaced = Domain + "LowerPlaced"
+	// Refused is an annotation of a virtual node: pods that its lower cluster refuses, as JSON (translate.Refusals).
+	Refused = Domain + "refused"
 	// LowerPod is a finalizer: the pod has ended above because its lower node is lost, and its lower pod is still there.
 	// No pod of the same name may run elsewhere meanwhile.
 	LowerPod = Domain + "lower-pod"
@@ -135,4 +138,20 @@ const (
 	WaitsForNewNode              Reason = "WaitsForNewNode"
 	// NotAllowed: the pod asks for a power over its node that the virtual node's rules do not let through.
 	NotAllowed Reason = "NotAllowed"
+	// RuntimeClass and PriorityClass: the class that the pod names is missing in the lower cluster.
+	RuntimeClass  Reason = "RuntimeClass"
+	PriorityClass Reason = "PriorityClass"
+	// NamespaceEnding: the lower namespace is being deleted.
+	NamespaceEnding Reason = "NamespaceEnding"
+	// RefusedBelow: the lower cluster does not take the pod: a policy, a webhook, or somebody who does not answer.
+	RefusedBelow Reason = "RefusedBelow"
+	// OtherCluster: behind the kubeconfig is another cluster than the one that the virtual node stands for.
+	OtherCluster Reason = "OtherCluster"
+)
+
+// Reasons of the condition LowerPlaced of pods that are below and have no node there, beside those above.
+const (
+	Unschedulable Reason = "Unschedulable" // the lower scheduler found no node
+	Gated         Reason = "Gated"         // somebody below holds it back by a scheduling gate
+	NotScheduled  Reason = "NotScheduled"  // no lower scheduler has looked at it
 )

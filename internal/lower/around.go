@@ -8,7 +8,9 @@ import (
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
+	nodev1 "k8s.io/api/node/v1"
 	resourcev1 "k8s.io/api/resource/v1"
+	schedulingv1 "k8s.io/api/scheduling/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes"
@@ -18,7 +20,7 @@ import (
 )
 
 // Around watches what has a word in where pods can go beside nodes and pods: the labels of namespaces, their LimitRanges
-// and ResourceQuotas, and the device classes. Few objects, rarely changed. What the account may not list counts as not
+// and ResourceQuotas, and the classes of devices, runtimes and priorities. Few objects, rarely changed. What the account may not list counts as not
 // there, which the log says.
 type Around struct {
 	log     *slog.Logger
@@ -36,6 +38,8 @@ const (
 	kindLimitRanges
 	kindQuotas
 	kindDeviceClasses
+	kindRuntimeClasses
+	kindPriorityClasses
 )
 
 // NewAround returns the watches; changed is called at each event.
@@ -46,10 +50,12 @@ func NewAround(client kubernetes.Interface, log *slog.Logger, changed func()) *A
 		client  rest.Interface
 		example runtime.Object
 	}{
-		kindNamespaces:    {"namespaces", client.CoreV1().RESTClient(), &corev1.Namespace{}},
-		kindLimitRanges:   {"limitranges", client.CoreV1().RESTClient(), &corev1.LimitRange{}},
-		kindQuotas:        {"resourcequotas", client.CoreV1().RESTClient(), &corev1.ResourceQuota{}},
-		kindDeviceClasses: {"deviceclasses", client.ResourceV1().RESTClient(), &resourcev1.DeviceClass{}},
+		kindNamespaces:      {"namespaces", client.CoreV1().RESTClient(), &corev1.Namespace{}},
+		kindLimitRanges:     {"limitranges", client.CoreV1().RESTClient(), &corev1.LimitRange{}},
+		kindQuotas:          {"resourcequotas", client.CoreV1().RESTClient(), &corev1.ResourceQuota{}},
+		kindDeviceClasses:   {"deviceclasses", client.ResourceV1().RESTClient(), &resourcev1.DeviceClass{}},
+		kindRuntimeClasses:  {"runtimeclasses", client.NodeV1().RESTClient(), &nodev1.RuntimeClass{}},
+		kindPriorityClasses: {"priorityclasses", client.SchedulingV1().RESTClient(), &schedulingv1.PriorityClass{}},
 	} {
 		a.kinds = append(a.kinds, newKind(client, k.client, k.name, k.example))
 	}
@@ -129,4 +135,37 @@ func (a *Around) LimitRanges(namespace string) []*corev1.LimitRange {
 // Quotas returns the ResourceQuotas of a namespace.
 func (a *Around) Quotas(namespace string) []*corev1.ResourceQuota {
 	return listed[*corev1.ResourceQuota](a.kinds[kindQuotas].informer, namespace)
+}
+
+// RuntimeClass returns the runtime class of a name, nil if there is none. known is false where nobody can tell.
+func (a *Around) RuntimeClass(name string) (class *nodev1.RuntimeClass, known bool) {
+	object, known := a.named(kindRuntimeClasses, name)
+	class, _ = object.(*nodev1.RuntimeClass)
+	return class, known
+}
+
+// HasPriorityClass reports whether there is a priority class of a name. known is false where nobody can tell.
+func (a *Around) HasPriorityClass(name string) (has, known bool) {
+	object, known := a.named(kindPriorityClasses, name)
+	return object != nil, known
+}
+
+// Ending reports whether a namespace is being deleted.
+func (a *Around) Ending(name string) bool {
+	object, _ := a.named(kindNamespaces, name)
+	namespace, ok := object.(*corev1.Namespace)
+	return ok && namespace.DeletionTimestamp != nil
+}
+
+// named returns the object of a name, nil if there is none. known is false where the kind has not been listed, or may not be.
+func (a *Around) named(of int, name string) (object any, known bool) {
+	informer := a.kinds[of].informer
+	if !informer.HasSynced() {
+		return nil, false
+	}
+	object, found, _ := informer.GetStore().GetByKey(name) // A cache never fails.
+	if !found {
+		return nil, true
+	}
+	return object, true
 }

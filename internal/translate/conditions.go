@@ -75,7 +75,7 @@ func deletionAsked(pod *corev1.Pod) metav1.Time {
 // belowOnly are the conditions that nobody above sets: where the lower pod has none, the upper one has none.
 var belowOnly = []corev1.PodConditionType{
 	corev1.PodInitialized, corev1.PodReady, corev1.ContainersReady, corev1.PodReadyToStartContainers,
-	corev1.PodResizePending, corev1.PodResizeInProgress, corev1.AllContainersRestarting, keys.LowerScheduled, keys.LowerCreated,
+	corev1.PodResizePending, corev1.PodResizeInProgress, corev1.AllContainersRestarting, keys.LowerScheduled, keys.LowerPlaced,
 }
 
 func indexOf(conditions []corev1.PodCondition, kind corev1.PodConditionType) int {

@@ -84,7 +84,7 @@ func TestConditionsHaveOneOwner(t *testing.T) {
 		"disruption on both":         {kinds{corev1.DisruptionTarget}, kinds{corev1.DisruptionTarget}, conditions("above", corev1.DisruptionTarget)},
 		"a resize":                   {nil, kinds{corev1.PodResizeInProgress}, conditions("below", corev1.PodResizeInProgress)},
 		"a resize that is over":      {kinds{corev1.PodResizePending}, nil, nil},
-		"a refusal that is over":     {kinds{keys.LowerCreated}, nil, nil},
+		"a refusal that is over":     {kinds{keys.LowerPlaced}, nil, nil},
 		"scheduled above, not below": {kinds{corev1.PodScheduled}, nil, conditions("above", corev1.PodScheduled)},
 		"scheduled twice": {kinds{corev1.PodScheduled}, kinds{corev1.PodScheduled},
 			append(conditions("below", keys.LowerScheduled), conditions("above", corev1.PodScheduled)...)},

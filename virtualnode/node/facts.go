@@ -29,6 +29,8 @@ type Facts struct {
 	Devices map[corev1.ResourceName]int64
 	// Rules are shown to the extender.
 	Rules translate.Rules
+	// Refusals are shown to the extender: pods that the lower cluster does not take.
+	Refusals translate.Refusals
 	// Stands is the Node as the upper cluster shows it, for the labels that others gave it; nil if not known.
 	Stands *corev1.Node
 	// More are conditions beside Ready. Their times are filled in here.
@@ -65,6 +67,9 @@ func (f *Facts) node(now time.Time) *corev1.Node {
 	}
 	if uid := cmp.Or(f.LowerUID, f.Health.UID); uid != "" {
 		metav1.SetMetaDataAnnotation(&node.ObjectMeta, keys.LowerUID, string(uid))
+	}
+	if text := f.Refusals.Text(); text != "" {
+		metav1.SetMetaDataAnnotation(&node.ObjectMeta, keys.Refused, text)
 	}
 	if f.Changed() {
 		metav1.SetMetaDataAnnotation(&node.ObjectMeta, keys.FoundUID, string(f.Health.UID))

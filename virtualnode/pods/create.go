@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
+	"log/slog"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -13,14 +13,9 @@ import (
 
 	"github.com/tessera-k8s/tessera/internal/keys"
 	"github.com/tessera-k8s/tessera/internal/translate"
-	"github.com/tessera-k8s/tessera/virtualnode/namespaces"
 	"github.com/tessera-k8s/tessera/virtualnode/pair"
 	"github.com/tessera-k8s/tessera/virtualnode/pods/down"
 )
-
-// patience is how many attempts a refusal is taken for one that will pass by itself: the default ServiceAccount of
-// a new namespace appears a moment after it, quotas and webhooks come up.
-const patience = 4
 
 // errSealed is a pod whose sealed constraints cannot be read.
 var errSealed = errors.New("the pod cannot be translated")
@@ -33,13 +28,16 @@ var errForeign = errors.New("a pod of that name below belongs to someone else")
 
 // create makes the lower pod: with its hint, or behind the gate if the hint can only be given to a pod that exists.
 func (r *Reconciler) create(ctx context.Context, upper *corev1.Pod, memory *memory) (again time.Duration, err error) {
+	if again := memory.attempts.wait(time.Now()); again > 0 {
+		return again, r.tellUnplaced(ctx, upper, memory)
+	}
 	translated := upper
 	if enduring := r.reports().Enduring(upper); enduring != nil {
 		translated = enduring // As it will be above in a moment.
 	}
 	lower, err := translate.LowerPod(translated, r.Target())
 	if err != nil {
-		return 0, r.notCreated(ctx, upper, fmt.Errorf("%w: %w", errSealed, err))
+		return r.notCreated(ctx, upper, nil, fmt.Errorf("%w: %w", errSealed, err), memory)
 	}
 	down.Stamp(lower)
 	hint := r.hints()
@@ -49,12 +47,11 @@ func (r *Reconciler) create(ctx context.Context, upper *corev1.Pod, memory *memo
 	}
 	mode := hint.Apply(lower, node)
 	created, err := r.place(ctx, upper, lower)
-	if errors.Is(err, errForeign) || errors.Is(err, namespaces.ErrForeign) {
-		return 0, r.giveWay(ctx, upper, r.notCreated(ctx, upper, err))
-	}
 	if err != nil {
-		return 0, r.notCreated(ctx, upper, err)
+		return r.notCreated(ctx, upper, lower, err, memory)
 	}
+	memory.failed, memory.attempts = failure{}, attempts{}
+	r.accepted(lower)
 	r.Metrics.created(r.Name, "created", time.Since(memory.since))
 	memory.wasBelow, memory.createdAt = true, time.Now()
 	if created.Annotations[keys.UpperSum] == lower.Annotations[keys.UpperSum] { // Not if it was created before, from an older upper pod.
@@ -105,45 +102,51 @@ func (r *Reconciler) place(ctx context.Context, upper, lower *corev1.Pod) (*core
 	}
 }
 
-// notCreated tells the owner of the pod what keeps it from being created, unless it is likely to pass by itself.
-// The error comes back to be tried again.
-func (r *Reconciler) notCreated(ctx context.Context, upper *corev1.Pod, cause error) error {
-	reason := reasonOf(cause)
-	r.Metrics.created(r.Name, outcome(reason), 0)
-	if reason == "" || (reason != string(keys.NameConflict) && r.queue.NumRequeues(pair.KeyOf(upper)) < patience) {
-		return fmt.Errorf("creating pod below: %w", cause)
+// notCreated notes why a pod was not created and tells its owner, once it lasts. lower is the pod that was sent, nil if there was
+// none. A hiccup comes back as an error, to be tried again soon; what is refused is tried a few times a minute, whatever happens to
+// the pod above meanwhile: our own writes and those of others are no reason to ask again.
+func (r *Reconciler) notCreated(
+	ctx context.Context, upper, lower *corev1.Pod, cause error, memory *memory,
+) (again time.Duration, err error) {
+	now := time.Now()
+	if memory.failed.err == nil {
+		memory.failed.since = now
 	}
-	if err := r.reports().Blame(ctx, upper, reason, cause.Error()); err != nil {
-		return err
+	memory.failed.err, memory.failed.times = cause, memory.failed.times+1
+	reason := refusal(cause)
+	soon := hiccup(cause)
+	if soon {
+		r.Metrics.created(r.Name, "failed", 0)
+	} else {
+		r.Metrics.created(r.Name, string(reason), 0)
+		memory.attempts.refused(now)
+		if memory.failed.times >= patience {
+			r.refused(upper, lower, reason)
+		}
 	}
-	return fmt.Errorf("creating pod below: %w", cause)
+	if err := r.tellUnplaced(ctx, upper, memory); err != nil {
+		return 0, err
+	}
+	if soon {
+		return 0, fmt.Errorf("creating pod below: %w", cause)
+	}
+	r.Log.Log(ctx, memory.failed.level(), "Pod is refused below", "pod", pair.KeyOf(upper), "uid", upper.UID, "reason", reason, "err", cause)
+	return memory.attempts.wait(now), nil
 }
 
-// reasonRefused is the reason of the condition tessera.sh/LowerCreated and of events, beside those of internal/keys.
-const reasonRefused = "LowerRefused"
-
-// reasonOf names what the lower cluster (or translation) holds against a pod; "" for a hiccup.
-func reasonOf(err error) string {
-	notAllowed := (*translate.NotAllowed)(nil)
-	switch {
-	case errors.As(err, &notAllowed):
-		return string(keys.NotAllowed)
-	case errors.Is(err, errForeign), errors.Is(err, namespaces.ErrForeign):
-		return string(keys.NameConflict)
-	case errors.Is(err, errTaken), apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
-		return ""
-	case apierrors.IsForbidden(err) && strings.Contains(err.Error(), "exceeded quota"):
-		return string(keys.Quota)
-	case apierrors.IsForbidden(err), apierrors.IsInvalid(err), apierrors.IsBadRequest(err), errors.Is(err, errSealed):
-		return reasonRefused
-	default:
-		return ""
+// level is that of the log: the first refusals of a pod are worth a warning.
+func (f failure) level() slog.Level {
+	if f.times <= patience {
+		return slog.LevelWarn
 	}
+	return slog.LevelDebug
 }
 
-func outcome(reason string) string {
-	if reason == "" {
-		return "failed"
+// tellUnplaced tells the owner of a pod that is not below what keeps it from there, if it is time to.
+func (r *Reconciler) tellUnplaced(ctx context.Context, upper *corev1.Pod, memory *memory) error {
+	why, _ := unplaced(upper, nil, memory.failed, time.Now())
+	if why == nil || !r.Reachable() {
+		return nil
 	}
-	return reason
+	return r.reports().Unplaced(ctx, upper, why)
 }

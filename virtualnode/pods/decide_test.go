@@ -57,7 +57,7 @@ func TestDecide(t *testing.T) {
 		"vanished below":                         {upperPod("1"), nil, seen, replace},
 		"vanished below while we were away":      {upperPod("1", phase(corev1.PodRunning)), nil, fresh, replace},
 		"vanished while pending below":           {upperPod("1", withCondition(keys.LowerScheduled, corev1.ConditionFalse)), nil, fresh, replace},
-		"refused below before":                   {upperPod("1", withCondition(keys.LowerCreated, corev1.ConditionFalse)), nil, fresh, create},
+		"refused below before":                   {upperPod("1", withCondition(keys.LowerPlaced, corev1.ConditionFalse)), nil, fresh, create},
 		"its lower node is lost":                 {upperPod("1", phase(corev1.PodRunning)), lowerPod("1", deleting(30)), lost, abandon},
 		"abandoned, still below":                 {upperPod("1", phase(corev1.PodFailed), kept), lowerPod("1", deleting(30)), lost, idle},
 		"abandoned, gone below":                  {upperPod("1", phase(corev1.PodFailed), kept), nil, fresh, release},

@@ -17,12 +17,13 @@ import (
 	"github.com/tessera-k8s/tessera/virtualnode/orphans"
 	"github.com/tessera-k8s/tessera/virtualnode/pair"
 	"github.com/tessera-k8s/tessera/virtualnode/pods/down"
+	"github.com/tessera-k8s/tessera/virtualnode/pods/up"
 )
 
 // What the owner of a pod is told of orphans, beside what every refusal is told by.
 const (
-	reasonOrphan  = "NameOfOrphan"
-	reasonAdopted = "Adopted"
+	reasonOrphan  keys.Reason = "NameOfOrphan"
+	reasonAdopted             = "Adopted"
 )
 
 // countInterval is how often the lower pods without an upper one are counted.
@@ -108,7 +109,7 @@ func (r *Reconciler) orphan(ctx context.Context, upper, there, lower *corev1.Pod
 			return err
 		}
 		if !due && !snapshot.Finished(lower) {
-			return r.reports().Blame(ctx, upper, reasonOrphan, orphanHasName)
+			return r.reports().Unplaced(ctx, upper, &up.Unplaced{Reason: reasonOrphan, Message: orphanHasName})
 		}
 		due = true // What has finished loses nothing, and its name is needed.
 	}
@@ -168,7 +169,7 @@ func (r *Reconciler) collectOrphan(ctx context.Context, lower *corev1.Pod) error
 func (r *Reconciler) adopt(ctx context.Context, upper, lower *corev1.Pod) (adopted bool, err error) {
 	wanted, err := translate.LowerPod(upper, r.Target())
 	if err != nil {
-		return false, r.notCreated(ctx, upper, fmt.Errorf("%w: %w", errSealed, err))
+		return false, fmt.Errorf("%w: %w", errSealed, err)
 	}
 	down.Stamp(wanted)
 	sum := lower.Annotations[keys.SpecSum]

@@ -65,13 +65,13 @@ func TestOrphans(t *testing.T) {
 		"an equal one comes":                 {upperPod("2"), madeFrom(t, upperPod("1")), false, nil, []string{"patch pods"}, "", "2"},
 		"an equal one comes, grace over":     {upperPod("2"), madeFrom(t, upperPod("1")), true, nil, []string{"patch pods"}, "", "2"},
 		"an older one of that name is back":  {upperPod("2", phase(corev1.PodRunning)), madeFrom(t, upperPod("1")), false, nil, []string{"patch pods"}, "", "2"},
-		"a different one comes":              {upperPod("2", command), madeFrom(t, upperPod("1")), false, []string{"patch pods/status"}, nil, reasonOrphan, "1"},
+		"a different one comes":              {upperPod("2", command), madeFrom(t, upperPod("1")), false, []string{"patch pods/status"}, nil, string(reasonOrphan), "1"},
 		"a different one comes, grace over":  {upperPod("2", command), madeFrom(t, upperPod("1")), true, nil, []string{"delete pods"}, "", ""},
 		"one comes that has finished":        {upperPod("2", phase(corev1.PodFailed)), madeFrom(t, upperPod("1")), false, nil, nil, "", "1"},
 		"one comes past admission":           {upperPod("2", unmarked), madeFrom(t, upperPod("1")), false, nil, nil, "", "1"},
 		"one comes that is being deleted":    {upperPod("2", deleting(30)), madeFrom(t, upperPod("1")), false, []string{"delete pods"}, nil, "", "1"},
 		"it has finished and the name is":    {upperPod("2"), madeFrom(t, upperPod("1"), phase(corev1.PodSucceeded)), false, nil, []string{"delete pods"}, "", ""},
-		"made by a version without the note": {upperPod("2"), madeFrom(t, upperPod("1"), func(p *corev1.Pod) { delete(p.Annotations, keys.SpecSum) }), false, []string{"patch pods/status"}, nil, reasonOrphan, "1"},
+		"made by a version without the note": {upperPod("2"), madeFrom(t, upperPod("1"), func(p *corev1.Pod) { delete(p.Annotations, keys.SpecSum) }), false, []string{"patch pods/status"}, nil, string(reasonOrphan), "1"},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -102,7 +102,7 @@ func TestOrphans(t *testing.T) {
 			b.expectOwner(t, c.wantUpperUID)
 			if c.upper != nil && len(c.wantAbove) > 0 && c.reason != "" {
 				pod, _ := b.upper.CoreV1().Pods("ns").Get(t.Context(), "p", metav1.GetOptions{})
-				if got := pair.Condition(pod, keys.LowerCreated); got == nil || got.Reason != c.reason {
+				if got := pair.Condition(pod, keys.LowerPlaced); got == nil || got.Reason != c.reason {
 					t.Errorf("condition %v, want %s", got, c.reason)
 				}
 			}

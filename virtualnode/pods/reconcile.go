@@ -18,7 +18,6 @@ import (
 
 	"github.com/tessera-k8s/tessera/internal/snapshot"
 	"github.com/tessera-k8s/tessera/internal/translate"
-	"github.com/tessera-k8s/tessera/internal/wire"
 	"github.com/tessera-k8s/tessera/virtualnode/hints"
 	"github.com/tessera-k8s/tessera/virtualnode/namespaces"
 	"github.com/tessera-k8s/tessera/virtualnode/orphans"
@@ -26,6 +25,7 @@ import (
 	"github.com/tessera-k8s/tessera/virtualnode/pods/down"
 	"github.com/tessera-k8s/tessera/virtualnode/pods/up"
 	"github.com/tessera-k8s/tessera/virtualnode/queue"
+	"github.com/tessera-k8s/tessera/virtualnode/refusals"
 )
 
 // Times of the reconciler.
@@ -88,11 +88,11 @@ type Setup struct {
 	Orphans *orphans.Ledger
 	// Hints may be nil: nobody is asked then.
 	Hints *hints.Hints
-	// Avoid has the extender keep the pods of an owner away from a cluster; nil without an extender.
-	Avoid   func(ctx context.Context, request wire.AvoidRequest) error
-	Events  record.EventRecorder
-	Metrics *Metrics
-	Log     *slog.Logger
+	// Refusals is what is learnt of pods that the lower cluster refuses.
+	Refusals *refusals.Ledger
+	Events   record.EventRecorder
+	Metrics  *Metrics
+	Log      *slog.Logger
 }
 
 // Below is a cache of lower pods with the index pair.ByUpper. What it returns is shared.
@@ -124,6 +124,9 @@ type memory struct {
 	// written is the upper pod as it was after our last write, older the resource versions that our writes replaced.
 	written *corev1.Pod
 	older   map[string]bool
+	// failed is what became of the attempts to create the lower pod, attempts when they were.
+	failed   failure
+	attempts attempts
 	// What the rooms remember.
 	asking hints.Asking
 	up     up.Memory
@@ -144,6 +147,7 @@ func (r *Reconciler) Run(ctx context.Context, workers int) {
 		})
 	})
 	group.Go(func() { r.countOrphans(ctx) })
+	group.Go(func() { r.tryRefusals(ctx) })
 	<-ctx.Done()
 	r.queue.ShutDown()
 	group.Wait()
@@ -240,7 +244,13 @@ func (r *Reconciler) tend(ctx context.Context, upper, lower *corev1.Pod, memory 
 		_, reported := r.report(ctx, memory.newest(upper), lower, memory)
 		err = errors.Join(err, reported)
 	}
-	return cmp.Or(again, lookAgain(lower)), err
+	return sooner(cmp.Or(again, lookAgain(lower)), r.untilUnplaced(upper, lower)), err
+}
+
+// untilUnplaced is when a lower pod without a node has to be looked at, though nothing happens to it; 0 for never.
+func (r *Reconciler) untilUnplaced(upper, lower *corev1.Pod) time.Duration {
+	_, later := unplaced(upper, lower, failure{}, time.Now())
+	return later
 }
 
 // endure has an upper pod outlast a virtualnode that is away, and its cluster's silence as it is configured. Pods that were there

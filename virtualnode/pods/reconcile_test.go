@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -29,6 +30,7 @@ import (
 	"github.com/tessera-k8s/tessera/virtualnode/orphans"
 	"github.com/tessera-k8s/tessera/virtualnode/pair"
 	"github.com/tessera-k8s/tessera/virtualnode/pods/down"
+	"github.com/tessera-k8s/tessera/virtualnode/refusals"
 )
 
 // bed is a reconciler between two API servers that are maps. Its caches are filled by hand, so that a test can let
@@ -56,6 +58,7 @@ func newBed(t *testing.T, above, below []runtime.Object) *bed {
 		Reachable: func() bool { return true }, NodeReady: func(string) bool { return true },
 		Namespace:  func(context.Context, string) (namespaces.Used, error) { return namespaces.Used{}, nil },
 		Namespaces: namespacesAbove(t, map[string]string{keys.Enabled: "true"}),
+		Refusals:   refusals.New(func() {}),
 		Orphans:    orphans.New(0, func() time.Time { return time.Time{} }),
 		Events:     b.events, Metrics: NewMetrics(prometheus.NewRegistry()), Log: slog.New(slog.DiscardHandler),
 	})
@@ -178,49 +181,67 @@ func TestLifeOfAPod(t *testing.T) {
 	expect("gone below", []string{"delete pods"}, nil)
 }
 
-// Whatever the lower API server answers to a creation, the upper pod never fails, and the error is tried again.
+// Whatever the lower API server answers to a creation, the upper pod never fails, and it is tried again: soon what is likely to
+// pass, and no more than three times a minute what was refused. What lasts is told, whatever it is.
 func TestRefusedCreations(t *testing.T) {
 	t.Parallel()
 	pods := schema.GroupResource{Resource: "pods"}
+	const soon = true
 	cases := map[string]struct {
 		err    error
-		reason string
+		soon   bool
+		reason keys.Reason
 	}{
-		"connection refused":       {errors.New("dial tcp: connection refused"), ""},
-		"server error":             {apierrors.NewInternalError(errors.New("etcd")), ""},
-		"too many requests":        {apierrors.NewTooManyRequests("slow down", 1), ""},
-		"conflict":                 {apierrors.NewConflict(pods, "p", errors.New("x")), ""},
-		"time-out":                 {context.DeadlineExceeded, ""},
-		"default account missing":  {apierrors.NewForbidden(pods, "p", errors.New("error looking up service account ns/default")), reasonRefused},
-		"quota":                    {apierrors.NewForbidden(pods, "p", errors.New("exceeded quota: q, requested: cpu=1")), string(keys.Quota)},
-		"refused by an admission":  {apierrors.NewForbidden(pods, "p", errors.New("admission webhook denied")), reasonRefused},
-		"invalid in this version":  {apierrors.NewInvalid(schema.GroupKind{Kind: "Pod"}, "p", nil), reasonRefused},
-		"namespace is terminating": {terminating(), ""},
+		"connection refused":       {errors.New("dial tcp: connection refused"), soon, keys.RefusedBelow},
+		"too many requests":        {apierrors.NewTooManyRequests("slow down", 1), soon, keys.RefusedBelow},
+		"conflict":                 {apierrors.NewConflict(pods, "p", errors.New("x")), soon, keys.RefusedBelow},
+		"time-out":                 {context.DeadlineExceeded, soon, keys.RefusedBelow},
+		"default account missing":  {apierrors.NewForbidden(pods, "p", errors.New("error looking up service account ns/default")), soon, keys.RefusedBelow},
+		"server error":             {apierrors.NewInternalError(errors.New("failed calling webhook")), false, keys.RefusedBelow},
+		"a code of its own":        {apierrors.NewGenericServerResponse(418, "create", pods, "p", "a teapot", 0, true), false, keys.RefusedBelow},
+		"quota":                    {apierrors.NewForbidden(pods, "p", errors.New("exceeded quota: q, requested: cpu=1")), false, keys.Quota},
+		"refused by an admission":  {apierrors.NewForbidden(pods, "p", errors.New("admission webhook denied")), false, keys.RefusedBelow},
+		"invalid in this version":  {apierrors.NewInvalid(schema.GroupKind{Kind: "Pod"}, "p", nil), false, keys.RefusedBelow},
+		"namespace is terminating": {terminating(), false, keys.NamespaceEnding},
+		"runtime class":            {apierrors.NewForbidden(pods, "p", errors.New(`pod rejected: RuntimeClass "kata" not found`)), false, keys.RuntimeClass},
+		"priority class":           {apierrors.NewForbidden(pods, "p", errors.New("no PriorityClass with name high was found")), false, keys.PriorityClass},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := newBed(t, []runtime.Object{upperPod("1", restarts(corev1.RestartPolicyNever))}, nil)
-			b.lower.PrependReactor("create", "pods", func(clienttesting.Action) (bool, runtime.Object, error) { return true, nil, c.err })
-			b.sees(t)
-			for range patience + 1 {
-				if b.step(t) == nil {
-					t.Fatal("the refusal was taken for a success, so nobody tries again")
+			synctest.Test(t, func(t *testing.T) {
+				b := newBed(t, []runtime.Object{upperPod("1", restarts(corev1.RestartPolicyNever))}, nil)
+				tried := 0
+				b.lower.PrependReactor("create", "pods", func(clienttesting.Action) (bool, runtime.Object, error) {
+					tried++
+					return true, nil, c.err
+				})
+				for begin := time.Now(); time.Since(begin) < 59*time.Second; {
+					b.sees(t)
+					again, err := b.reconcile(t.Context(), "ns/p")
+					if (err != nil) != c.soon || err == nil && again <= 0 {
+						t.Fatalf("again %s, error %v", again, err)
+					}
+					if shown := pair.Condition(b.podAbove("ns/p"), keys.LowerPlaced); time.Since(begin) > 15*time.Second &&
+						(shown == nil || shown.Reason != string(c.reason)) {
+						t.Fatalf("shown above after %s: %+v, want %s", time.Since(begin), shown, c.reason)
+					}
+					<-time.After(max(time.Second, min(again, 2*time.Second))) // Something happens to the pod all the time.
 				}
-				b.queue.AddRateLimited("ns/p")
-			}
-			b.sees(t)
-			pod := b.podAbove("ns/p")
-			if pod.Status.Phase != corev1.PodPending {
-				t.Errorf("the upper pod is %s", pod.Status.Phase)
-			}
-			got := ""
-			if shown := pair.Condition(pod, keys.LowerCreated); shown != nil {
-				got = shown.Reason
-			}
-			if got != c.reason {
-				t.Errorf("shown above: %q, want %q", got, c.reason)
-			}
+				if tried > 3 && !c.soon || tried < 3 {
+					t.Errorf("tried %d times in a minute", tried)
+				}
+				b.sees(t)
+				if pod := b.podAbove("ns/p"); pod.Status.Phase != corev1.PodPending {
+					t.Errorf("the upper pod is %s", pod.Status.Phase)
+				}
+				if got := len(b.events.Events); got != 1 {
+					t.Errorf("%d events, want one", got)
+				}
+				if learnt := b.Refusals.Refusals(); (len(learnt) > 0) != (!c.soon && c.reason != keys.Quota && c.reason != keys.NamespaceEnding) {
+					t.Errorf("learnt: %v", learnt)
+				}
+			})
 		})
 	}
 }
@@ -250,8 +271,8 @@ func TestNamesTakenBelow(t *testing.T) {
 			t.Parallel()
 			b := newBed(t, []runtime.Object{upperPod("1")}, []runtime.Object{c.existing})
 			_ = b.Above.Add(upperPod("1")) // The cache of lower pods is empty: it lags, or the pod is not ours.
-			if err := b.step(t); (err == nil) != c.ok {
-				t.Errorf("create: %v", err)
+			if again, err := b.reconcile(t.Context(), "ns/p"); (err == nil && again == 0) != c.ok {
+				t.Errorf("create: again after %s, %v", again, err)
 			}
 			for _, call := range calls(b.lower) {
 				if call != "create pods" {

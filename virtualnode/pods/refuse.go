@@ -11,6 +11,7 @@ import (
 
 	"github.com/tessera-k8s/tessera/internal/keys"
 	"github.com/tessera-k8s/tessera/internal/translate"
+	"github.com/tessera-k8s/tessera/virtualnode/pods/up"
 )
 
 // Reasons for which a pod that is bound to the virtual node is not created below.
@@ -47,7 +48,7 @@ func (r *Reconciler) failUnwelcome(ctx context.Context, upper *corev1.Pod) (agai
 	}
 	if again := r.storms.take(upper); again > 0 {
 		message += ". It is not failed yet, so that its controller does not make one after another"
-		return again, r.reports().Blame(ctx, upper, reason, message)
+		return again, r.reports().Unplaced(ctx, upper, &up.Unplaced{Reason: keys.Reason(reason), Message: message})
 	}
 	r.Metrics.created(r.Name, reason, 0)
 	r.Events.Event(upper, corev1.EventTypeWarning, reason, message)

@@ -125,7 +125,7 @@ func (b *bed) refused(t *testing.T, owner types.UID) time.Duration {
 		if now.Status.Phase == corev1.PodFailed {
 			return time.Since(begin)
 		}
-		if c := pair.Condition(now, keys.LowerCreated); c == nil || c.Reason != reasonNotAdmitted || !strings.Contains(c.Message, "not failed yet") {
+		if c := pair.Condition(now, keys.LowerPlaced); c == nil || c.Reason != reasonNotAdmitted || !strings.Contains(c.Message, "not failed yet") {
 			t.Fatalf("a pod that waits says %+v", c)
 		}
 		<-time.After(again)

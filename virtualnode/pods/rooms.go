@@ -36,5 +36,7 @@ func (r *Reconciler) changes() down.Changes {
 // report carries the status of a lower pod up, and what its cluster says against its newest size.
 func (r *Reconciler) report(ctx context.Context, upper, lower *corev1.Pod, memory *memory) (again time.Duration, err error) {
 	text, since := memory.down.RefusedSize()
-	return r.reports().Report(ctx, upper, lower, up.RefusedSize{Text: text, Since: since}, &memory.up)
+	why, _ := unplaced(upper, lower, failure{}, time.Now())
+	r.placed(upper, lower, why)
+	return r.reports().Report(ctx, upper, lower, up.RefusedSize{Text: text, Since: since}, why, &memory.up)
 }

@@ -22,14 +22,15 @@ import (
 
 // Report carries the status of the lower pod up. While the lower cluster is out of reach nothing is reported: what
 // the cache holds is old, and the upper cluster has drawn its own conclusions (Ready=False) meanwhile. Nor is anything
-// reported of a pod that is over above. again > 0: there is news that waits for more to come with it.
+// reported of a pod that is over above. why is what keeps it from a lower node, nil if nothing does. again > 0: there is news that waits for more to come with it.
 func (r Reports) Report(
-	ctx context.Context, upper, lower *corev1.Pod, refused RefusedSize, memory *Memory,
+	ctx context.Context, upper, lower *corev1.Pod, refused RefusedSize, why *Unplaced, memory *Memory,
 ) (again time.Duration, err error) {
 	if pair.Gated(lower) || !r.Reachable() || snapshot.Finished(upper) {
 		return 0, nil
 	}
 	told := r.reported(upper, lower, refused)
+	r.setUnplaced(&told.Status, upper, why)
 	if again := memory.early(upper, told, time.Now()); again > 0 {
 		return again, nil
 	}
@@ -153,20 +154,6 @@ func Failed(upper *corev1.Pod, reason, message string, now metav1.Time) *corev1.
 	}
 	pod.Status = *status
 	return &pod
-}
-
-// Blame tells the owner of a pod what the lower cluster has against it: once, as a condition and as an event.
-func (r Reports) Blame(ctx context.Context, upper *corev1.Pod, reason, message string) error {
-	known := pair.Condition(upper, keys.LowerCreated)
-	if known != nil && known.Reason == reason && known.Message == message {
-		return nil
-	}
-	r.Events.Event(upper, corev1.EventTypeWarning, reason, message)
-	pod := *upper
-	pod.Status.Conditions = pair.SetCondition(upper.Status.Conditions, corev1.PodCondition{
-		Type: keys.LowerCreated, Status: corev1.ConditionFalse, Reason: reason, Message: message, LastTransitionTime: metav1.Now(),
-	})
-	return r.WriteStatus(ctx, upper, &pod)
 }
 
 // RefusedSize is a new size that the lower cluster refuses: what it says, and since when. Its text is empty where it does not.

@@ -76,7 +76,7 @@ func TestReportSendsDifferencesOnly(t *testing.T) {
 	current.Annotations = map[string]string{"note": "new"}
 	withCondition("example.com/gate", corev1.ConditionTrue)(current)
 	reports, client := to(current)
-	if _, err := reports.Report(t.Context(), seen, lowerPod("1", phase(corev1.PodRunning)), RefusedSize{}, &Memory{}); err != nil {
+	if _, err := reports.Report(t.Context(), seen, lowerPod("1", phase(corev1.PodRunning)), RefusedSize{}, nil, &Memory{}); err != nil {
 		t.Fatal(err)
 	}
 	got, err := client.CoreV1().Pods("ns").Get(t.Context(), "p", metav1.GetOptions{})
