@@ -31,7 +31,12 @@ type Config struct {
 	StuckAfter metav1.Duration `json:"stuckAfter"`
 	// AvoidFor is how long the owner of a moved pod avoids the cluster.
 	AvoidFor metav1.Duration `json:"avoidFor"`
-	Limits   `json:",inline"`
+	// StuckAfterBy is StuckAfter for a cluster, a reason, or both.
+	StuckAfterBy []StuckAfter `json:"stuckAfterBy"`
+	// NeedsTarget leaves pods where they are for which the extender knows of no other cluster.
+	NeedsTarget bool `json:"needsTarget"`
+	Stay        `json:",inline"`
+	Limits      `json:",inline"`
 	// LeaderElection lets several replicas run, one of which moves pods; by the lease tessera-rebalance in Namespace.
 	LeaderElection serve.LeaderElection `json:"leaderElection"`
 	Namespace      string               `json:"namespace,omitempty"`
@@ -42,10 +47,17 @@ const configHelp = `upperKubeconfig: ""          kubeconfig of the upper cluster
 extender: ""                 URL of the extender; needed unless dryRun
 extenderCAFile: ""           CA of the extender's certificate, PEM; empty: the system's
 extenderTokenFile: ""        file with the bearer token for the extender, read at each use
-dryRun: true                 show, log and count moves without making them
+dryRun: false                show, log and count moves without making them
 interval: 10s                time between two plans
-stuckAfter: 60s              a pod that is unschedulable below for longer is moved
+stuckAfter: 60s              a pod that is kept from every lower node for longer is moved, whatever keeps it
+stuckAfterBy: []             the same by cluster and reason, "" is any, the first that matches counts:
+                             [{cluster: berlin, reason: Unschedulable, after: 10m}] where an autoscaler or a queue works below
 avoidFor: 10m                how long the owner of a moved pod avoids the cluster
+needsTarget: true            a pod stays where it is if the extender knows of no other cluster for it
+protectedNamespaces: [kube-system, tessera-system]   pods there stay
+movableOwners: [ReplicaSet, ReplicationController, StatefulSet, Job]   kinds of controllers whose pods are moved
+maxUnplacedPerCycle: 20      moves of pods that never ran in one plan
+maxUnplacedPerHour: 1000     and in an hour; the limits that follow are for pods that ran:
 maxPerCycle: 10              moves in one plan
 maxPerNamespacePerCycle: 5   of these in one namespace
 maxPerOwnerPerHour: 3        moves of one owner's pods (ReplicaSet, Job, ...) in an hour
@@ -58,12 +70,14 @@ namespace: tessera-system    namespace of that lease
 // DefaultConfig is what holds where the file is silent.
 func DefaultConfig() *Config {
 	return &Config{
-		DryRun:     true,
 		Interval:   metav1.Duration{Duration: 10 * time.Second},
 		StuckAfter: metav1.Duration{Duration: time.Minute},
 		AvoidFor:   metav1.Duration{Duration: 10 * time.Minute},
 		Limits:     DefaultLimits(),
-		Namespace:  keys.Namespace,
+		Stay:       DefaultStay(),
+
+		NeedsTarget: true,
+		Namespace:   keys.Namespace,
 
 		LeaderElection: serve.DefaultLeaderElection(),
 	}
@@ -86,6 +100,11 @@ func (c *Config) Validate() error {
 	} {
 		if value < time.Second {
 			errs = append(errs, fmt.Errorf("%s: %s is not a duration of at least 1s", key, value))
+		}
+	}
+	for i, by := range c.StuckAfterBy {
+		if by.After.Duration < time.Second {
+			errs = append(errs, fmt.Errorf("stuckAfterBy: entry %d: after: %s is not a duration of at least 1s", i+1, by.After.Duration))
 		}
 	}
 	if c.AvoidFor.Duration > longestAvoid {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -43,7 +44,7 @@ func (c *cluster) record(ctx context.Context, now time.Time, move Move) error {
 		Related: &corev1.ObjectReference{
 			Kind: move.Owner.Kind, Namespace: move.Owner.Namespace, Name: move.Owner.Name, UID: move.Owner.UID,
 		},
-		Type: corev1.EventTypeNormal, Reason: EventMoved, Count: 1, FirstTimestamp: at, LastTimestamp: at,
+		Action: move.Policy, Type: corev1.EventTypeNormal, Reason: EventMoved, Count: 1, FirstTimestamp: at, LastTimestamp: at,
 		Message: fmt.Sprintf("Evicted by policy %s from cluster %s, which its owner avoids for a while", move.Policy, move.Cluster),
 		Source:  corev1.EventSource{Component: "tessera-rebalance"},
 	}
@@ -67,7 +68,43 @@ func (c *cluster) moved(ctx context.Context) ([]Moved, error) {
 		if event.Related != nil {
 			owner = event.Related.UID
 		}
-		moves = append(moves, Moved{At: event.LastTimestamp.Time, Owner: owner})
+		moves = append(moves, Moved{At: event.LastTimestamp.Time, Owner: owner, Unplaced: event.Action == policyStuck})
 	}
 	return moves, nil
+}
+
+// pod reads a pod as it is now, without what binds it, for the question where it would go.
+func (c *cluster) pod(ctx context.Context, move Move) (*corev1.Pod, error) {
+	pod, err := c.client.CoreV1().Pods(move.Namespace).Get(ctx, move.Name, metav1.GetOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("reading pod %s/%s: %w", move.Namespace, move.Name, err)
+	}
+	pod.Spec.NodeName, pod.ManagedFields, pod.Status = "", nil, corev1.PodStatus{}
+	return pod, nil
+}
+
+// spares reports whether the controller of a pod can lose it. A Job counts a pod that is taken from it before it ran as failed
+// (k8s.io/kubernetes/pkg/controller/job), unless its podFailurePolicy ignores disruptions.
+func (c *cluster) spares(ctx context.Context, move Move) (bool, error) {
+	if move.Owner.Kind != kindJob {
+		return true, nil
+	}
+	job, err := c.client.BatchV1().Jobs(move.Namespace).Get(ctx, move.Owner.Name, metav1.GetOptions{})
+	if err != nil {
+		return false, fmt.Errorf("reading job %s/%s: %w", move.Namespace, move.Owner.Name, err)
+	}
+	return sparesPod(job), nil
+}
+
+func sparesPod(job *batchv1.Job) bool {
+	if policy := job.Spec.PodFailurePolicy; policy != nil {
+		for _, rule := range policy.Rules {
+			for _, c := range rule.OnPodConditions {
+				if c.Type == corev1.DisruptionTarget && c.Status == corev1.ConditionTrue {
+					return rule.Action == batchv1.PodFailurePolicyActionIgnore
+				}
+			}
+		}
+	}
+	return job.Spec.BackoffLimitPerIndex == nil && job.Spec.BackoffLimit != nil && job.Status.Failed < *job.Spec.BackoffLimit
 }

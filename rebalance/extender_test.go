@@ -46,7 +46,7 @@ func caOf(server *httptest.Server) string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}))
 }
 
-var oneMove = Plan(noon, []Pod{stuckPod("shop", "p1", "web", 90, func(p *Pod) { p.ResourceVersion = "7" })}, nil, plenty, stuck{}).Moves[0]
+var oneMove = Plan(noon, []Pod{stuckPod("shop", "p1", "web", 90, func(p *Pod) { p.ResourceVersion = "7" })}, nil, plenty, DefaultStay(), stuck{}).Moves[0]
 
 func extenderAt(url, caFile, tokenFile string) *extender {
 	config := DefaultConfig()

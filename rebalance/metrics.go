@@ -11,6 +11,7 @@ const (
 	resultDryRun      = "dryRun"      // Would have been moved.
 	resultThrottled   = "throttled"   // The API server said 429: a disruption budget, or too many requests.
 	resultChanged     = "changed"     // The pod has gone or changed since it was judged.
+	resultUseless     = "useless"     // Nowhere else would take it, or its controller cannot spare it; told as a skip.
 	resultAvoidFailed = "avoidFailed" // The extender could not be told, so the pod was left alone.
 	resultFailed      = "failed"
 )
@@ -27,7 +28,7 @@ func newMetrics() *metrics {
 		registry: prometheus.NewRegistry(),
 		moves: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "tessera_rebalance_moves_total",
-			Help: "Moves tried, by policy and result (moved, throttled, changed, avoidFailed, failed; dryRun once a pod).",
+			Help: "Moves tried, by policy and result (moved, useless, throttled, changed, avoidFailed, failed; dryRun once a pod).",
 		}, []string{"policy", "result"}),
 		skipped: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "tessera_rebalance_skipped_total",

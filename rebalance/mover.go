@@ -3,10 +3,12 @@ package rebalance
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 )
@@ -14,6 +16,8 @@ import (
 // avoider tells the scheduling side to keep a pod's owner off a cluster; it holds from the moment avoid returns.
 type avoider interface {
 	avoid(ctx context.Context, move Move) error
+	// others are the virtual nodes with room for a pod, without the one that it is moved from.
+	others(ctx context.Context, move Move, pod *corev1.Pod) ([]string, error)
 }
 
 // evictor changes the upper cluster. An error of evict is one of the API server; moved lists what record wrote.
@@ -21,6 +25,9 @@ type evictor interface {
 	evict(ctx context.Context, move Move) error
 	record(ctx context.Context, now time.Time, move Move) error
 	moved(ctx context.Context) ([]Moved, error)
+	// pod reads a pod as it would be without its node, spares whether its controller can lose it.
+	pod(ctx context.Context, move Move) (*corev1.Pod, error)
+	spares(ctx context.Context, move Move) (bool, error)
 }
 
 var (
@@ -34,17 +41,31 @@ type mover struct {
 	metrics  *metrics
 	now      func() time.Time
 	pods     func() []Pod
+	takes    func(node string, pod *corev1.Pod) bool // by the scheduler's own filters, whatever the room
 	policies []policy
 	limits   Limits
+	stay     Stay
 	dryRun   bool
-	extender avoider
-	cluster  evictor
+	// needsTarget leaves pods where they are for which the extender knows of no other cluster.
+	needsTarget bool
+	extender    avoider
+	cluster     evictor
 
-	mu   sync.Mutex
-	past []Moved
+	mu    sync.Mutex
+	past  []Moved
+	waits map[types.UID]wait // pods that there was no use in moving a moment ago
 
 	told map[notice]bool // What the last cycle logged and counted, so that the next does not again.
 }
+
+// wait is why a pod stays for a while.
+type wait struct {
+	reason SkipReason
+	until  time.Time
+}
+
+// waitFor is how long it is until a pod is looked at again that could not be moved.
+const waitFor = 30 * time.Second
 
 // notice is a thing worth saying once.
 type notice struct {
@@ -89,8 +110,14 @@ func (m *mover) plan() Decision {
 	m.mu.Lock()
 	m.past = slices.DeleteFunc(m.past, func(moved Moved) bool { return !moved.recent(now) })
 	past := slices.Clone(m.past)
+	maps.DeleteFunc(m.waits, func(_ types.UID, w wait) bool { return !now.Before(w.until) })
+	waits := maps.Clone(m.waits)
 	m.mu.Unlock()
-	return Plan(now, m.pods(), past, m.limits, m.policies...)
+	pods := m.pods()
+	for i := range pods {
+		pods[i].Waits = waits[pods[i].UID].reason
+	}
+	return Plan(now, pods, past, m.limits, m.stay, m.policies...)
 }
 
 // cycle makes one plan, tells it, and carries it out unless this is a dry run.
@@ -133,11 +160,24 @@ func (m *mover) tell(decision Decision) {
 // move has the cluster avoided, then evicts. A pod whose owner does not avoid the cluster stays: it would go back.
 func (m *mover) move(ctx context.Context, move Move) (result string) {
 	log := m.logger(move)
+	reason, err := m.useless(ctx, move)
+	switch {
+	case apierrors.IsNotFound(err):
+		return resultChanged
+	case err != nil:
+		log.Warn("Not moved: nobody knows whether it can go elsewhere, trying again", "err", err)
+		return resultFailed
+	case reason != "":
+		m.mu.Lock()
+		m.waits[move.UID] = wait{reason, m.now().Add(waitFor)}
+		m.mu.Unlock()
+		return resultUseless
+	}
 	if err := m.extender.avoid(ctx, move); err != nil {
 		log.Warn("Not moved: the extender does not know that the cluster is to be avoided", "err", err)
 		return resultAvoidFailed
 	}
-	err := m.cluster.evict(ctx, move)
+	err = m.cluster.evict(ctx, move)
 	switch {
 	case apierrors.IsTooManyRequests(err):
 		log.Info("Not moved: eviction is not allowed now, trying again", "err", err)
@@ -151,13 +191,39 @@ func (m *mover) move(ctx context.Context, move Move) (result string) {
 	}
 	now := m.now()
 	m.mu.Lock()
-	m.past = append(m.past, Moved{At: now, Owner: move.Owner.UID})
+	m.past = append(m.past, Moved{At: now, Owner: move.Owner.UID, Unplaced: move.Policy == policyStuck})
 	m.mu.Unlock()
 	log.Info("Moved")
 	if err := m.cluster.record(ctx, now, move); err != nil {
 		log.Warn("A restart will not know of this move", "err", err)
 	}
 	return resultMoved
+}
+
+// useless says why a move would do no good, "" if it is worth making.
+func (m *mover) useless(ctx context.Context, move Move) (SkipReason, error) {
+	spares, err := m.cluster.spares(ctx, move)
+	if err != nil {
+		return "", err
+	}
+	if !spares {
+		return JobBackoff, nil
+	}
+	if !m.needsTarget {
+		return "", nil
+	}
+	pod, err := m.cluster.pod(ctx, move)
+	if err != nil {
+		return "", err
+	}
+	others, err := m.extender.others(ctx, move, pod)
+	if err != nil {
+		return "", err
+	}
+	if !slices.ContainsFunc(others, func(node string) bool { return m.takes(node, pod) }) {
+		return NoOtherCluster, nil
+	}
+	return "", nil
 }
 
 func (m *mover) logger(move Move) *slog.Logger {

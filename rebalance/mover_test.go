@@ -16,8 +16,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/tessera-k8s/tessera/internal/serve"
 	"github.com/tessera-k8s/tessera/manifests"
@@ -29,6 +31,9 @@ type edges struct {
 	avoidErr, evictErr error
 	past               []Moved
 	pastErr            error
+	elsewhere          []string
+	whatifErr          error
+	noSpare            bool
 }
 
 func (e *edges) avoid(_ context.Context, m Move) error {
@@ -46,13 +51,22 @@ func (e *edges) record(_ context.Context, _ time.Time, m Move) error {
 	return nil
 }
 
+func (e *edges) others(context.Context, Move, *corev1.Pod) ([]string, error) {
+	return e.elsewhere, e.whatifErr
+}
+
+func (e *edges) pod(context.Context, Move) (*corev1.Pod, error) { return &corev1.Pod{}, nil }
+
+func (e *edges) spares(context.Context, Move) (bool, error) { return !e.noSpare, nil }
+
 func (e *edges) moved(context.Context) ([]Moved, error) { return e.past, e.pastErr }
 
 func newTestMover(e *edges, pods ...Pod) *mover {
 	return &mover{
 		log: slog.New(slog.DiscardHandler), metrics: newMetrics(), now: func() time.Time { return noon },
-		pods: func() []Pod { return pods }, policies: []policy{stuck{after: time.Minute}}, limits: plenty,
-		extender: e, cluster: e,
+		pods: func() []Pod { return pods }, policies: []policy{stuck{after: time.Minute}}, limits: plenty, stay: DefaultStay(),
+		extender: e, cluster: e, needsTarget: true, waits: map[types.UID]wait{},
+		takes: func(node string, _ *corev1.Pod) bool { return node != "full" },
 	}
 }
 
@@ -72,7 +86,7 @@ func TestMove(t *testing.T) {
 	}
 	for name, test := range cases {
 		t.Run(name, func(t *testing.T) {
-			e := &edges{avoidErr: test.avoidErr, evictErr: test.evictErr}
+			e := &edges{avoidErr: test.avoidErr, evictErr: test.evictErr, elsewhere: []string{"full", "b"}}
 			m := newTestMover(e, stuckPod("shop", "p1", "web", 90))
 			m.cycle(t.Context())
 			if diff := cmp.Diff(test.calls, e.calls); diff != "" {
@@ -83,6 +97,38 @@ func TestMove(t *testing.T) {
 			}
 			if remembered := len(m.past) == 1; remembered != (test.result == resultMoved) {
 				t.Errorf("remembered: %v", m.past)
+			}
+		})
+	}
+}
+
+// A pod that would do no better elsewhere, or whose controller would fail for it, stays, and is not asked about all the time.
+func TestUselessMoves(t *testing.T) {
+	for name, c := range map[string]struct {
+		edges edges
+		want  SkipReason
+	}{
+		"nowhere else":              {edges{}, NoOtherCluster},
+		"elsewhere it is repelled":  {edges{elsewhere: []string{"full"}}, NoOtherCluster},
+		"a Job without any to lose": {edges{elsewhere: []string{"b"}, noSpare: true}, JobBackoff},
+		"nobody knows":              {edges{whatifErr: errors.New("no")}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newTestMover(&c.edges, stuckPod("shop", "p1", "web", 90))
+			m.cycle(t.Context())
+			if c.edges.calls != nil {
+				t.Errorf("done: %v", c.edges.calls)
+			}
+			want := "p1"
+			if c.want != "" {
+				want += "=" + string(c.want)
+			}
+			if got := text(m.plan()); got != want {
+				t.Errorf("the next plan is %q, want %q", got, want)
+			}
+			m.now = func() time.Time { return noon.Add(waitFor) }
+			if got := text(m.plan()); got != "p1" {
+				t.Errorf("later it is %q", got)
 			}
 		})
 	}
@@ -101,7 +147,7 @@ func TestDryRun(t *testing.T) {
 	want := `# HELP tessera_rebalance_misplaced_pods Pods that a policy wanted moved in the last plan.
 # TYPE tessera_rebalance_misplaced_pods gauge
 tessera_rebalance_misplaced_pods 2
-# HELP tessera_rebalance_moves_total Moves tried, by policy and result (moved, throttled, changed, avoidFailed, failed; dryRun once a pod).
+# HELP tessera_rebalance_moves_total Moves tried, by policy and result (moved, useless, throttled, changed, avoidFailed, failed; dryRun once a pod).
 # TYPE tessera_rebalance_moves_total counter
 tessera_rebalance_moves_total{policy="stuck",result="dryRun"} 1
 # HELP tessera_rebalance_skipped_total Pods that a policy wanted moved and that stay, by reason; once a pod and reason.
@@ -117,9 +163,9 @@ tessera_rebalance_skipped_total{reason="NoController"} 1
 
 // TestRestartRemembers starts with the moves that events tell of, and does nothing while they cannot be read.
 func TestRestartRemembers(t *testing.T) {
-	e := &edges{past: []Moved{{At: noon.Add(-time.Minute), Owner: "web"}}, pastErr: errors.New("no")}
+	e := &edges{past: []Moved{{At: noon.Add(-time.Minute), Owner: "web", Unplaced: true}}, pastErr: errors.New("no"), elsewhere: []string{"b"}}
 	m := newTestMover(e, stuckPod("shop", "p1", "web", 90), stuckPod("shop", "p2", "db", 80))
-	m.limits.MaxPerOwnerPerHour = 1
+	m.limits.MaxUnplacedPerHour = 2
 	ctx, cancel := context.WithCancel(t.Context())
 	cycles := 0
 	m.now = func() time.Time { // Called first in every plan.
@@ -136,7 +182,7 @@ func TestRestartRemembers(t *testing.T) {
 	if err := m.run(ctx, time.Hour); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]string{"avoid db a", "evict p2", "record p2"}, e.calls); diff != "" || cycles == 0 {
+	if diff := cmp.Diff([]string{"avoid web a", "evict p1", "record p1"}, e.calls); diff != "" || cycles == 0 {
 		t.Errorf("%d plans:\n%s", cycles, diff)
 	}
 }
@@ -181,7 +227,8 @@ func TestConfig(t *testing.T) {
 	cases := map[string]string{ // "": no error
 		good:                                  "",
 		good + "dryRun: false\nmaxPerHour: 5": "",
-		"insecureLoopback: true\ninsecurePort: 1\n":                "",
+		"insecureLoopback: true\ninsecurePort: 1\ndryRun: true\n":  "",
+		"insecureLoopback: true\ninsecurePort: 1\n":                "extender: no URL",
 		"insecureLoopback: true\ninsecurePort: 1\ndryRun: false\n": "extender: no URL",
 		good + "interva: 1s\n":                                     `"interva"`,
 		good + "interval: 5ms\n":                                   "interval: 5ms",
@@ -190,6 +237,7 @@ func TestConfig(t *testing.T) {
 		good + "maxPerOwnerPerHour: -1\n":                          "maxPerOwnerPerHour: -1",
 		strings.Replace(good, "https", "ftp", 1):                   "extender: \"ftp:",
 		good + "leaderElection: {enabled: true}\nnamespace: ''\n":  "namespace: empty",
+		good + "stuckAfterBy: [{reason: Gated}]\n":                 "stuckAfterBy: entry 1",
 		"dryRun: true\n":                                           "listen",
 	}
 	for text, want := range cases {

@@ -20,11 +20,14 @@ type Limits struct {
 	// MaxPerOwnerPerHour bounds the moves of one owner's pods, MaxPerHour all moves: the breaker.
 	MaxPerOwnerPerHour int `json:"maxPerOwnerPerHour,omitempty"`
 	MaxPerHour         int `json:"maxPerHour,omitempty"`
+	// MaxUnplacedPerCycle and MaxUnplacedPerHour bound those of pods that never ran, which have nothing to lose; the others do not.
+	MaxUnplacedPerCycle int `json:"maxUnplacedPerCycle,omitempty"`
+	MaxUnplacedPerHour  int `json:"maxUnplacedPerHour,omitempty"`
 }
 
 // DefaultLimits are small: a stuck pod is rare, many of them are a fault elsewhere.
 func DefaultLimits() Limits {
-	return Limits{MaxPerCycle: 10, MaxPerNamespacePerCycle: 5, MaxPerOwnerPerHour: 3, MaxPerHour: 100}
+	return Limits{MaxPerCycle: 10, MaxPerNamespacePerCycle: 5, MaxPerOwnerPerHour: 3, MaxPerHour: 100, MaxUnplacedPerCycle: 20, MaxUnplacedPerHour: 1000}
 }
 
 func (l Limits) validate() error {
@@ -32,6 +35,7 @@ func (l Limits) validate() error {
 	for key, value := range map[string]int{
 		"maxPerCycle": l.MaxPerCycle, "maxPerNamespacePerCycle": l.MaxPerNamespacePerCycle,
 		"maxPerOwnerPerHour": l.MaxPerOwnerPerHour, "maxPerHour": l.MaxPerHour,
+		"maxUnplacedPerCycle": l.MaxUnplacedPerCycle, "maxUnplacedPerHour": l.MaxUnplacedPerHour,
 	} {
 		if value < 1 {
 			errs = append(errs, fmt.Errorf("%s: %d is not at least 1; dryRun: true moves nothing", key, value))
@@ -70,10 +74,15 @@ type SkipReason string
 const (
 	Terminating             SkipReason = "Terminating"
 	ProtectedNamespace      SkipReason = "ProtectedNamespace"
-	Kept                    SkipReason = "Kept"         // The annotation tessera.sh/keep.
-	NoController            SkipReason = "NoController" // Nothing would create the pod again.
-	DaemonSet               SkipReason = "DaemonSet"    // Its controller pins the pod to this node.
-	MaxPerHour              SkipReason = "MaxPerHour"   // The breaker.
+	Kept                    SkipReason = "Kept"             // The annotation tessera.sh/keep.
+	NoController            SkipReason = "NoController"     // Nothing would create the pod again.
+	OwnerNotMovable         SkipReason = "OwnerNotMovable"  // Its controller is of no kind that is movable.
+	GangMember              SkipReason = "GangMember"       // The others of its gang would stay.
+	HasClaims               SkipReason = "HasClaims"        // Its volumes or devices may be bound to the cluster.
+	LowerUnreachable        SkipReason = "LowerUnreachable" // There is no news of the cluster: it may run there.
+	NoOtherCluster          SkipReason = "NoOtherCluster"   // The extender knows of no other cluster for it.
+	JobBackoff              SkipReason = "JobBackoff"       // Its Job would count it as failed, and fails for it.
+	MaxPerHour              SkipReason = "MaxPerHour"       // The breaker.
 	MaxPerOwnerPerHour      SkipReason = "MaxPerOwnerPerHour"
 	MaxPerNamespacePerCycle SkipReason = "MaxPerNamespacePerCycle"
 	MaxPerCycle             SkipReason = "MaxPerCycle"
@@ -83,6 +92,8 @@ const (
 type Moved struct {
 	At    time.Time
 	Owner types.UID
+	// Unplaced: the pod had not run.
+	Unplaced bool
 }
 
 // Decision is what Plan returns: every pod that a policy wants moved is in exactly one of the two.
@@ -103,11 +114,11 @@ type policy interface {
 //
 // Invariants, with M the moves: |M| <= MaxPerCycle; |M in one namespace| <= MaxPerNamespacePerCycle;
 // |M and the last hour's| <= MaxPerHour; |M and the last hour's of one owner| <= MaxPerOwnerPerHour.
-func Plan(now time.Time, pods []Pod, past []Moved, limits Limits, policies ...policy) Decision {
+func Plan(now time.Time, pods []Pod, past []Moved, limits Limits, stay Stay, policies ...policy) Decision {
 	budget := newBudget(now, past, limits)
 	decision := Decision{Moves: []Move{}, Skipped: []Skip{}}
 	for _, move := range wanted(now, pods, policies) {
-		reason := move.pod.keeps()
+		reason := stay.keeps(move.pod)
 		if reason == "" {
 			reason = budget.take(move.Move)
 		}
@@ -153,6 +164,7 @@ type budget struct {
 	limits    Limits
 	cycle     int
 	hour      int
+	unplaced  struct{ cycle, hour int }
 	owners    map[types.UID]int
 	namespace map[string]int
 }
@@ -160,7 +172,11 @@ type budget struct {
 func newBudget(now time.Time, past []Moved, limits Limits) *budget {
 	b := &budget{limits: limits, owners: map[types.UID]int{}, namespace: map[string]int{}}
 	for _, moved := range past {
-		if moved.recent(now) {
+		switch {
+		case !moved.recent(now):
+		case moved.Unplaced:
+			b.unplaced.hour++
+		default:
 			b.hour++
 			b.owners[moved.Owner]++
 		}
@@ -173,6 +189,9 @@ func (m Moved) recent(now time.Time) bool { return now.Sub(m.At) < time.Hour }
 
 // take takes the room for a move, or says which limit leaves none.
 func (b *budget) take(move Move) SkipReason {
+	if move.Policy == policyStuck {
+		return b.takeUnplaced()
+	}
 	switch {
 	case b.hour >= b.limits.MaxPerHour:
 		return MaxPerHour
@@ -187,5 +206,18 @@ func (b *budget) take(move Move) SkipReason {
 	b.hour++
 	b.owners[move.Owner.UID]++
 	b.namespace[move.Namespace]++
+	return ""
+}
+
+// takeUnplaced is take for a pod that never ran.
+func (b *budget) takeUnplaced() SkipReason {
+	switch {
+	case b.unplaced.hour >= b.limits.MaxUnplacedPerHour:
+		return MaxPerHour
+	case b.unplaced.cycle >= b.limits.MaxUnplacedPerCycle:
+		return MaxPerCycle
+	}
+	b.unplaced.cycle++
+	b.unplaced.hour++
 	return ""
 }

@@ -1,6 +1,7 @@
 package rebalance
 
 import (
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -9,7 +10,6 @@ import (
 
 	"github.com/tessera-k8s/tessera/internal/keys"
 	"github.com/tessera-k8s/tessera/internal/snapshot"
-	"github.com/tessera-k8s/tessera/internal/translate"
 )
 
 // Pod is what planning looks at of an upper pod on a virtual node.
@@ -20,64 +20,119 @@ type Pod struct {
 	// Cluster is the virtual node, which is named after its lower cluster.
 	Cluster string
 	// Owner is the controller, or the pod itself where it has none.
-	Owner snapshot.Owner
-	// DaemonSet is its controller's kind.
-	DaemonSet   bool
+	Owner       snapshot.Owner
 	Terminating bool
 	// Keep is the wish of the annotation tessera.sh/keep.
 	Keep bool
-	// Unschedulable is since when the lower scheduler has found no node; zero if it has, or was not asked yet.
-	Unschedulable time.Time
+	// Gang: it starts together with others. Claims: it has volumes or devices of its own, which may be bound to the cluster.
+	Gang, Claims bool
+	// Unplaced is what keeps it from a lower node, by the condition tessera.sh/LowerPlaced; "" if nothing does.
+	Unplaced keys.Reason
+	// Since is when this process first saw that, or when news of the cluster began to come, if that is later: clocks of other
+	// clusters have no word in it, nor has what is old.
+	Since time.Time
+	// Stale: there are no news of its cluster.
+	Stale bool
+	// Waits is why it was not moved a moment ago, for as long as there is no use in trying again; "" if nothing is in the way.
+	Waits SkipReason
 }
 
 // newPod reduces a pod; ok is false where it is not bound or does not wait.
 func newPod(pod *corev1.Pod) (reduced Pod, ok bool) {
+	_, gang := pod.Annotations[gangAnnotation]
 	return Pod{
 		Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID, ResourceVersion: pod.ResourceVersion,
-		Cluster:       pod.Spec.NodeName,
-		Owner:         snapshot.OwnerOf(pod),
-		DaemonSet:     translate.OfDaemonSet(pod),
-		Terminating:   pod.DeletionTimestamp != nil,
-		Keep:          pod.Annotations[keys.Keep] == "true",
-		Unschedulable: unschedulable(pod),
+		Cluster:     pod.Spec.NodeName,
+		Owner:       snapshot.OwnerOf(pod),
+		Terminating: pod.DeletionTimestamp != nil,
+		Keep:        pod.Annotations[keys.Keep] == "true",
+		Gang:        gang,
+		Claims:      slices.ContainsFunc(pod.Spec.Volumes, claimed) || len(pod.Spec.ResourceClaims) > 0,
+		Unplaced:    unplaced(pod),
 	}, pod.Spec.NodeName != "" && pod.Status.Phase == corev1.PodPending
 }
 
-func unschedulable(pod *corev1.Pod) time.Time {
+const gangAnnotation = keys.Domain + "gang"
+
+func claimed(v corev1.Volume) bool { return v.PersistentVolumeClaim != nil || v.Ephemeral != nil }
+
+func unplaced(pod *corev1.Pod) keys.Reason {
 	for _, c := range pod.Status.Conditions {
-		if c.Type == keys.LowerScheduled && c.Status == corev1.ConditionFalse && c.Reason == corev1.PodReasonUnschedulable {
-			return c.LastTransitionTime.Time
+		if c.Type == keys.LowerPlaced && c.Status == corev1.ConditionFalse {
+			return keys.Reason(c.Reason)
 		}
 	}
-	return time.Time{}
+	return ""
 }
 
 // keeps says why the pod must not be moved, whatever the limits.
-func (p Pod) keeps() SkipReason {
+func (s Stay) keeps(p Pod) SkipReason {
 	switch {
 	case p.Terminating:
 		return Terminating
-	case p.Namespace == metav1.NamespaceSystem:
+	case slices.Contains(s.ProtectedNamespaces, p.Namespace):
 		return ProtectedNamespace
 	case p.Keep:
 		return Kept
 	case p.Owner.UID == p.UID:
 		return NoController
-	case p.DaemonSet:
-		return DaemonSet
+	case !slices.Contains(s.MovableOwners, p.Owner.Kind):
+		return OwnerNotMovable
+	case p.Gang:
+		return GangMember
+	case p.Claims:
+		return HasClaims
+	case p.Stale:
+		return LowerUnreachable
 	}
-	return ""
+	return p.Waits
 }
 
-// stuck is the policy for pods that no node of their cluster takes, although the extender thought so.
+// Stay says which pods are never moved.
+type Stay struct {
+	// ProtectedNamespaces are those whose pods stay.
+	ProtectedNamespaces []string `json:"protectedNamespaces"`
+	// MovableOwners are the kinds of controllers that make another pod wherever it goes.
+	MovableOwners []string `json:"movableOwners"`
+}
+
+// DefaultStay is what holds where the file is silent.
+func DefaultStay() Stay {
+	return Stay{
+		ProtectedNamespaces: []string{metav1.NamespaceSystem, keys.Namespace},
+		MovableOwners:       []string{"ReplicaSet", "ReplicationController", "StatefulSet", kindJob},
+	}
+}
+
+// kindJob is the kind of controller that counts what is taken from it.
+const kindJob = "Job"
+
+// stuck is the policy for pods that are kept from every lower node, for whatever reason.
 type stuck struct {
 	after time.Duration
+	by    []StuckAfter // the first that matches wins over after
 }
 
-func (stuck) name() string { return "stuck" }
+// StuckAfter is the time after which pods of a cluster are stuck for a reason; "" is any.
+type StuckAfter struct {
+	Cluster string          `json:"cluster,omitempty"`
+	Reason  keys.Reason     `json:"reason,omitempty"`
+	After   metav1.Duration `json:"after"`
+}
+
+func (stuck) name() string { return policyStuck }
+
+const policyStuck = "stuck"
 
 func (s stuck) judge(now time.Time, pod Pod) (since time.Time, reason string, ok bool) {
-	return pod.Unschedulable, corev1.PodReasonUnschedulable, !pod.Unschedulable.IsZero() && now.Sub(pod.Unschedulable) > s.after
+	after := s.after
+	for _, by := range s.by {
+		if (by.Cluster == "" || by.Cluster == pod.Cluster) && (by.Reason == "" || by.Reason == pod.Unplaced) {
+			after = by.After.Duration
+			break
+		}
+	}
+	return pod.Since, string(pod.Unplaced), pod.Unplaced != "" && !pod.Since.IsZero() && now.Sub(pod.Since) > after
 }
 
 // onlyJudged keeps what newPod reads, so that the cache of waiting pods stays small.
@@ -91,14 +146,21 @@ func onlyJudged(object any) (any, error) {
 			Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID, ResourceVersion: pod.ResourceVersion,
 			DeletionTimestamp: pod.DeletionTimestamp, OwnerReferences: pod.OwnerReferences,
 		},
-		Spec:   corev1.PodSpec{NodeName: pod.Spec.NodeName},
+		Spec:   corev1.PodSpec{NodeName: pod.Spec.NodeName, ResourceClaims: pod.Spec.ResourceClaims},
 		Status: corev1.PodStatus{Phase: pod.Status.Phase},
 	}
-	if keep, set := pod.Annotations[keys.Keep]; set {
-		trimmed.Annotations = map[string]string{keys.Keep: keep}
+	for _, key := range []string{keys.Keep, gangAnnotation} {
+		if text, set := pod.Annotations[key]; set {
+			metav1.SetMetaDataAnnotation(&trimmed.ObjectMeta, key, text)
+		}
+	}
+	for _, v := range pod.Spec.Volumes {
+		if claimed(v) {
+			trimmed.Spec.Volumes = append(trimmed.Spec.Volumes, v)
+		}
 	}
 	for _, c := range pod.Status.Conditions {
-		if c.Type == keys.LowerScheduled {
+		if c.Type == keys.LowerPlaced {
 			trimmed.Status.Conditions = []corev1.PodCondition{c}
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/tessera-k8s/tessera/internal/serve"
@@ -24,7 +25,6 @@ func NewCommand() *cobra.Command {
   extender: https://tessera-extender.tessera-system.svc:10260
   extenderCAFile: /etc/tessera/cert/ca.crt
   extenderTokenFile: /var/run/secrets/kubernetes.io/serviceaccount/token
-  dryRun: false
   listen: 0.0.0.0:10260
   certFile: /etc/tessera/cert/tls.crt
   keyFile: /etc/tessera/cert/tls.key
@@ -69,9 +69,9 @@ func Run(ctx context.Context, config *Config) error {
 
 func newMover(config *Config, log *slog.Logger, client kubernetes.Interface, waiting *watch) *mover {
 	return &mover{
-		log: log, metrics: newMetrics(), now: time.Now, pods: waiting.pods,
-		policies: []policy{stuck{after: config.StuckAfter.Duration}},
-		limits:   config.Limits,
+		log: log, metrics: newMetrics(), now: time.Now, pods: waiting.pods, takes: waiting.takes,
+		policies: []policy{stuck{after: config.StuckAfter.Duration, by: config.StuckAfterBy}},
+		limits:   config.Limits, stay: config.Stay, needsTarget: config.NeedsTarget, waits: map[types.UID]wait{},
 		dryRun:   config.DryRun,
 		extender: newExtender(config),
 		cluster:  &cluster{client: client},

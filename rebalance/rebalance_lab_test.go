@@ -31,10 +31,10 @@ import (
 
 const patience = 20 * time.Second
 
-// shared runs rebalance in its default, dry run. Tests that move pods run their own beside it, with its account.
+// shared runs rebalance as a dry run. Tests that move pods run their own beside it, with its account.
 var shared = lab.NewShared(lab.Options{
 	Parts:  []string{lab.PartExtender, lab.PartRebalance},
-	Config: map[string]map[string]any{lab.PartRebalance: {"interval": "1s", "stuckAfter": "1s"}},
+	Config: map[string]map[string]any{lab.PartRebalance: {"interval": "1s", "stuckAfter": "1s", "dryRun": true}},
 })
 
 func TestMain(m *testing.M) { os.Exit(shared.Run(m)) }
@@ -58,7 +58,10 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "cluster-of-" + ns.Name}}
+	node := &corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{Name: "cluster-of-" + ns.Name, Labels: map[string]string{keys.Cluster: "cluster-of-" + ns.Name}},
+		Status:     corev1.NodeStatus{Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}}},
+	}
 	if _, err := client.CoreV1().Nodes().Create(t.Context(), node, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +112,7 @@ func (w *world) hang(t *testing.T, name string) (pod *corev1.Pod) {
 		return fmt.Errorf("no pod of %s yet", name)
 	})
 	status := fmt.Sprintf(`{"status":{"conditions":[{"type":%q,"status":"False","reason":"Unschedulable","lastTransitionTime":%q}]}}`,
-		keys.LowerScheduled, time.Now().Add(-time.Hour).UTC().Format(time.RFC3339))
+		keys.LowerPlaced, time.Now().Add(-time.Hour).UTC().Format(time.RFC3339))
 	pod, err := w.client.CoreV1().Pods(w.namespace).Patch(t.Context(), pod.Name, types.StrategicMergePatchType, []byte(status), metav1.PatchOptions{}, "status")
 	if err != nil {
 		t.Fatal(err)
@@ -122,7 +125,7 @@ func (w *world) hang(t *testing.T, name string) (pod *corev1.Pod) {
 func (w *world) start(t *testing.T, change func(*rebalance.Config)) (url string, stop func()) {
 	t.Helper()
 	config := w.config(t)
-	config.DryRun = false
+	config.DryRun, config.NeedsTarget = false, false // There is no other cluster in this lab.
 	config.Listen = ""
 	config.InsecurePort = freePort(t)
 	if change != nil {
@@ -324,7 +327,14 @@ func TestNoExtenderNoEviction(t *testing.T) {
 // TestLimitsOutliveTheProcess: a limit by the hour holds over the end of the process.
 func TestLimitsOutliveTheProcess(t *testing.T) {
 	w := newWorld(t)
-	one := func(c *rebalance.Config) { c.MaxPerOwnerPerHour = 1 }
+	lab.Eventually(t, patience, func() error { // The moves of other tests go with their namespaces.
+		moved, err := w.client.CoreV1().Events("").List(t.Context(), metav1.ListOptions{FieldSelector: "reason=" + rebalance.EventMoved})
+		if err == nil && len(moved.Items) > 0 {
+			err = fmt.Errorf("%d moves of others", len(moved.Items))
+		}
+		return err
+	})
+	one := func(c *rebalance.Config) { c.MaxUnplacedPerHour = 1 }
 	pod := w.stuckPod(t, "web", nil)
 	url, stop := w.start(t, one)
 	lab.Eventually(t, patience, func() error {
@@ -336,7 +346,7 @@ func TestLimitsOutliveTheProcess(t *testing.T) {
 	}
 	next := w.hang(t, "web")
 	url, _ = w.start(t, one)
-	lab.Eventually(t, patience, func() error { return planned(t, url, next, rebalance.MaxPerOwnerPerHour) })
+	lab.Eventually(t, patience, func() error { return planned(t, url, next, rebalance.MaxPerHour) })
 	if err := w.leaving(t, next); err == nil {
 		t.Error("moved a second time")
 	}

@@ -88,7 +88,7 @@ func TestStory(t *testing.T) {
 	l, err := lab.Start(t.Context(), lab.Options{
 		Lower: 2, Nodes: 1, Parts: lab.Parts, Log: os.Stderr,
 		Shapes: []lab.Shape{shape(1, "4"), shape(2, "8")}, // The tightest fit is lower-1.
-		Config: map[string]map[string]any{lab.PartRebalance: {"interval": "1s", "stuckAfter": "1s", "dryRun": false}},
+		Config: map[string]map[string]any{lab.PartRebalance: {"interval": "1s", "stuckAfter": "1s"}},
 	})
 	if err != nil {
 		t.Fatal(err)

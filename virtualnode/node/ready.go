@@ -31,7 +31,7 @@ const (
 	reasonDenied  = "Forbidden"
 	reasonFails   = "LowerFails"
 	reasonChanged = "LowerChanged"
-	reasonNoNodes = "NoUsableNodes"
+	reasonNoNodes = keys.NoUsableNodes
 )
 
 // Reachable reports whether there has been news of the lower cluster lately.
