@@ -355,7 +355,7 @@ func TestNothingIsAcceptedBlindly(t *testing.T) {
 		spoil  func(e *testExtender)
 		reason keys.Reason
 	}{
-		"not ready": {func(e *testExtender) { e.ready = false }, keys.NotSynced},
+		"not ready": {func(e *testExtender) { e.ready.Store(false) }, keys.NotSynced},
 		"stale": {func(e *testExtender) {
 			e.clusters["a"].watch.SetHealth(lower.Health{Synced: true, Contact: time.Now().Add(-e.config.MaxViewAge.Duration - time.Second)})
 		}, keys.Stale},

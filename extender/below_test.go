@@ -257,7 +257,7 @@ func TestUnaskedBinds(t *testing.T) {
 		"bound before":   {before: on(testPod("p", "1"), "vn-a"), pod: on(testPod("p", "1"), "vn-a")},
 		"not bound":      {before: testPod("p", "1"), pod: testPod("p", "1")},
 		"in the time of the start": {
-			before: testPod("p", "1"), pod: on(testPod("p", "1"), "vn-a"), spoil: func(_ *testing.T, e *testExtender) { e.ready = false },
+			before: testPod("p", "1"), pod: on(testPod("p", "1"), "vn-a"), spoil: func(_ *testing.T, e *testExtender) { e.ready.Store(false) },
 		},
 		"asked about": {before: testPod("p", "1"), pod: on(testPod("p", "1"), "vn-a"), spoil: func(t *testing.T, e *testExtender) {
 			e.filterNames(t, testPod("p", "1"), "vn-a", "vn-b")

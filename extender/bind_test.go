@@ -156,17 +156,17 @@ func TestBind(t *testing.T) {
 		},
 		"before the start is over": {
 			pod: testPod("p", "3"), node: "vn-a", want: text(keys.NotSynced), unasked: true,
-			prepare: func(_ *testing.T, b *bindTest, _ *corev1.Pod) { b.ready = false },
+			prepare: func(_ *testing.T, b *bindTest, _ *corev1.Pod) { b.ready.Store(false) },
 		},
 		"before the start is over, with a claim": {
 			pod: claiming(testPod("p", "3")), node: "vn-a", hint: "a2", held: "bound a/a2",
-			prepare: func(_ *testing.T, b *bindTest, _ *corev1.Pod) { b.ready = false },
+			prepare: func(_ *testing.T, b *bindTest, _ *corev1.Pod) { b.ready.Store(false) },
 		},
 		"refused while an earlier bind may still land: the hold stays firm": {
 			pod: testPod("p", "3"), node: "vn-a", offered: true, want: text(keys.NotSynced), unasked: true, held: "bound a/a2",
 			prepare: func(_ *testing.T, b *bindTest, pod *corev1.Pod) {
 				b.pool.Hold(pod.UID).State = snapshot.Bound
-				b.ready = false
+				b.ready.Store(false)
 			},
 		},
 		"to a cluster not heard of": {

@@ -89,7 +89,7 @@ func (e *Extender) publish(s *snapshot.Snapshot) {
 // usable returns why a cluster cannot be judged now, or "". The caller holds e.mu.
 func (e *Extender) usable(name string, now time.Time) keys.Reason {
 	state := e.clusters[name]
-	if !e.ready || state == nil || state.watch == nil {
+	if !e.ready.Load() || state == nil || state.watch == nil || e.upperView.blind(now) {
 		return keys.NotSynced
 	}
 	health := state.watch.Health()

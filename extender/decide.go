@@ -46,6 +46,41 @@ func (e *Extender) decideAll(deadline time.Time, verdicts []verdict, uid types.U
 		})
 }
 
+// unknown stands for what a cluster would say if there were time to ask it. It never leaves the extender.
+const unknown keys.Reason = "unknown"
+
+// fillIn gives clusters that nobody had time to ask the reason that they gave last time: one that depends on how busy the extender is
+// would change from attempt to attempt, and each change wakes the pod.
+func (e *Extender) fillIn(pod *corev1.Pod, verdicts []verdict) {
+	var last *record
+	for i := range verdicts {
+		v := &verdicts[i]
+		if v.Reason != unknown {
+			continue
+		}
+		v.Reason = keys.NotSynced
+		if last == nil {
+			if last = e.lastAnswer(pod); last == nil {
+				last = &record{}
+			}
+		}
+		for _, before := range last.verdicts {
+			if before.Cluster == v.Cluster && before.Reason != "" {
+				v.Reason = before.Reason
+			}
+		}
+	}
+}
+
+// lastAnswer is the last answer about a pod, nil if there was none.
+func (e *Extender) lastAnswer(pod *corev1.Pod) *record {
+	known, ok := e.verdicts.Get(pod.Namespace + "/" + pod.Name)
+	if !ok || known.(*record).uid != pod.UID {
+		return nil
+	}
+	return known.(*record)
+}
+
 // decideEnough goes through the clusters that the columns let a pod into, the best first, until enough have said yes: the
 // others are passed over, as asking costs and their room is better kept.
 func decideEnough(verdicts []verdict, enough int, undecided func(*verdict) bool, decide func(*verdict) snapshot.Verdict) (changed bool) {
@@ -77,9 +112,21 @@ func (e *Extender) decide(deadline time.Time, pod *snapshot.Pod, uid types.UID, 
 	if pod.Object == nil || !e.clusters[v.Cluster].claims.Known() {
 		return refuse(keys.NotSynced)
 	}
+	switch claims := e.clusters[v.Cluster].claims; {
+	case claims.MissesVolume(pod.Object):
+		return refuse(keys.Volume)
+	case claims.MissesDevice(pod.Object):
+		return refuse(keys.Claim)
+	}
 	ctx, cancel := context.WithDeadline(context.Background(), deadline)
 	defer cancel()
+	if ctx.Err() != nil { // Building takes longer than what is left, whatever that is.
+		return refuse(unknown)
+	}
 	b, err := e.build(ctx, v.Cluster, uid)
+	if err != nil && ctx.Err() != nil {
+		return refuse(unknown)
+	}
 	if err != nil {
 		e.log.Error("Building the exact view failed", "cluster", v.Cluster, "err", err)
 		return refuse(keys.NotSynced)
@@ -90,6 +137,8 @@ func (e *Extender) decide(deadline time.Time, pod *snapshot.Pod, uid types.UID, 
 	for some := range slices.Chunk(e.pool.Candidates(v.Cluster, pod, uid, len(b.snapshot.Nodes)), candidatesAtOne) {
 		fits, refused, err := b.cluster.Filter(ctx, asking, some...)
 		switch {
+		case err != nil && ctx.Err() != nil:
+			return refuse(unknown)
 		case err != nil:
 			e.log.Warn("Asking the scheduler's plugins failed", "cluster", v.Cluster, "pod", asking.Namespace+"/"+asking.Name, "err", err)
 			return refuse(keys.NotSynced)

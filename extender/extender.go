@@ -33,6 +33,10 @@ type Extender struct {
 	around   sync.Map       // name of a cluster -> *lower.Around
 	entries  atomic.Uint64  // counts the changes of what lower namespaces ask of pods
 
+	upperView upperView
+	alive     upperView   // when the lock was last to be had
+	ready     atomic.Bool // the start is over: caches in sync, the consistent read observed, settle passed
+
 	mu           sync.Mutex // Makes check-and-hold one step: every use of what stands below.
 	pool         *snapshot.Pool
 	clusters     map[string]*clusterState
@@ -41,7 +45,6 @@ type Extender struct {
 	unaskedBinds map[string]*unaskedBinds // by cluster
 	armed        bool                     // touch will be called by a timer
 	resume       int                      // the waiter that the next look at them starts with
-	ready        bool                     // The start is over: caches in sync, the consistent read observed, settle passed.
 }
 
 // clusterState is a lower cluster as the registry knows it.
@@ -77,6 +80,8 @@ func Run(ctx context.Context, config *Config) error {
 		e.start,
 		e.sweep,
 		e.wake,
+		e.watchUpper,
+		e.beat,
 	)
 }
 
@@ -122,21 +127,24 @@ func (e *Extender) start(ctx context.Context) error {
 		return nil
 	}
 	e.mu.Lock()
-	e.ready = true
+	e.ready.Store(true)
 	e.mu.Unlock()
 	e.log.Info("Ready", "identity", e.identity)
 	e.touch()
 	return nil
 }
 
-// sweep ends holds that no event has ended.
+// sweep ends holds that no event has ended. What is missing from a view that is blind is no evidence.
 func (e *Extender) sweep(ctx context.Context) error {
 	for sleep(ctx, 5*time.Second) {
+		if e.upperView.blind(time.Now()) {
+			continue
+		}
 		exists := e.upper.pods.HasSynced()
 		e.mu.Lock()
 		ended, reserved := e.pool.Expire(time.Now())
 		gone := 0
-		if e.ready && exists {
+		if e.ready.Load() && exists {
 			gone = e.pool.Keep(time.Now(), e.upper.uids())
 		}
 		e.mu.Unlock()
@@ -152,12 +160,19 @@ func (e *Extender) sweep(ctx context.Context) error {
 
 // readiness returns why the extender is not ready to judge, or nil.
 func (e *Extender) readiness() error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if !e.ready {
+	if !e.ready.Load() {
 		return fmt.Errorf("%s: what the upper cluster has promised is not known yet", keys.NotSynced)
 	}
 	return nil
+}
+
+// liveness returns why the extender hangs, or nil.
+func (e *Extender) liveness() error {
+	last := e.alive.contact.Load()
+	if last == nil || time.Since(*last) < hungAfter {
+		return nil
+	}
+	return fmt.Errorf("no question has been answered since %s: something keeps the lock", last.UTC().Format(time.RFC3339))
 }
 
 // touchSoon asks for another look in a while; the caller holds e.mu. One timer serves all who ask.

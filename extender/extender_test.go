@@ -35,7 +35,7 @@ func newTestExtender(t *testing.T) *testExtender {
 	config := DefaultConfig()
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	e := newExtender(config, log, fake.NewClientset(), "test")
-	e.ready = true
+	e.ready.Store(true)
 	for _, name := range []string{"a", "b"} {
 		e.addVirtualNode(t, name)
 		e.join(t, name)

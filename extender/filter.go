@@ -158,6 +158,7 @@ func (e *Extender) judge(now time.Time, pod *corev1.Pod, nodes []*corev1.Node, p
 	if e.decideAll(deadline, verdicts, pod.UID) {
 		sortVerdicts(verdicts)
 	}
+	e.fillIn(pod, verdicts)
 	score(verdicts)
 	return verdicts
 }
@@ -175,7 +176,7 @@ func (e *Extender) unasked(node *corev1.Node, owner snapshot.Owner, pod *snapsho
 	case e.avoid.has(owner, name):
 		return keys.Avoided
 	case time.Now().After(deadline):
-		return keys.NotSynced
+		return unknown
 	default:
 		return ""
 	}

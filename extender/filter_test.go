@@ -134,7 +134,7 @@ func TestFilterRefusesWhatItDoesNotKnow(t *testing.T) {
 		spoil  func(e *testExtender, watch *lower.Watch)
 		reason keys.Reason
 	}{
-		"start not over": {func(e *testExtender, _ *lower.Watch) { e.ready = false }, keys.NotSynced},
+		"start not over": {func(e *testExtender, _ *lower.Watch) { e.ready.Store(false) }, keys.NotSynced},
 		"cluster not synced": {func(_ *testExtender, w *lower.Watch) {
 			w.SetHealth(lower.Health{Contact: time.Now()})
 		}, keys.NotSynced},

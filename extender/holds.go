@@ -26,7 +26,7 @@ func (e *Extender) getHold(c *gin.Context) {
 	now := time.Now()
 	e.mu.Lock()
 	hold := e.pool.Hold(types.UID(c.Param("uid")))
-	unsure := !e.ready || hold != nil && hold.Node == "" && e.usable(hold.Cluster, now) == keys.NotSynced
+	unsure := !e.ready.Load() || hold != nil && hold.Node == "" && e.usable(hold.Cluster, now) == keys.NotSynced
 	var described wire.Hold
 	if hold != nil {
 		described = holdOf(hold, now)

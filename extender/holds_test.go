@@ -163,7 +163,7 @@ func TestReserveRefuses(t *testing.T) {
 		},
 		"a cluster that is not synced": {
 			cpu: "1", status: http.StatusConflict, want: "NotSynced",
-			spoil: func(_ *testing.T, e *testExtender) { e.ready = false },
+			spoil: func(_ *testing.T, e *testExtender) { e.ready.Store(false) },
 		},
 		"a cluster without a virtual node": {
 			cpu: "1", status: http.StatusConflict, want: "NotSynced",

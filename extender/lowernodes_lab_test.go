@@ -37,11 +37,13 @@ func (r *rules) follows(t *testing.T, k int) error {
 	if err != nil {
 		return err
 	}
-	want := r.advertised(t, k, nodes)
+	// The number is not written for every pod, only when it is about to be too small, or has been wrong for a while.
+	own, want, largest := r.advertised(t, k, nodes)
 	got := amountsOf(node.Status.Allocatable)
 	for _, resource := range slices.Sorted(maps.Keys(want)) {
-		if got[resource] != want[resource] {
-			return fmt.Errorf("allocatable %s is %d, want %d", resource, got[resource], want[resource])
+		if got[resource] < want[resource] && 2*(got[resource]-own[resource]) < 3*largest[resource] {
+			return fmt.Errorf("allocatable %s is %d, want %d: %d are charged, a node has %d",
+				resource, got[resource], want[resource], own[resource], largest[resource])
 		}
 	}
 	usable := false
@@ -74,26 +76,24 @@ func (r *rules) viewed(t *testing.T, name string, free amounts) error {
 
 // advertised is rule 3: what our pods on the virtual node ask for, and what is free on usable nodes, and of each resource the
 // largest usable node's.
-func (r *rules) advertised(t *testing.T, k int, nodes []lowerNode) amounts {
+func (r *rules) advertised(t *testing.T, k int, nodes []lowerNode) (own, sum, largest amounts) {
 	pods, err := r.upper.CoreV1().Pods("").List(t.Context(), metav1.ListOptions{FieldSelector: "spec.nodeName=" + r.lab.LowerName(k)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	sum := sumFree(nodes)
+	own, sum, largest = amounts{}, sumFree(nodes), amounts{}
 	for i := range pods.Items {
-		sum.add(requests(&pods.Items[i]), 1)
+		own.add(requests(&pods.Items[i]), 1)
 	}
-	slack := amounts{}
 	for _, node := range nodes {
 		for name, amount := range node.allocatable {
-			if node.usable {
-				slack[name] = max(slack[name], amount)
-			}
+			largest[name] = max(largest[name], amount)
 		}
 	}
-	sum.add(slack, 1)
+	sum.add(own, 1)
+	sum.add(largest, 1)
 	delete(sum, keys.PodResource) // A virtual node must not list it.
-	return sum
+	return own, sum, largest
 }
 
 // lowerNode is a lower node by what its API server says.

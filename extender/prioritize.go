@@ -1,6 +1,7 @@
 package extender
 
 import (
+	"slices"
 	"time"
 
 	extenderv1 "k8s.io/kube-scheduler/extender/v1"
@@ -22,6 +23,7 @@ func (e *Extender) prioritize(args *extenderv1.ExtenderArgs) extenderv1.HostPrio
 		e.offer(now, args.Pod, verdicts[0])
 		e.touch()
 	}
+	favour(e.pool.Hold(args.Pod.UID), verdicts)
 	list := make(extenderv1.HostPriorityList, 0, len(passed)+len(verdicts))
 	for _, name := range passed {
 		list = append(list, extenderv1.HostPriority{Host: name})
@@ -30,4 +32,19 @@ func (e *Extender) prioritize(args *extenderv1.ExtenderArgs) extenderv1.HostPrio
 		list = append(list, extenderv1.HostPriority{Host: v.node.Name, Score: v.score})
 	}
 	return list
+}
+
+// favour gives the node that room is held behind the top score whatever the verdicts say: they may lack the time for a look at it,
+// and without a score of ours the scheduler's own plugins would choose another.
+func favour(hold *snapshot.Hold, verdicts []verdict) {
+	if hold == nil || !slices.ContainsFunc(verdicts, func(v verdict) bool { return v.Cluster == hold.Cluster }) {
+		return
+	}
+	for i := range verdicts {
+		if verdicts[i].Cluster == hold.Cluster {
+			verdicts[i].score = extenderv1.MaxExtenderPriority
+		} else {
+			verdicts[i].score = min(verdicts[i].score, 1)
+		}
+	}
 }

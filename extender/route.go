@@ -71,7 +71,7 @@ func (e *Extender) routes(guard *serve.Guard) http.Handler {
 	guarded.GET("/debug/pprof/*profile", gin.WrapH(serve.Profiles()))
 
 	health := http.NewServeMux()
-	serve.Health(health, e.readiness)
+	serve.HealthOf(health, e.liveness, e.readiness)
 	router.GET("/healthz", gin.WrapH(health))
 	router.GET("/readyz", gin.WrapH(health))
 	return router

@@ -164,7 +164,7 @@ func TestReadiness(t *testing.T) {
 	if status := e.call(t, http.MethodGet, "/readyz", "", nil); status != http.StatusOK {
 		t.Errorf("ready: status %d", status)
 	}
-	e.ready = false
+	e.ready.Store(false)
 	if status := e.call(t, http.MethodGet, "/readyz", "", nil); status != http.StatusServiceUnavailable {
 		t.Errorf("not ready: status %d", status)
 	}

@@ -37,7 +37,7 @@ func (u *upper) noteBind(before, pod *corev1.Pod) {
 	e := u.extender
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if !e.ready || kind == markedBind && e.offered(pod) {
+	if !e.ready.Load() || kind == markedBind && e.offered(pod) {
 		return
 	}
 	cluster := node.Labels[keys.Cluster]

@@ -95,6 +95,26 @@ func (c *Claims) Known() bool {
 // Version changes whenever an object does.
 func (c *Claims) Version() uint64 { return c.version.Load() }
 
+// MissesVolume reports whether a pod of the lower cluster names a volume claim that is not there, or will only be made after the pod;
+// MissesDevice the same of resource claims. Both are one look-up a claim.
+func (c *Claims) MissesVolume(pod *corev1.Pod) bool {
+	return slices.ContainsFunc(pod.Spec.Volumes, func(v corev1.Volume) bool {
+		return v.Ephemeral != nil || v.PersistentVolumeClaim != nil && !c.has(kindClaims, pod.Namespace, v.PersistentVolumeClaim.ClaimName)
+	})
+}
+
+// MissesDevice is described at MissesVolume.
+func (c *Claims) MissesDevice(pod *corev1.Pod) bool {
+	return slices.ContainsFunc(pod.Spec.ResourceClaims, func(claim corev1.PodResourceClaim) bool {
+		return claim.ResourceClaimName == nil || !c.has(kindResourceClaims, pod.Namespace, *claim.ResourceClaimName)
+	})
+}
+
+func (c *Claims) has(kind int, namespace, name string) bool {
+	_, found, _ := c.kinds[kind].informer.GetStore().GetByKey(namespace + "/" + name) // A cache never fails.
+	return found
+}
+
 // PersistentVolumeClaims returns all of them, as the other methods do of their kinds.
 func (c *Claims) PersistentVolumeClaims() []*corev1.PersistentVolumeClaim {
 	return everything[*corev1.PersistentVolumeClaim](c, kindClaims)

@@ -2,7 +2,9 @@ package serve
 
 import (
 	"context"
+	"log/slog"
 
+	"github.com/KimMachineGun/automemlimit/memlimit"
 	"github.com/spf13/cobra"
 )
 
@@ -30,6 +32,7 @@ func Command[C any](d Daemon[C]) *cobra.Command {
 			if err := Load(path, any(config).(Validator)); err != nil {
 				return err
 			}
+			limitMemory()
 			ctx, cancel := Context()
 			defer cancel()
 			return d.Run(ctx, config)
@@ -37,4 +40,15 @@ func Command[C any](d Daemon[C]) *cobra.Command {
 	}
 	command.Flags().StringVar(&path, "config", "", "configuration file (required)")
 	return command
+}
+
+// memoryShare is how much of its container's memory a part uses before its collector works harder: the rest is for what Go does not
+// count, and for peaks.
+const memoryShare = 0.9
+
+// limitMemory lets the collector know how much memory there is: without it, a part in a container grows to twice what it needs and
+// is killed for it. GOMEMLIMIT in the environment has the last word. Where there is no limit nothing happens.
+func limitMemory() {
+	_, _ = memlimit.SetGoMemLimitWithOpts( // There is no limit where none can be read.
+		memlimit.WithRatio(memoryShare), memlimit.WithProvider(memlimit.FromCgroup), memlimit.WithLogger(slog.New(slog.DiscardHandler)))
 }

@@ -39,14 +39,20 @@ func Run(ctx context.Context, runs ...func(context.Context) error) error {
 
 // Health adds /healthz and /readyz to mux, open to anyone. ready returns why the part is not ready, or nil.
 func Health(mux *http.ServeMux, ready func() error) {
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if err := ready(); err != nil {
-			Error(w, http.StatusServiceUnavailable, err.Error())
-			return
-		}
-		fmt.Fprintln(w, "ok")
-	})
+	HealthOf(mux, func() error { return nil }, ready)
+}
+
+// HealthOf is Health for a part that can hang: alive returns why it does, or nil.
+func HealthOf(mux *http.ServeMux, alive, ready func() error) {
+	for path, check := range map[string]func() error{"GET /healthz": alive, "GET /readyz": ready} {
+		mux.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) {
+			if err := check(); err != nil {
+				Error(w, http.StatusServiceUnavailable, err.Error())
+				return
+			}
+			fmt.Fprintln(w, "ok")
+		})
+	}
 }
 
 // Metrics is the /metrics handler of a registry.

@@ -162,11 +162,16 @@ func (s *Snapshot) Free() Resources {
 // what the upper scheduler charges the virtual node for: the requests of our own unfinished upper pods on it. Every resource
 // that any node of the cluster lists is in it, so that none looks unknown above.
 func (s *Snapshot) Advertised(own Resources) Resources {
-	var slack Resources
+	return own.Plus(s.spare()).Plus(s.Largest())
+}
+
+// Largest is the most that any node can give of each resource, usable or not.
+func (s *Snapshot) Largest() Resources {
+	var largest Resources
 	for _, node := range s.Nodes {
-		slack = slack.Max(node.Allocatable)
+		largest = largest.Max(node.Allocatable)
 	}
-	return own.Plus(s.spare()).Plus(slack)
+	return largest
 }
 
 // spare is what is free beside the reserve.

@@ -79,7 +79,7 @@ func (k *Keeper) Run(ctx context.Context) {
 	var group sync.WaitGroup
 	group.Go(func() { k.mirrors.RunWithContext(ctx) })
 	group.Go(func() { k.work(ctx) })
-	group.Go(func() { queue.Resync(ctx, k.lookAtAll) })
+	group.Go(func() { queue.Resync(ctx, k.every, func(key string) { k.queue.Add(key) }) })
 	<-ctx.Done()
 	k.queue.ShutDown()
 	group.Wait()
@@ -135,19 +135,22 @@ func (k *Keeper) lookUp(mirror *policyv1.PodDisruptionBudget) {
 	k.queue.AddAfter(mirror.Annotations[keys.UpperNamespace]+"/"+mirror.Annotations[keys.UpperName], gather)
 }
 
-// lookAtAll looks at everything.
-func (k *Keeper) lookAtAll() {
+// every is the keys of all budgets, above and below.
+func (k *Keeper) every() []string {
+	k.leaveUnused() // Once a minute, as the keys are asked for.
 	budgets, err := k.Budgets.List(labels.Everything())
 	if err != nil {
 		k.Log.Error("Budgets cannot be listed", "err", err)
 	}
+	var found []string
 	for _, budget := range budgets {
-		k.look(budget)
+		found = append(found, budget.Namespace+"/"+budget.Name)
 	}
 	for _, object := range k.mirrors.GetStore().List() {
-		k.lookUp(object.(*policyv1.PodDisruptionBudget))
+		mirror := object.(*policyv1.PodDisruptionBudget)
+		found = append(found, mirror.Annotations[keys.UpperNamespace]+"/"+mirror.Annotations[keys.UpperName])
 	}
-	k.leaveUnused()
+	return found
 }
 
 // reconcile brings the mirror of one budget in line. again > 0 asks for another look after that time.

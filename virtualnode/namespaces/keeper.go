@@ -90,13 +90,7 @@ func (k *Keeper) Run(ctx context.Context) {
 			k.queue.Work(ctx, k.reconcile)
 		}
 	})
-	group.Go(func() {
-		queue.Resync(ctx, func() {
-			for _, name := range k.below.GetStore().ListKeys() {
-				k.queue.Add(name)
-			}
-		})
-	})
+	group.Go(func() { queue.Resync(ctx, k.below.GetStore().ListKeys, func(name string) { k.queue.Add(name) }) })
 	<-ctx.Done()
 	k.queue.ShutDown()
 	group.Wait()

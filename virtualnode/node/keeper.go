@@ -38,6 +38,9 @@ type Keeper struct {
 	dirty chan struct{}
 	// seen is the Node as it last stood; nil before.
 	seen atomic.Pointer[corev1.Node]
+	// room and timer are about when its room is written anew. The publisher's alone.
+	room  room
+	timer *time.Timer
 }
 
 // Setup is what a keeper works with.
@@ -91,6 +94,7 @@ func (k *Keeper) keep(ctx context.Context) error {
 	k.Claimed(before)
 	facts, now := k.settle(ctx, before)
 	node := facts.node(now)
+	k.room.wrote(facts)
 	feed := newFeed()
 	node.Spec.ProviderID = k.ProviderID()
 	nodes := ownNodes{k.Client.CoreV1().Nodes()}
@@ -188,38 +192,59 @@ func (k *Keeper) publish(ctx context.Context, feed *feed, last *corev1.Node) {
 	}
 }
 
-// changed returns the node as it is now, nil if that is no news. A change of the room alone is looked at again after a
-// moment: a pod that is bound above and not yet below, or has ended below and not yet above, changes nothing in the end.
+// changed returns the node as it is now, nil if that is no news. A change of the room alone is written when it has to be, and is
+// looked at again after a moment even then: a pod that is bound above and not yet below, or has ended below and not yet above,
+// changes nothing in the end.
 func (k *Keeper) changed(ctx context.Context, last *corev1.Node) *corev1.Node {
-	node := k.make(last)
+	node, facts := k.make(last)
 	if onlyRoom(node, last) {
+		if due, again := k.room.due(facts, last, time.Now()); !due {
+			k.later(again)
+			return nil
+		}
 		if !pause(ctx, roomPatience) {
 			return nil
 		}
-		node = k.make(last)
+		if node, facts = k.make(last); onlyRoom(node, last) {
+			if due, again := k.room.due(facts, last, time.Now()); !due {
+				k.later(again)
+				return nil
+			}
+		}
 	}
 	if equality.Semantic.DeepEqual(node, last) {
 		return nil
 	}
+	k.room.wrote(facts)
 	k.Changes.Inc()
 	k.tell(last, node)
 	return node
 }
 
-func (k *Keeper) make(last *corev1.Node) *corev1.Node {
+// later asks for another look after a time, 0 is never. Of several the last one counts.
+func (k *Keeper) later(d time.Duration) {
+	if k.timer != nil {
+		k.timer.Stop()
+	}
+	if d > 0 {
+		k.timer = time.AfterFunc(d, k.Touch)
+	}
+}
+
+func (k *Keeper) make(last *corev1.Node) (*corev1.Node, Facts) {
 	now := time.Now()
 	facts := k.Observe()
 	facts.before = last
-	return facts.node(now)
+	return facts.node(now), facts
 }
 
-// onlyRoom reports whether two nodes differ in what can be allocated and in nothing else.
+// onlyRoom reports whether two nodes differ in what they have and can give, and in nothing else.
 func onlyRoom(a, b *corev1.Node) bool {
-	if equality.Semantic.DeepEqual(a.Status.Allocatable, b.Status.Allocatable) {
+	if equality.Semantic.DeepEqual(a.Status.Allocatable, b.Status.Allocatable) && equality.Semantic.DeepEqual(a.Status.Capacity, b.Status.Capacity) {
 		return false
 	}
 	same := *a
-	same.Status.Allocatable = b.Status.Allocatable
+	same.Status.Allocatable, same.Status.Capacity = b.Status.Allocatable, b.Status.Capacity
 	return equality.Semantic.DeepEqual(&same, b)
 }
 

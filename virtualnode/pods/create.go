@@ -29,7 +29,8 @@ var errForeign = errors.New("a pod of that name below belongs to someone else")
 // create makes the lower pod: with its hint, or behind the gate if the hint can only be given to a pod that exists.
 func (r *Reconciler) create(ctx context.Context, upper *corev1.Pod, memory *memory) (again time.Duration, err error) {
 	if again := memory.attempts.wait(time.Now()); again > 0 {
-		return again, r.tellUnplaced(ctx, upper, memory)
+		later, err := r.tellUnplaced(ctx, upper, memory)
+		return sooner(again, later), err
 	}
 	translated := upper
 	if enduring := r.reports().Enduring(upper); enduring != nil {
@@ -112,7 +113,7 @@ func (r *Reconciler) notCreated(
 	if memory.failed.err == nil {
 		memory.failed.since = now
 	}
-	memory.failed.err, memory.failed.times = cause, memory.failed.times+1
+	memory.failed.err, memory.failed.times, memory.failed.sent = cause, memory.failed.times+1, lower
 	reason := refusal(cause)
 	soon := hiccup(cause)
 	if soon {
@@ -120,18 +121,16 @@ func (r *Reconciler) notCreated(
 	} else {
 		r.Metrics.created(r.Name, string(reason), 0)
 		memory.attempts.refused(now)
-		if memory.failed.times >= patience {
-			r.refused(upper, lower, reason)
-		}
 	}
-	if err := r.tellUnplaced(ctx, upper, memory); err != nil {
+	later, err := r.tellUnplaced(ctx, upper, memory)
+	if err != nil {
 		return 0, err
 	}
 	if soon {
 		return 0, fmt.Errorf("creating pod below: %w", cause)
 	}
 	r.Log.Log(ctx, memory.failed.level(), "Pod is refused below", "pod", pair.KeyOf(upper), "uid", upper.UID, "reason", reason, "err", cause)
-	return memory.attempts.wait(now), nil
+	return sooner(memory.attempts.wait(now), later), nil
 }
 
 // level is that of the log: the first refusals of a pod are worth a warning.
@@ -142,11 +141,15 @@ func (f failure) level() slog.Level {
 	return slog.LevelDebug
 }
 
-// tellUnplaced tells the owner of a pod that is not below what keeps it from there, if it is time to.
-func (r *Reconciler) tellUnplaced(ctx context.Context, upper *corev1.Pod, memory *memory) error {
-	why, _ := unplaced(upper, nil, memory.failed, time.Now())
+// tellUnplaced tells the owner of a pod that is not below what keeps it from there, and learns from it, if it is time to. later > 0
+// is when it will be.
+func (r *Reconciler) tellUnplaced(ctx context.Context, upper *corev1.Pod, memory *memory) (later time.Duration, err error) {
+	why, later := unplaced(upper, nil, memory.failed, time.Now())
 	if why == nil || !r.Reachable() {
-		return nil
+		return later, nil
 	}
-	return r.reports().Unplaced(ctx, upper, why)
+	if !hiccup(memory.failed.err) {
+		r.refused(memory.failed.sent, why.Reason)
+	}
+	return 0, r.reports().Unplaced(ctx, upper, why)
 }

@@ -24,7 +24,7 @@ var learnt = []keys.Reason{keys.RefusedBelow, keys.RuntimeClass, keys.PriorityCl
 var hangs = []keys.Reason{keys.NotScheduled, keys.Gated, keys.Unschedulable}
 
 // refused learns that a pod was not created.
-func (r *Reconciler) refused(upper, lower *corev1.Pod, reason keys.Reason) {
+func (r *Reconciler) refused(lower *corev1.Pod, reason keys.Reason) {
 	if lower == nil || !slices.Contains(learnt, reason) {
 		return
 	}

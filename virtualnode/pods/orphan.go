@@ -38,8 +38,8 @@ func (r *Reconciler) countOrphans(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case now := <-ticker.C:
-			if r.Barred() {
-				continue
+			if r.Barred() || !r.changed.Swap(false) && len(r.Orphans.Orphans()) == 0 {
+				continue // Nothing can have become an orphan, and none waits for its time.
 			}
 			found, unfinished := r.orphansBelow()
 			for _, o := range r.Orphans.Survey(found, unfinished, now) {

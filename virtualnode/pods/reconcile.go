@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -43,6 +44,7 @@ type Reconciler struct {
 	Setup
 	queue *queue.Queue
 
+	changed   atomic.Bool // something happened since the orphans were last counted
 	storms    storms
 	comebacks comebacks
 
@@ -135,17 +137,12 @@ type memory struct {
 
 // Run works until ctx ends. Both caches are in sync when it is called.
 func (r *Reconciler) Run(ctx context.Context, workers int) {
+	r.changed.Store(true)
 	var group sync.WaitGroup
 	for range workers {
 		group.Go(func() { r.queue.Work(ctx, r.reconcile) })
 	}
-	group.Go(func() {
-		queue.Resync(ctx, func() {
-			r.storms.sweep()
-			r.comebacks.sweep(time.Now())
-			r.WakeAll()
-		})
-	})
+	group.Go(func() { queue.Resync(ctx, r.keys, func(key string) { r.queue.Add(key) }) })
 	group.Go(func() { r.countOrphans(ctx) })
 	group.Go(func() { r.tryRefusals(ctx) })
 	<-ctx.Done()
@@ -154,11 +151,22 @@ func (r *Reconciler) Run(ctx context.Context, workers int) {
 }
 
 // Look has the pod of a key, the namespace/name of its upper object, looked at.
-func (r *Reconciler) Look(key string) { r.queue.Add(key) }
+func (r *Reconciler) Look(key string) {
+	r.changed.Store(true)
+	r.queue.Add(key)
+}
+
+// keys are those of all pods, above and below.
+func (r *Reconciler) keys() []string {
+	r.storms.sweep() // Once a minute, as the keys are asked for.
+	r.comebacks.sweep(time.Now())
+	r.changed.Store(true)
+	return append(r.Above.ListKeys(), r.Below.ListIndexFuncValues(pair.ByUpper)...)
+}
 
 // WakeAll looks at every pod now, also at those that wait for their next attempt.
 func (r *Reconciler) WakeAll() {
-	for _, key := range append(r.Above.ListKeys(), r.Below.ListIndexFuncValues(pair.ByUpper)...) {
+	for _, key := range r.keys() {
 		r.queue.Forget(key)
 		r.queue.Add(key)
 	}

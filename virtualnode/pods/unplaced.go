@@ -29,6 +29,7 @@ type failure struct {
 	err   error
 	times int
 	since time.Time
+	sent  *corev1.Pod // nil where none was
 }
 
 // unplaced says what keeps a bound pod from a lower node, nil if nothing does, or if it is too early to speak of it. later > 0 is

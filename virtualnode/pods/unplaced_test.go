@@ -36,7 +36,9 @@ func TestUnplaced(t *testing.T) {
 	}
 	onNode := func(p *corev1.Pod) { p.Spec.NodeName = "n1" }
 	denied := apierrors.NewForbidden(corev1.Resource("pods"), "p", errors.New("policy"))
-	failed := func(err error, times int, d time.Duration) failure { return failure{err, times, now.Add(-d)} }
+	failed := func(err error, times int, d time.Duration) failure {
+		return failure{err: err, times: times, since: now.Add(-d)}
+	}
 	no := failure{}
 	for name, c := range map[string]struct {
 		upper, lower *corev1.Pod

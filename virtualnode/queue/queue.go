@@ -15,6 +15,7 @@ import (
 const (
 	attemptTimeout = 10 * time.Second
 	resyncInterval = time.Minute
+	resyncStep     = time.Second
 )
 
 // Queue holds keys, each once and in one worker's hands at a time.
@@ -63,17 +64,30 @@ func (q *Queue) next(ctx context.Context, reconcile func(context.Context, string
 	return true
 }
 
-// Resync calls look once a minute until ctx ends: for what no event tells of, and in case an assumption about events is
-// wrong somewhere.
-func Resync(ctx context.Context, look func()) {
-	ticker := time.NewTicker(resyncInterval)
+// Resync has every key looked at once a minute until ctx ends: for what no event tells of, and in case an assumption about events
+// is wrong somewhere. The keys are listed once a minute and handed to look a few each second, so that the whole is never looked
+// at in one moment. What waits for its next attempt goes on waiting.
+func Resync(ctx context.Context, keys func() []string, look func(key string)) {
+	const steps = int(resyncInterval / resyncStep)
+	ticker := time.NewTicker(resyncStep)
 	defer ticker.Stop()
-	for {
+	var left []string
+	for step := 0; ; step++ {
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
-			look()
 		}
+		if step%steps == 0 {
+			for _, key := range left { // None, unless a step is missing.
+				look(key)
+			}
+			left = keys()
+		}
+		share := (len(left) + steps - step%steps - 1) / (steps - step%steps)
+		for _, key := range left[:share] {
+			look(key)
+		}
+		left = left[share:]
 	}
 }

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"strconv"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -38,4 +40,34 @@ func TestWork(t *testing.T) {
 	if want := []int{3, 2, 1}; !slices.Equal(got, want) {
 		t.Errorf("looks %v, want %v", got, want)
 	}
+}
+
+// In a minute every key is looked at once, and never many of them in one second.
+func TestResyncIsSpread(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		var keys []string
+		for i := range 150 {
+			keys = append(keys, strconv.Itoa(i))
+		}
+		seen, seconds := map[string]int{}, map[time.Time]int{}
+		go Resync(ctx, func() []string { return slices.Clone(keys) }, func(key string) {
+			seen[key]++
+			seconds[time.Now()]++
+		})
+		<-time.After(2*time.Minute + time.Second/2)
+		cancel()
+		synctest.Wait()
+		for _, key := range keys {
+			if seen[key] != 2 {
+				t.Errorf("key %s was looked at %d times in two minutes", key, seen[key])
+			}
+		}
+		for second, n := range seconds {
+			if n > 3 {
+				t.Errorf("%d of 150 keys in one second (%s)", n, second)
+			}
+		}
+	})
 }
