@@ -7,9 +7,12 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -28,7 +31,8 @@ type Folder struct {
 	Dir string
 	Log *slog.Logger
 	// Start runs a cluster until its context ends: when its file goes away or changes, or Run ends. A file that
-	// changed starts its cluster anew after the old one has returned.
+	// changed starts its cluster anew after the old one has returned; one with another token and nothing else does not: from then
+	// on the clients made of config send that.
 	Start func(ctx context.Context, name string, config *rest.Config)
 	// Broken is told of a file that cannot be used; "" in text means that it can be again, or has gone. May be nil.
 	Broken func(name, text string)
@@ -38,9 +42,11 @@ type Folder struct {
 
 // running is a cluster that has been started.
 type running struct {
-	sum  [sha256.Size]byte
-	stop context.CancelFunc
-	done chan struct{}
+	sum    [sha256.Size]byte
+	config *rest.Config // as it was read
+	token  *token
+	stop   context.CancelFunc
+	done   chan struct{}
 }
 
 // Run watches until ctx ends. A missing folder is an error; a broken file is logged and told to Broken, and the
@@ -107,6 +113,12 @@ func (f *Folder) scan(ctx context.Context, clusters map[string]*running) {
 			f.broken(name, err)
 			continue
 		}
+		if cluster != nil && cluster.takes(config) {
+			f.Log.Info("The kubeconfig has a new token", "cluster", name)
+			cluster.sum = sha256.Sum256(file.data)
+			f.mended(name)
+			continue
+		}
 		if cluster != nil {
 			f.Log.Info("Kubeconfig changed, the cluster starts anew", "cluster", name)
 			cluster.end()
@@ -151,13 +163,52 @@ func (f *Folder) read() (map[string]file, error) {
 func (f *Folder) start(ctx context.Context, name string, data []byte, config *rest.Config) *running {
 	f.Log.Info("Lower cluster joins", "cluster", name, "server", config.Host)
 	ctx, stop := context.WithCancel(ctx)
-	cluster := &running{sum: sha256.Sum256(data), stop: stop, done: make(chan struct{})}
+	cluster := &running{sum: sha256.Sum256(data), config: rest.CopyConfig(config), stop: stop, done: make(chan struct{})}
+	if config.BearerToken != "" {
+		cluster.token = &token{}
+		cluster.token.text.Store(&config.BearerToken)
+		config = rest.CopyConfig(config)
+		config.BearerToken = ""
+		config.Wrap(cluster.token.wrap)
+	}
 	go func() {
 		defer close(cluster.done)
 		f.Start(ctx, name, config)
 	}()
 	return cluster
 }
+
+// takes gives a running cluster the token of a configuration that differs from its own in that alone, and reports whether it does.
+func (r *running) takes(config *rest.Config) bool {
+	same := rest.CopyConfig(config)
+	same.BearerToken = r.config.BearerToken
+	if r.token == nil || config.BearerToken == "" || !reflect.DeepEqual(same, r.config) {
+		return false
+	}
+	r.config = rest.CopyConfig(config)
+	r.token.text.Store(&config.BearerToken)
+	return true
+}
+
+// token is the bearer token that a cluster's requests carry now.
+type token struct{ text atomic.Pointer[string] }
+
+func (t *token) wrap(next http.RoundTripper) http.RoundTripper { return bearer{t, next} }
+
+type bearer struct {
+	token *token
+	next  http.RoundTripper
+}
+
+// RoundTrip implements http.RoundTripper.
+func (b bearer) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	r.Header.Set("Authorization", "Bearer "+*b.token.text.Load())
+	return b.next.RoundTrip(r)
+}
+
+// WrappedRoundTripper lets client-go find the transport behind.
+func (b bearer) WrappedRoundTripper() http.RoundTripper { return b.next }
 
 // end stops a cluster and waits for it.
 func (r *running) end() {

@@ -2,14 +2,20 @@ package lower
 
 import (
 	"context"
+	"encoding/base64"
+	"encoding/pem"
 	"fmt"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 )
 
@@ -110,5 +116,48 @@ func TestFolderThatIsMissing(t *testing.T) {
 	folder := &Folder{Dir: "/no/such/folder", Log: slog.New(slog.DiscardHandler)}
 	if err := folder.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "/no/such/folder") {
 		t.Errorf("error %v does not name the folder", err)
+	}
+}
+
+// Another token for the same server is sent from then on, and nothing starts anew for it: no watch ends, no hold is lost.
+func TestANewTokenIsSwapped(t *testing.T) {
+	seen := make(chan string, 100)
+	server := httptest.NewTLSServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { seen <- r.Header.Get("Authorization") }))
+	defer server.Close()
+	clients := make(chan *rest.RESTClient, 2)
+	s := &story{t: t, dir: t.TempDir()}
+	folder := &Folder{Dir: s.dir, Log: slog.New(slog.DiscardHandler), Start: func(ctx context.Context, _ string, config *rest.Config) {
+		config.GroupVersion, config.NegotiatedSerializer = &corev1.SchemeGroupVersion, scheme.Codecs.WithoutConversion()
+		client, err := rest.UnversionedRESTClientFor(config)
+		if err != nil {
+			t.Error(err)
+		}
+		clients <- client
+		<-ctx.Done()
+	}}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- folder.Run(ctx) }()
+	defer func() { cancel(); <-done }()
+	ca := base64.StdEncoding.EncodeToString(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}))
+	kubeconfig := func(token string) string {
+		return fmt.Sprintf(`{apiVersion: v1, kind: Config, current-context: x, contexts: [{name: x, context: {cluster: x, user: x}}],
+clusters: [{name: x, cluster: {server: %q, certificate-authority-data: %s}}], users: [{name: x, user: {token: %s}}]}`, server.URL, ca, token)
+	}
+	s.write("a.kubeconfig", kubeconfig("one"))
+	client := <-clients
+	for _, token := range []string{"one", "two"} {
+		s.write("a.kubeconfig", kubeconfig(token))
+		for begin := time.Now(); ; {
+			client.Get().AbsPath("/").Do(t.Context())
+			if got := <-seen; got == "Bearer "+token {
+				break
+			} else if time.Since(begin) > 20*time.Second {
+				t.Fatalf("%q is sent, want the token %s", got, token)
+			}
+		}
+	}
+	if len(clients) > 0 {
+		t.Error("the cluster was started anew")
 	}
 }

@@ -183,9 +183,10 @@ func (k *Keeper) publish(ctx context.Context, feed *feed, last *corev1.Node) {
 			k.Log.Warn("Virtual node does not stand as it should, trying again", "err", err)
 			time.AfterFunc(publishInterval, k.Touch)
 		}
-		if node == nil {
+		if node == nil && !k.overwritten(last) {
 			continue
 		}
+		node = last
 		if !feed.send(ctx, node.DeepCopy()) || !pause(ctx, publishInterval) {
 			return
 		}

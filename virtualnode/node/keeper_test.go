@@ -43,6 +43,42 @@ func TestForeignNodeIsRefused(t *testing.T) {
 	}
 }
 
+// What node-lifecycle wrote over our conditions while we were away is written over; what others say beside them is theirs.
+func TestConditionsAreTakenBack(t *testing.T) {
+	t.Parallel()
+	facts := Facts{Name: "v", Health: lower.Health{Synced: true, Contact: now, Answered: now}, Snapshot: picture(snapshot.NewNode(lowerNode("a"), nil))}
+	last := facts.node(now)
+	set := func(kind corev1.NodeConditionType, status corev1.ConditionStatus, reason string) func(*corev1.Node) {
+		return func(n *corev1.Node) {
+			for i := range n.Status.Conditions {
+				if c := &n.Status.Conditions[i]; c.Type == kind {
+					c.Status, c.Reason = status, reason
+					return
+				}
+			}
+			n.Status.Conditions = append(n.Status.Conditions, corev1.NodeCondition{Type: kind, Status: status, Reason: reason})
+		}
+	}
+	for name, c := range map[string]struct {
+		change func(*corev1.Node)
+		want   bool
+	}{
+		"as we wrote it":   {func(*corev1.Node) {}, false},
+		"taken for dead":   {set(corev1.NodeReady, corev1.ConditionUnknown, "NodeStatusUnknown"), true},
+		"pressure unknown": {set(corev1.NodeDiskPressure, corev1.ConditionUnknown, "NodeStatusUnknown"), true},
+		"a cloud's routes": {set(corev1.NodeNetworkUnavailable, corev1.ConditionTrue, "NoRouteCreated"), false},
+		"somebody's own":   {set("example.com/Mine", corev1.ConditionTrue, "Mine"), false},
+	} {
+		k := testKeeper(fake.NewClientset(), nil)
+		standing := last.DeepCopy()
+		c.change(standing)
+		k.Standing = func() (*corev1.Node, bool) { return standing, true }
+		if got := k.overwritten(last); got != c.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
 // A Node is brought back with what others gave it, and its own taints are put back, theirs left.
 func TestNodeStands(t *testing.T) {
 	t.Parallel()

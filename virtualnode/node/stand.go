@@ -56,6 +56,20 @@ func (k *Keeper) stand(ctx context.Context, wanted *corev1.Node) error {
 	return nil
 }
 
+// overwritten reports whether somebody has written other conditions over ours: node-lifecycle does when virtualnode was away, and
+// nobody but us takes that back.
+func (k *Keeper) overwritten(last *corev1.Node) bool {
+	node, known := k.Standing()
+	if !known || node == nil {
+		return false
+	}
+	return slices.ContainsFunc(last.Status.Conditions, func(ours corev1.NodeCondition) bool {
+		return ours.Type != corev1.NodeNetworkUnavailable && slices.ContainsFunc(node.Status.Conditions, func(c corev1.NodeCondition) bool {
+			return c.Type == ours.Type && (c.Status != ours.Status || c.Reason != ours.Reason)
+		})
+	})
+}
+
 // spec is that of a Node with our taints as they are wanted, those of others left alone. A provider ID can be given once.
 func (k *Keeper) spec(node, wanted *corev1.Node) corev1.NodeSpec {
 	spec := *node.Spec.DeepCopy()
