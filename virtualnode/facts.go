@@ -28,7 +28,7 @@ func (v *virtualNode) watchHealth(ctx context.Context) {
 	ticker := time.NewTicker(healthInterval)
 	defer ticker.Stop()
 	var before [2]corev1.NodeCondition
-	back, brake := false, ""
+	back, brake := false, node.Brake{}
 	for {
 		if now := v.reachable() && !v.barred(); now != back {
 			if back = now; back {
@@ -43,7 +43,7 @@ func (v *virtualNode) watchHealth(ctx context.Context) {
 				v.keeper.Touch()
 			}
 		}
-		if now := v.orphans.Brake(); now != brake {
+		if now := v.brake(); now != brake {
 			brake = now
 			v.keeper.Touch()
 		}
@@ -107,6 +107,9 @@ func (v *virtualNode) lowerUID() types.UID {
 	}
 	if next != *known && v.stands.CompareAndSwap(known, &next) {
 		v.log.Info("Virtual node stands for a lower cluster", "uid", next.uid, "before", known.uid)
+		if known.uid != "" { // Somebody accepted another cluster, and knows what is not in it.
+			v.pods.Believe()
+		}
 	}
 	return next.uid
 }
@@ -145,6 +148,21 @@ func (v *virtualNode) nodeReady(name string) bool {
 	return node != nil && node.Ready
 }
 
+// nodeUsable reports whether a lower node is there, works and takes pods by the newest snapshot.
+func (v *virtualNode) nodeUsable(name string) bool {
+	s := v.snapshot.Load()
+	if s == nil {
+		return true // Nothing is known yet.
+	}
+	node := s.Node(name)
+	return node != nil && node.Usable()
+}
+
+// brake says why orphans are not collected, or missing pods not failed; "" if they are.
+func (v *virtualNode) brake() node.Brake {
+	return node.Brake{Orphans: v.orphans.Brake(), Missing: v.pods.Missing()}
+}
+
 // facts are what the Node is made from at this moment.
 func (v *virtualNode) facts() node.Facts {
 	f := node.Facts{Name: v.name, Rules: v.config.rules(), Broken: v.broken}
@@ -156,7 +174,7 @@ func (v *virtualNode) facts() node.Facts {
 		f.Version = f.Snapshot.Version().String()
 	}
 	f.Refusals = v.refusals.Refusals()
-	f.More = append(f.More, node.Orphans(v.orphans.Brake()))
+	f.More = append(f.More, node.Orphans(v.brake()))
 	if overlap := v.overlap.Load(); overlap != nil {
 		f.More = append(f.More, node.Flat(*overlap))
 	}

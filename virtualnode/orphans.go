@@ -55,7 +55,8 @@ func (s *server) listOrphans(w http.ResponseWriter, _ *http.Request) {
 	answerOrphans(w, list)
 }
 
-// collectOrphans answers POST /v1/orphans/collect {"cluster": NAME}: all that are orphans now, and confirmed, go at once.
+// collectOrphans answers POST /v1/orphans/collect {"cluster": NAME}: all that are orphans now, and confirmed, go at once; and
+// upper pods whose lower ones are missing fail, however many they are.
 func (s *server) collectOrphans(w http.ResponseWriter, r *http.Request) {
 	var request struct {
 		Cluster string `json:"cluster"`
@@ -80,6 +81,7 @@ func (s *server) collectOrphans(w http.ResponseWriter, r *http.Request) {
 	case !v.reachable():
 		serve.Error(w, http.StatusConflict, fmt.Sprintf("cluster %s does not answer: try again when it does", v.name))
 	default:
+		v.pods.Believe()
 		released := v.orphans.Release()
 		for _, o := range released {
 			v.pods.Look(o.UpperNamespace + "/" + o.UpperName)

@@ -130,7 +130,7 @@ func (v *virtualNode) addParts() (err error) {
 	v.orphans = orphans.New(s.config.OrphanGrace.Duration, s.whole.brokenAt)
 	v.refusals = refusals.New(v.keeper.Touch)
 	setup := pods.Setup{
-		Name: v.name, Target: v.target, Barred: v.barred, Reachable: v.reachable, NodeReady: v.nodeReady, Namespace: v.spaces.Use,
+		Name: v.name, Target: v.target, Barred: v.barred, Reachable: v.reachable, NodeReady: v.nodeReady, NodeUsable: v.nodeUsable, Namespace: v.spaces.Use,
 		OwnerInOpenNamespaces: *v.config.OwnerInOpenNamespaces,
 		ShowAddresses:         v.config.Network == NetworkFlat, AcceptUnasked: v.config.Unasked == UnaskedAccept,
 		Namespaces: s.above.Namespaces(), Upper: s.upper.CoreV1(), Lower: client.CoreV1(),
@@ -177,7 +177,7 @@ func (v *virtualNode) addHandlers() error {
 	if _, err := v.above.AddEventHandler(v.looks(pair.KeyOf, changed, deleted)); err != nil {
 		return fmt.Errorf("watching pods of %s: %w", v.name, err)
 	}
-	gone := func(lower *corev1.Pod, _ bool) { v.pods.Gone(lower) }
+	gone := v.pods.Gone
 	if _, err := v.below.AddEventHandler(v.looks(pair.UpperKey, func(*corev1.Pod) {}, gone)); err != nil {
 		return fmt.Errorf("watching pods of %s: %w", v.name, err)
 	}

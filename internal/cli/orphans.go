@@ -62,6 +62,8 @@ func newOrphansCollectCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "collect",
 		Short: "Delete those that are orphans now, whatever the brake and orphanGrace say",
+		Long: `Deletes those that are orphans now, whatever the brake and orphanGrace say. Upper pods whose lower pods are missing, so many of them
+that nobody believes it (TooManyMissing), are taken for gone as well: their controllers make others.`,
 		Example: `  tessera orphans collect --dry-run --virtualnode http://127.0.0.1:10261
   tessera orphans collect --cluster paris --virtualnode http://127.0.0.1:10261`,
 		Args: cobra.NoArgs,
@@ -71,14 +73,15 @@ func newOrphansCollectCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			found := answer.Value
+			found, clusters := answer.Value, answer.Value.clusters()
 			if cluster != "" {
+				clusters = []string{cluster} // Upper pods may be missing there without there being an orphan.
 				found.Orphans = slices.DeleteFunc(found.Orphans, func(o orphan) bool { return o.Cluster != cluster })
 			}
 			if dryRun {
 				return printOrphans(out, found)
 			}
-			return flags.collect(command, found.clusters())
+			return flags.collect(command, clusters)
 		},
 	}
 	flags.add(command, "virtualnode")

@@ -131,14 +131,14 @@ func TestNodeBeforeTheFirstSnapshot(t *testing.T) {
 // A condition beside Ready has a time that moves with its status alone.
 func TestTimeOfACondition(t *testing.T) {
 	t.Parallel()
-	f := Facts{Name: "v", More: []corev1.NodeCondition{Orphans("")}}
+	f := Facts{Name: "v", More: []corev1.NodeCondition{Orphans(Brake{})}}
 	later := now.Add(time.Minute)
 	for _, step := range []struct {
 		brake string
 		at    time.Time
 		since time.Time
 	}{{"", now, now}, {"50 of 50 pods", later, later}, {"51 of 51 pods", later.Add(time.Minute), later}} {
-		f.More = []corev1.NodeCondition{Orphans(step.brake)}
+		f.More = []corev1.NodeCondition{Orphans(Brake{Orphans: step.brake})}
 		f.before = f.node(step.at)
 		got := f.conditionBefore(keys.OrphanBrake)
 		if (got.Status == corev1.ConditionTrue) != (step.brake != "") || !got.LastTransitionTime.Time.Equal(step.since) {

@@ -101,12 +101,35 @@ func (r *Reconciler) replace(ctx context.Context, upper *corev1.Pod, memory *mem
 	}
 	why := r.lastOf(upper)
 	end := up.EndingOf(r.Name, why)
+	evidence := end.Reason != up.ReasonGone || !r.nodeTakesPart(upper.Annotations[keys.LowerNode])
+	if again := r.absences.take(upper.UID, evidence, r.Charged(), time.Now()); again > 0 {
+		return again, nil
+	}
 	if again := r.comebacks.take(upper, time.Now()); again > 0 {
 		return again, r.reports().Missing(ctx, upper, end.Reason,
 			end.Message+". The pods of its controller end there again and again, so the next one is made later each time")
 	}
 	r.Log.Warn("Lower pod has gone, its upper pod fails", "pod", pair.KeyOf(upper), "uid", upper.UID, "reason", end.Reason)
-	return 0, r.reports().WriteStatus(ctx, upper, up.WithDisruption(up.Failed(upper, end.Reason, end.Message, metav1.Now()), why))
+	err = r.reports().WriteStatus(ctx, upper, up.WithDisruption(up.Failed(upper, end.Reason, end.Message, metav1.Now()), why))
+	if err == nil {
+		r.absences.done(upper.UID)
+	}
+	return 0, err
+}
+
+// Charged is how many pods are bound to the virtual node.
+func (r *Reconciler) Charged() int { return len(r.Above.ListKeys()) }
+
+// nodeTakesPart reports whether a lower node is there and takes pods; one that nobody knows is not.
+func (r *Reconciler) nodeTakesPart(name string) bool { return name == "" || r.NodeUsable(name) }
+
+// Missing says why upper pods whose lower ones are missing are not failed, "" if they are.
+func (r *Reconciler) Missing() string { return r.absences.brake(r.Charged(), r.Name) }
+
+// Believe has all pods that are missing now be taken for gone.
+func (r *Reconciler) Believe() {
+	r.absences.believe(time.Now())
+	r.WakeAll()
 }
 
 // upperStillWanted asks the upper API server whether the pod is still to run. The news from above may be behind that from
@@ -123,8 +146,11 @@ func (r *Reconciler) upperStillWanted(ctx context.Context, upper *corev1.Pod) (b
 }
 
 // Gone notes how a lower pod was when it went. Why it ended stands in its last status, which no cache has any more when
-// its turn comes. Losing the note costs a reason, not more.
-func (r *Reconciler) Gone(lower *corev1.Pod) {
+// its turn comes. Losing the note costs a reason, not more. seen: its deletion was told, not just that it is not there any more.
+func (r *Reconciler) Gone(lower *corev1.Pod, seen bool) {
+	if seen {
+		r.absences.saw(pair.UpperUID(lower), time.Now())
+	}
 	if up.EndingOf(r.Name, lower.Status.Conditions).Reason == up.ReasonGone {
 		return
 	}

@@ -28,7 +28,7 @@ func TestGoneForAReason(t *testing.T) {
 			t.Parallel()
 			b := newBed(t, []runtime.Object{c.upper}, nil)
 			if c.last != nil {
-				b.Gone(c.last)
+				b.Gone(c.last, true)
 			}
 			b.sees(t)
 			if err := b.step(t); err != nil {

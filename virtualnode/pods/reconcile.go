@@ -47,6 +47,7 @@ type Reconciler struct {
 	changed   atomic.Bool // something happened since the orphans were last counted
 	storms    storms
 	comebacks comebacks
+	absences  absences
 
 	mu     sync.Mutex
 	memory map[string]*memory
@@ -77,6 +78,8 @@ type Setup struct {
 	Endured *rate.Limiter
 	// NodeReady reports whether a lower node works, as far as is known from memory.
 	NodeReady func(name string) bool
+	// NodeUsable reports whether a lower node is there, works and is not cordoned, as far as is known from memory.
+	NodeUsable func(name string) bool
 	// Namespaces are those of the upper cluster, by whose labels pods are opted in.
 	Namespaces corelisters.NamespaceLister
 	// AcceptUnasked creates pods below that did not come through admission. Their namespace has to be opted in all the same.
@@ -108,6 +111,7 @@ type Below interface {
 func New(setup Setup) *Reconciler {
 	return &Reconciler{
 		Setup: setup, queue: queue.New("pod", setup.Log, firstRetry, slowestRetry), storms: newStorms(),
+		absences:  newAbsences(),
 		comebacks: comebacks{known: map[types.UID]comeback{}},
 		memory:    map[string]*memory{}, last: map[string]*corev1.Pod{},
 	}
@@ -160,6 +164,7 @@ func (r *Reconciler) Look(key string) {
 func (r *Reconciler) keys() []string {
 	r.storms.sweep() // Once a minute, as the keys are asked for.
 	r.comebacks.sweep(time.Now())
+	r.absences.sweep(time.Now())
 	r.changed.Store(true)
 	return append(r.Above.ListKeys(), r.Below.ListIndexFuncValues(pair.ByUpper)...)
 }
@@ -234,7 +239,10 @@ func (r *Reconciler) known(upper, lower *corev1.Pod, memory *memory) known {
 
 // tend looks after a pod that is on both sides.
 func (r *Reconciler) tend(ctx context.Context, upper, lower *corev1.Pod, memory *memory) (again time.Duration, err error) {
-	memory.wasBelow = true
+	if !memory.wasBelow {
+		memory.wasBelow = true
+		r.absences.done(upper.UID) // It may have been missing before.
+	}
 	if pair.Gated(lower) && memory.ungated != lower.UID {
 		// This process or the one before it was interrupted on the way.
 		node, again := r.hints().Ask(ctx, upper, &memory.asking)

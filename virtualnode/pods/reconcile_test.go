@@ -55,7 +55,7 @@ func newBed(t *testing.T, above, below []runtime.Object) *bed {
 		Above:  cache.NewStore(cache.MetaNamespaceKeyFunc),
 		Below:  b.Below,
 		Barred: func() bool { return false }, Endured: rate.NewLimiter(rate.Inf, 1),
-		Reachable: func() bool { return true }, NodeReady: func(string) bool { return true },
+		Reachable: func() bool { return true }, NodeReady: func(string) bool { return true }, NodeUsable: func(string) bool { return true },
 		Namespace:  func(context.Context, string) (namespaces.Used, error) { return namespaces.Used{}, nil },
 		Namespaces: namespacesAbove(t, map[string]string{keys.Enabled: "true"}),
 		Refusals:   refusals.New(func() {}),
@@ -66,6 +66,7 @@ func newBed(t *testing.T, above, below []runtime.Object) *bed {
 		action.(clienttesting.CreateAction).GetObject().(*corev1.Pod).Status.Phase = corev1.PodPending // As an API server does.
 		return false, nil, nil
 	})
+	b.absences.settle = 0
 	t.Cleanup(b.queue.ShutDown)
 	return b
 }

@@ -1,0 +1,109 @@
+package pods
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// Lower pods that have gone without evidence are not believed at once when they are many: a lower cluster that was restored from a
+// backup, or whose API server shows a part of what there is, would end everything above. Evidence is a deletion that was seen, a
+// reason in the last status, or a node that went with them.
+const (
+	absenceSettles = 5 * time.Second // so that all that have gone together are counted together
+	absencesAtMost = 5               // or a tenth of the pods, if that is more
+	rememberGone   = 10 * time.Minute
+)
+
+// absences counts them. A braked one waits until somebody says that it is true.
+type absences struct {
+	settle time.Duration
+
+	mu       sync.Mutex
+	since    map[types.UID]time.Time // upper pods whose lower ones are missing without evidence
+	gone     map[types.UID]time.Time // upper pods whose lower ones were seen being deleted
+	believed time.Time               // what was missing then is believed
+}
+
+func newAbsences() absences {
+	return absences{settle: absenceSettles, since: map[types.UID]time.Time{}, gone: map[types.UID]time.Time{}}
+}
+
+// saw notes that the deletion of the lower pod of an upper one was seen.
+func (a *absences) saw(upper types.UID, now time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.gone[upper] = now
+}
+
+// take returns how long to wait before the absence of a lower pod is believed; 0 is now. evidence: there is a reason for it. of is
+// the number of pods on the virtual node.
+func (a *absences) take(upper types.UID, evidence bool, of int, now time.Time) time.Duration {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if _, seen := a.gone[upper]; seen || evidence {
+		delete(a.since, upper)
+		return 0
+	}
+	since, known := a.since[upper]
+	if !known {
+		since = now
+		a.since[upper] = now
+	}
+	switch left := a.settle - now.Sub(since); {
+	case left > 0:
+		return left
+	case !since.After(a.believed):
+		return 0
+	case len(a.since) > limitOfAbsences(of):
+		return recheck
+	}
+	return 0
+}
+
+func limitOfAbsences(of int) int { return max(absencesAtMost, of/10) }
+
+// done forgets a pod that is not missing any more, or was failed for it.
+func (a *absences) done(upper types.UID) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.since, upper)
+	delete(a.gone, upper)
+}
+
+// believe has all that is missing now be taken for gone.
+func (a *absences) believe(now time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.believed = now
+}
+
+// brake says why pods that are missing are not failed, "" if they are.
+func (a *absences) brake(of int, cluster string) string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	count := 0
+	for _, since := range a.since {
+		if since.After(a.believed) {
+			count++
+		}
+	}
+	if count <= limitOfAbsences(of) {
+		return ""
+	}
+	return fmt.Sprintf("%d of %d pods are missing in the lower cluster, and nobody saw them go: they are not replaced until they are "+
+		"back, or `tessera orphans collect --cluster %s` says that they have gone", count, of, cluster)
+}
+
+// sweep forgets deletions that were seen long ago.
+func (a *absences) sweep(now time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for upper, at := range a.gone {
+		if now.Sub(at) > rememberGone {
+			delete(a.gone, upper)
+		}
+	}
+}

@@ -1,0 +1,67 @@
+package pods
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// Pods that vanish without a trace are believed to have gone a moment later if they are few, and many only once somebody says so.
+// What was seen to go, or has a reason, is replaced at once, whatever the number: a drain of half the nodes.
+func TestAbsences(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(1000, 0)
+	for name, c := range map[string]struct {
+		missing, of    int
+		evidence, seen bool
+		atOnce, later  bool // replaced
+	}{
+		"one":                            {1, 100, false, false, false, true},
+		"a tenth":                        {10, 100, false, false, false, true},
+		"more than a tenth":              {11, 100, false, false, false, false},
+		"five of few":                    {5, 6, false, false, false, true},
+		"all":                            {100, 100, false, false, false, false},
+		"all, deletions were seen":       {100, 100, false, true, true, true},
+		"all, their nodes are not there": {100, 100, true, false, true, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a := newAbsences()
+			uid := func(i int) types.UID { return types.UID(fmt.Sprint(i)) }
+			take := func(at time.Time) (replaced int) {
+				for i := range c.missing {
+					if a.take(uid(i), c.evidence, c.of, at) == 0 {
+						replaced++
+					}
+				}
+				return replaced
+			}
+			all := func(yes bool) int {
+				if yes {
+					return c.missing
+				}
+				return 0
+			}
+			for i := range c.missing {
+				if c.seen {
+					a.saw(uid(i), now)
+				}
+			}
+			if got := take(now); got != all(c.atOnce) {
+				t.Errorf("%d are replaced at once", got)
+			}
+			if got := take(now.Add(absenceSettles)); got != all(c.later) {
+				t.Errorf("%d are replaced a moment later", got)
+			}
+			if braked := a.brake(c.of, "v") != ""; braked == c.later {
+				t.Errorf("the brake says %q", a.brake(c.of, "v"))
+			}
+			a.believe(now.Add(absenceSettles))
+			if got := take(now.Add(absenceSettles + time.Second)); got != c.missing || a.brake(c.of, "v") != "" {
+				t.Errorf("%d are replaced once somebody says so; the brake says %q", got, a.brake(c.of, "v"))
+			}
+		})
+	}
+}
