@@ -71,7 +71,8 @@ func (u *upper) run(ctx context.Context) error {
 	if _, err := u.nodes.AddEventHandler(cache.ResourceEventHandlerFuncs{
 		AddFunc: func(any) { u.extender.touch() },
 		UpdateFunc: func(old, object any) {
-			if was, node := old.(*corev1.Node), object.(*corev1.Node); !maps.Equal(was.Labels, node.Labels) || !maps.Equal(was.Annotations, node.Annotations) {
+			was, node := old.(*corev1.Node), object.(*corev1.Node)
+			if !maps.Equal(was.Labels, node.Labels) || !maps.Equal(was.Annotations, node.Annotations) {
 				u.extender.touch()
 			}
 		},

@@ -27,7 +27,10 @@ type Limits struct {
 
 // DefaultLimits are small: a stuck pod is rare, many of them are a fault elsewhere.
 func DefaultLimits() Limits {
-	return Limits{MaxPerCycle: 10, MaxPerNamespacePerCycle: 5, MaxPerOwnerPerHour: 3, MaxPerHour: 100, MaxUnplacedPerCycle: 20, MaxUnplacedPerHour: 1000}
+	return Limits{
+		MaxPerCycle: 10, MaxPerNamespacePerCycle: 5, MaxPerOwnerPerHour: 3, MaxPerHour: 100,
+		MaxUnplacedPerCycle: 20, MaxUnplacedPerHour: 1000,
+	}
 }
 
 func (l Limits) validate() error {

@@ -189,6 +189,11 @@ func saysWhy(w *world) {
 	if err := bindings.Delete(w.Context(), "tessera", metav1.DeleteOptions{}); err != nil {
 		w.Fatal(err)
 	}
+	// A new token alone is sent by those who watch already, and an open watch does not notice that a right is missing.
+	if err := os.Remove(file); err != nil {
+		w.Fatal(err)
+	}
+	w.eventually(func() error { return logged(w.lab, "Lower cluster leaves") })
 	write(good)
 	if c := w.nodeUsable(name, "Forbidden"); !strings.Contains(c.Message, "cannot list resource") {
 		w.Errorf("the node says %q, which names no verb and resource", c.Message)

@@ -1,7 +1,6 @@
 package virtualnode_test
 
 import (
-	"encoding/json"
 	"fmt"
 	"sync"
 	"testing"
@@ -127,58 +126,5 @@ func TestOptIn(t *testing.T) {
 	w.becomes(w.upper, "out", "refused", func(p *corev1.Pod) bool { return p.Status.Reason == "NotAdmitted" })
 	if stays := w.get(w.upper, "stays"); !running(stays) {
 		t.Errorf("the pod that was running is %s", stays.Status.Phase)
-	}
-}
-
-// The name of a StatefulSet's pod is taken below: the cluster is avoided, then the pod is evicted, and the foreign pod stays.
-func TestNameConflictGivesWay(t *testing.T) {
-	w := newWorld(t, shared.Get(t))
-	lower := w.lower(1)
-	theirs := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: w.ns, Labels: map[string]string{keys.OpenTo: "any"}}}
-	if _, err := lower.CoreV1().Namespaces().Create(t.Context(), theirs, metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	w.eventually(func() error {
-		foreign := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "s-0"}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "theirs"}}}}
-		_, err := lower.CoreV1().Pods(w.ns).Create(t.Context(), foreign, metav1.CreateOptions{})
-		return err
-	})
-	foreign := w.becomes(lower, "s-0", "Running", running)
-	var evicted corev1.Pod
-	avoided := make(chan string, 100)
-	holds.set(func() {
-		holds.avoid = func(body []byte) {
-			var asked struct {
-				Owner           struct{ Kind, Namespace, Name string }
-				Cluster, Reason string
-			}
-			if json.Unmarshal(body, &asked) != nil || asked.Owner.Namespace != w.ns {
-				return
-			}
-			if pod, err := w.upper.CoreV1().Pods(w.ns).Get(t.Context(), "s-0", metav1.GetOptions{}); err == nil && len(avoided) == 0 {
-				evicted = *pod
-			}
-			// From now on the extender would not let the pod come here.
-			patch := fmt.Appendf(nil, `{"spec":{"template":{"spec":{"nodeSelector":{%q:%q}}}}}`, keys.Cluster, w.lab.LowerName(2))
-			_, _ = w.upper.AppsV1().StatefulSets(w.ns).Patch(t.Context(), "s", types.StrategicMergePatchType, patch, metav1.PatchOptions{})
-			avoided <- asked.Owner.Kind + " " + asked.Owner.Name + " " + asked.Cluster + " " + asked.Reason
-		}
-	})
-	t.Cleanup(func() { holds.set(func() { holds.avoid = nil }) })
-	w.stateful("s", 1)
-	select {
-	case got := <-avoided:
-		if want := "StatefulSet s " + w.lab.LowerName(1) + " NameConflict"; got != want {
-			t.Errorf("avoided: %s, want %s", got, want)
-		}
-	case <-time.After(patience):
-		t.Fatal("nothing is avoided")
-	}
-	pod := w.becomes(w.upper, "s-0", "Running elsewhere", func(p *corev1.Pod) bool { return running(p) && p.Spec.NodeName == w.lab.LowerName(2) })
-	if evicted.UID == "" || evicted.UID == pod.UID || evicted.DeletionTimestamp != nil {
-		t.Errorf("when the cluster was avoided the pod was %s, deleted %v; now it is %s", evicted.UID, evicted.DeletionTimestamp, pod.UID)
-	}
-	if after := w.get(lower, "s-0"); after.ResourceVersion != foreign.ResourceVersion {
-		t.Error("the foreign pod was touched")
 	}
 }

@@ -130,7 +130,8 @@ func (v *virtualNode) addParts() (err error) {
 	v.orphans = orphans.New(s.config.OrphanGrace.Duration, s.whole.brokenAt)
 	v.refusals = refusals.New(v.keeper.Touch)
 	setup := pods.Setup{
-		Name: v.name, Target: v.target, Barred: v.barred, Reachable: v.reachable, NodeReady: v.nodeReady, NodeUsable: v.nodeUsable, Namespace: v.spaces.Use,
+		Name: v.name, Target: v.target, Barred: v.barred, Reachable: v.reachable,
+		NodeReady: v.nodeReady, NodeUsable: v.nodeUsable, Namespace: v.spaces.Use,
 		OwnerInOpenNamespaces: *v.config.OwnerInOpenNamespaces,
 		ShowAddresses:         v.config.Network == NetworkFlat, AcceptUnasked: v.config.Unasked == UnaskedAccept,
 		Namespaces: s.above.Namespaces(), Upper: s.upper.CoreV1(), Lower: client.CoreV1(),

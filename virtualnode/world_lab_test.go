@@ -3,7 +3,6 @@ package virtualnode_test
 import (
 	"context"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -45,14 +44,13 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// fakeExtender answers GET /v1/holds/UID from a map; it hangs for the UIDs in silent. It notes what POST /v1/avoid asks for.
+// fakeExtender answers GET /v1/holds/UID from a map; it hangs for the UIDs in silent.
 type fakeExtender struct {
 	server *httptest.Server
 	mu     sync.Mutex
 	node   map[types.UID]string // "cluster/node"
 	silent map[types.UID]bool
 	asked  map[types.UID]int
-	avoid  func(body []byte) // called for POST /v1/avoid if it is set
 }
 
 func newFakeExtender() *fakeExtender {
@@ -62,16 +60,6 @@ func newFakeExtender() *fakeExtender {
 }
 
 func (f *fakeExtender) answer(w http.ResponseWriter, r *http.Request) {
-	if r.URL.Path == "/v1/avoid" {
-		body, _ := io.ReadAll(r.Body) // What is missing is missed by the test.
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		if f.avoid != nil {
-			f.avoid(body)
-		}
-		w.WriteHeader(http.StatusNoContent)
-		return
-	}
 	uid := types.UID(strings.TrimPrefix(r.URL.Path, "/v1/holds/"))
 	f.mu.Lock()
 	place, silent := f.node[uid], f.silent[uid]

@@ -62,8 +62,8 @@ func newOrphansCollectCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "collect",
 		Short: "Delete those that are orphans now, whatever the brake and orphanGrace say",
-		Long: `Deletes those that are orphans now, whatever the brake and orphanGrace say. Upper pods whose lower pods are missing, so many of them
-that nobody believes it (TooManyMissing), are taken for gone as well: their controllers make others.`,
+		Long: `Deletes those that are orphans now, whatever the brake and orphanGrace say. Upper pods whose lower pods are missing, so many
+of them that nobody believes it (TooManyMissing), are taken for gone as well: their controllers make others.`,
 		Example: `  tessera orphans collect --dry-run --virtualnode http://127.0.0.1:10261
   tessera orphans collect --cluster paris --virtualnode http://127.0.0.1:10261`,
 		Args: cobra.NoArgs,

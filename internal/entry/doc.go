@@ -3,7 +3,8 @@
 // given, and does no I/O.
 //
 // Callers pass pods as translate.LowerPod makes them, Limit before Quota, because what a quota counts includes the
-// defaults. Not known here, and therefore not judged: the priority class that a lower cluster gives by default, webhooks, and an API server whose configuration asks for a quota where there is none (limitedResources).
+// defaults. Not known here, and therefore not judged: the priority class that a lower cluster gives by default, webhooks, and an
+// API server whose configuration asks for a quota where there is none (limitedResources).
 package entry
 
 import (

@@ -20,8 +20,8 @@ import (
 )
 
 // Around watches what has a word in where pods can go beside nodes and pods: the labels of namespaces, their LimitRanges
-// and ResourceQuotas, and the classes of devices, runtimes and priorities. Few objects, rarely changed. What the account may not list counts as not
-// there, which the log says.
+// and ResourceQuotas, and the classes of devices, runtimes and priorities. Few objects, rarely changed. What the account may not
+// list counts as not there, which the log says.
 type Around struct {
 	log     *slog.Logger
 	changed func()

@@ -241,12 +241,13 @@ func (k *Keeper) make(last *corev1.Node) (*corev1.Node, Facts) {
 
 // onlyRoom reports whether two nodes differ in what they have and can give, and in nothing else.
 func onlyRoom(a, b *corev1.Node) bool {
-	if equality.Semantic.DeepEqual(a.Status.Allocatable, b.Status.Allocatable) && equality.Semantic.DeepEqual(a.Status.Capacity, b.Status.Capacity) {
+	equal := equality.Semantic.DeepEqual
+	if equal(a.Status.Allocatable, b.Status.Allocatable) && equal(a.Status.Capacity, b.Status.Capacity) {
 		return false
 	}
 	same := *a
 	same.Status.Allocatable, same.Status.Capacity = b.Status.Allocatable, b.Status.Capacity
-	return equality.Semantic.DeepEqual(&same, b)
+	return equal(&same, b)
 }
 
 // pause waits; false means that ctx ended first.

@@ -8,10 +8,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
-
-	"github.com/tessera-k8s/tessera/internal/keys"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/tessera-k8s/tessera/internal/keys"
 )
 
 // flat is a cluster with ranges ("RANGE" or "RANGE of NODE") and addresses of pods.

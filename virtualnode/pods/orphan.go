@@ -22,8 +22,8 @@ import (
 
 // What the owner of a pod is told of orphans, beside what every refusal is told by.
 const (
-	reasonOrphan  keys.Reason = "NameOfOrphan"
-	reasonAdopted             = "Adopted"
+	reasonOrphan  = keys.Reason("NameOfOrphan")
+	reasonAdopted = "Adopted"
 )
 
 // countInterval is how often the lower pods without an upper one are counted.

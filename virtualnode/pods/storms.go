@@ -43,12 +43,5 @@ func (s storms) take(pod *corev1.Pod) time.Duration {
 	return 0
 }
 
-// giveBack undoes a take of which nothing came.
-func (s storms) giveBack(pod *corev1.Pod) {
-	if owner := metav1.GetControllerOf(pod); owner != nil {
-		s.backoff.Reset(string(owner.UID))
-	}
-}
-
 // sweep forgets controllers that have been quiet for long.
 func (s storms) sweep() { s.backoff.GC() }

@@ -39,14 +39,8 @@ func unplaced(upper, lower *corev1.Pod, failed failure, now time.Time) (why *up.
 	switch {
 	case upper.DeletionTimestamp != nil || snapshot.Finished(upper) || upper.Spec.NodeName == "":
 		return nil, 0
-	case lower == nil && failed.err == nil:
-		return nil, 0 // It is on its way.
 	case lower == nil:
-		reason := refusal(failed.err)
-		if final(reason) || failed.times >= patience && !hiccup(failed.err) {
-			return &up.Unplaced{Reason: reason, Message: failed.err.Error()}, 0
-		}
-		return since(failed.since, now, up.Unplaced{Reason: reason, Message: failed.err.Error()})
+		return uncreated(failed, now)
 	case lower.Spec.NodeName != "" || lower.DeletionTimestamp != nil || snapshot.Finished(lower) || pair.Gated(lower):
 		return nil, 0
 	case len(lower.Spec.SchedulingGates) > 0:
@@ -62,6 +56,18 @@ func unplaced(upper, lower *corev1.Pod, failed failure, now time.Time) (why *up.
 		})
 	}
 	return since(scheduled.LastTransitionTime.Time, now, up.Unplaced{Reason: keys.Unschedulable, Message: scheduled.Message})
+}
+
+// uncreated is unplaced for a pod that is not below.
+func uncreated(failed failure, now time.Time) (why *up.Unplaced, later time.Duration) {
+	if failed.err == nil {
+		return nil, 0 // It is on its way.
+	}
+	reason := refusal(failed.err)
+	if final(reason) || failed.times >= patience && !hiccup(failed.err) {
+		return &up.Unplaced{Reason: reason, Message: failed.err.Error()}, 0
+	}
+	return since(failed.since, now, up.Unplaced{Reason: reason, Message: failed.err.Error()})
 }
 
 // since has a reason told once it has lasted for tellAfter. The time is that of another cluster's clock: what lies ahead is now.

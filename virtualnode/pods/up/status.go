@@ -22,7 +22,8 @@ import (
 
 // Report carries the status of the lower pod up. While the lower cluster is out of reach nothing is reported: what
 // the cache holds is old, and the upper cluster has drawn its own conclusions (Ready=False) meanwhile. Nor is anything
-// reported of a pod that is over above. why is what keeps it from a lower node, nil if nothing does. again > 0: there is news that waits for more to come with it.
+// reported of a pod that is over above. why is what keeps it from a lower node, nil if nothing does. again > 0: there is news that
+// waits for more to come with it.
 func (r Reports) Report(
 	ctx context.Context, upper, lower *corev1.Pod, refused RefusedSize, why *Unplaced, memory *Memory,
 ) (again time.Duration, err error) {

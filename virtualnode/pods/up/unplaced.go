@@ -37,7 +37,8 @@ func (u *Unplaced) condition(before *corev1.PodCondition, now time.Time) corev1.
 		return c
 	}
 	c.LastTransitionTime = before.LastTransitionTime
-	if before.Reason == c.Reason && (before.Message == c.Message || now.Sub(before.LastProbeTime.Time) < wordsEvery && alike(before.Message, c.Message)) {
+	recent := now.Sub(before.LastProbeTime.Time) < wordsEvery
+	if before.Reason == c.Reason && (before.Message == c.Message || recent && alike(before.Message, c.Message)) {
 		c.Message, c.LastProbeTime = before.Message, before.LastProbeTime
 	}
 	return c
