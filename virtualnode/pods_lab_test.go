@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
@@ -213,6 +214,7 @@ func TestPodsWithoutTheMarkAreRefused(t *testing.T) {
 // A quota below holds the pod back; it neither fails nor is it forgotten.
 func TestQuotaBelow(t *testing.T) {
 	w := newWorld(t, shared.Get(t))
+	w.patience = time.Minute // What is refused is tried three times a minute.
 	lower := w.lower(1)
 	if _, err := lower.CoreV1().Namespaces().Create(t.Context(), openNamespace(w.ns), metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
