@@ -144,6 +144,17 @@ func (f *Facts) network() corev1.NodeCondition {
 		Message: "The lower cluster has its own network"}
 }
 
+// worse reports whether the Node would be less than it was when it was last written.
+func (f *Facts) worse(now time.Time) bool {
+	for _, c := range []corev1.NodeCondition{f.Ready(now), f.Usable(now)} {
+		stood := f.conditionBefore(c.Type)
+		if stood != nil && stood.Status == corev1.ConditionTrue && c.Status != corev1.ConditionTrue {
+			return true
+		}
+	}
+	return false
+}
+
 func (f *Facts) conditionBefore(kind corev1.NodeConditionType) *corev1.NodeCondition {
 	if f.before == nil {
 		return nil

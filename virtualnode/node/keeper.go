@@ -143,16 +143,15 @@ func (k *Keeper) claim(ctx context.Context) (*corev1.Node, error) {
 	return node, k.renew(ctx)
 }
 
-// settle returns the first facts. Where the Node stands as Ready it waits a moment for the lower cluster to be listed:
-// a restart of this process is no reason to say otherwise, which would make the pods of the node NotReady.
+// settle returns the first facts. Where the Node stands as Ready, or as usable, it waits a moment for the lower cluster to be listed:
+// a restart of this process is no reason to say otherwise, which would make the pods of the node NotReady, or keep new ones off it.
 func (k *Keeper) settle(ctx context.Context, before *corev1.Node) (Facts, time.Time) {
 	patience := time.After(settlePatience)
 	for {
 		now := time.Now()
 		facts := k.Observe()
 		facts.before = before
-		stood := facts.conditionBefore(corev1.NodeReady)
-		if stood == nil || stood.Status != corev1.ConditionTrue || facts.Broken != "" || facts.Ready(now).Status == corev1.ConditionTrue {
+		if facts.Broken != "" || !facts.worse(now) {
 			return facts, now
 		}
 		select {

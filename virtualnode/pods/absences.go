@@ -80,10 +80,14 @@ func (a *absences) believe(now time.Time) {
 	a.believed = now
 }
 
-// brake says why pods that are missing are not failed, "" if they are.
-func (a *absences) brake(of int, cluster string) string {
+// brake says why pods that are missing are not failed, "" if they are. charged is the number of pods on the virtual node.
+func (a *absences) brake(charged func() int, cluster string) string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if len(a.since) <= absencesAtMost {
+		return "" // As always: nothing has to be counted.
+	}
+	of := charged()
 	count := 0
 	for _, since := range a.since {
 		if since.After(a.believed) {

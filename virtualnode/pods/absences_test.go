@@ -55,12 +55,12 @@ func TestAbsences(t *testing.T) {
 			if got := take(now.Add(absenceSettles)); got != all(c.later) {
 				t.Errorf("%d are replaced a moment later", got)
 			}
-			if braked := a.brake(c.of, "v") != ""; braked == c.later {
-				t.Errorf("the brake says %q", a.brake(c.of, "v"))
+			if braked := a.brake(func() int { return c.of }, "v") != ""; braked == c.later {
+				t.Errorf("the brake says %q", a.brake(func() int { return c.of }, "v"))
 			}
 			a.believe(now.Add(absenceSettles))
-			if got := take(now.Add(absenceSettles + time.Second)); got != c.missing || a.brake(c.of, "v") != "" {
-				t.Errorf("%d are replaced once somebody says so; the brake says %q", got, a.brake(c.of, "v"))
+			if got := take(now.Add(absenceSettles + time.Second)); got != c.missing || a.brake(func() int { return c.of }, "v") != "" {
+				t.Errorf("%d are replaced once somebody says so; the brake says %q", got, a.brake(func() int { return c.of }, "v"))
 			}
 		})
 	}

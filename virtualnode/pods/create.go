@@ -49,7 +49,8 @@ func (r *Reconciler) create(ctx context.Context, upper *corev1.Pod, memory *memo
 	mode := hint.Apply(lower, node)
 	created, err := r.place(ctx, upper, lower)
 	if err != nil {
-		return r.notCreated(ctx, upper, lower, err, memory)
+		plain, _ := translate.LowerPod(translated, r.Target()) // Without its hint, as the extender sees it. It could be made before.
+		return r.notCreated(ctx, upper, plain, err, memory)
 	}
 	memory.failed, memory.attempts = failure{}, attempts{}
 	r.accepted(lower)

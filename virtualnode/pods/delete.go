@@ -124,7 +124,7 @@ func (r *Reconciler) Charged() int { return len(r.Above.ListKeys()) }
 func (r *Reconciler) nodeTakesPart(name string) bool { return name == "" || r.NodeUsable(name) }
 
 // Missing says why upper pods whose lower ones are missing are not failed, "" if they are.
-func (r *Reconciler) Missing() string { return r.absences.brake(r.Charged(), r.Name) }
+func (r *Reconciler) Missing() string { return r.absences.brake(r.Charged, r.Name) }
 
 // Believe has all pods that are missing now be taken for gone.
 func (r *Reconciler) Believe() {

@@ -125,6 +125,8 @@ type memory struct {
 	// wasBelow: the lower pod has been created or seen; createdAt is when, if it was created.
 	wasBelow  bool
 	createdAt time.Time
+	// endures is when it is this pod's turn to be given the tolerations of virtual nodes.
+	endures time.Time
 	// ungated is the lower pod whose gate has been taken off, for as long as the cache still shows it.
 	ungated types.UID
 	// written is the upper pod as it was after our last write, older the resource versions that our writes replaced.
@@ -279,8 +281,13 @@ func (r *Reconciler) endure(ctx context.Context, upper *corev1.Pod, memory *memo
 	if enduring == nil {
 		return 0, nil
 	}
-	if memory.createdAt.IsZero() && !r.Endured.Allow() {
-		return time.Second, nil
+	if now := time.Now(); memory.createdAt.IsZero() {
+		if memory.endures.IsZero() {
+			memory.endures = now.Add(r.Endured.Reserve().Delay())
+		}
+		if left := memory.endures.Sub(now); left > 0 {
+			return left, nil
+		}
 	}
 	return 0, r.reports().Endure(ctx, upper, enduring)
 }
