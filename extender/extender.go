@@ -9,8 +9,12 @@ import (
 	"time"
 
 	gocache "github.com/patrickmn/go-cache"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/kubernetes/scheme"
+	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
+	recorder "k8s.io/client-go/tools/record"
 
 	"github.com/tessera-k8s/tessera/internal/keys"
 	"github.com/tessera-k8s/tessera/internal/lower"
@@ -28,6 +32,8 @@ type Extender struct {
 	upper    *upper
 	avoid    *avoidList
 	verdicts *gocache.Cache // namespace/name of a pod -> *record, the last answer about it
+	refused  *gocache.Cache // UIDs of pods that were told which clusters refuse them
+	events   recorder.EventRecorder
 	told     *gocache.Cache // UIDs of over-promised pods that were counted, so that each counts once
 	changed  chan struct{}  // something changed that may let a waiting pod fit
 	around   sync.Map       // name of a cluster -> *lower.Around
@@ -71,6 +77,10 @@ func Run(ctx context.Context, config *Config) error {
 	if err != nil {
 		return err
 	}
+	broadcaster := recorder.NewBroadcaster(recorder.WithContext(ctx))
+	defer broadcaster.Shutdown()
+	broadcaster.StartRecordingToSink(&corev1client.EventSinkImpl{Interface: client.CoreV1().Events("")})
+	e.events = broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "tessera-extender"})
 	handler := e.routes(guard)
 	folder := &lower.Folder{Dir: config.Clusters, Log: log, Start: e.runCluster, Broken: e.brokenCluster}
 	return serve.Run(ctx,
@@ -92,6 +102,8 @@ func newExtender(config *Config, log *slog.Logger, client kubernetes.Interface, 
 		avoid:        newAvoidList(log, client, config.Namespace),
 		verdicts:     gocache.New(refusedLimit, time.Minute),
 		told:         gocache.New(refusedLimit, time.Minute),
+		refused:      gocache.New(refusedEvery, time.Minute),
+		events:       &recorder.FakeRecorder{}, // Run has a real one.
 		changed:      make(chan struct{}, 1),
 		pool:         snapshot.NewPool(),
 		clusters:     map[string]*clusterState{},

@@ -39,6 +39,7 @@ func (e *Extender) filter(args *extenderv1.ExtenderArgs) *extenderv1.ExtenderFil
 	passed, refused, asked := e.sort(nodeNames(args))
 	verdicts := e.judgeAndHold(now, pod, asked, refused)
 	e.remember(now, pod, verdicts)
+	e.tellRefused(pod, verdicts)
 	for i, v := range verdicts {
 		switch {
 		case !v.Fits:

@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
+	recorder "k8s.io/client-go/tools/record"
 	extenderv1 "k8s.io/kube-scheduler/extender/v1"
 
 	"github.com/tessera-k8s/tessera/internal/keys"
@@ -123,5 +124,25 @@ func TestRefusedBelow(t *testing.T) {
 	e.upper.observe(pod, false)
 	if hold := e.pool.Hold(types.UID("uid-p")); hold != nil {
 		t.Errorf("a pod that is refused below keeps its room: %+v", hold)
+	}
+}
+
+// A pod that every cluster refuses is told once which ones, and why; one that waits for room alone is not.
+func TestRefusedByAll(t *testing.T) {
+	e := newTestExtender(t)
+	events := recorder.NewFakeRecorder(10)
+	e.events = events
+	e.filterNames(t, testPod("large", "100"), "vn-a", "vn-b")
+	pod := testPod("privileged", "100")
+	pod.Spec.Containers[0].SecurityContext = &corev1.SecurityContext{Privileged: new(true)}
+	for range 3 {
+		e.filterNames(t, pod, "vn-b", "vn-a")
+	}
+	if len(events.Events) != 1 {
+		t.Fatalf("%d events", len(events.Events))
+	}
+	want := "Warning NoClusterTakesIt No lower cluster takes the pod. NotAllowed (" + texts[keys.NotAllowed] + "): vn-a, vn-b"
+	if got := <-events.Events; got != want {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }

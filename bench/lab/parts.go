@@ -162,6 +162,9 @@ func (l *Lab) partConfig(part string) map[string]any {
 	if l.options.ShortTimers && (part == PartVirtualNode || part == PartAdmission) {
 		config["defaultToleration"] = shortToleration.String() // As the API server is told.
 	}
+	if part == PartRebalance && l.partPorts(PartExtender).secure == 0 {
+		config["dryRun"] = true // It moves nothing where nobody can be asked.
+	}
 	if extender := l.partPorts(PartExtender).secure; extender != 0 && (part == PartVirtualNode || part == PartRebalance) {
 		maps.Copy(config, map[string]any{
 			"extender": fmt.Sprintf("https://127.0.0.1:%d", extender), "extenderCAFile": l.partsCAFile(), "extenderTokenFile": file(".token"),
