@@ -28,7 +28,7 @@ func (v *virtualNode) watchHealth(ctx context.Context) {
 	ticker := time.NewTicker(healthInterval)
 	defer ticker.Stop()
 	var before [2]corev1.NodeCondition
-	back, brake := false, node.Brake{}
+	back, brake, ending := false, node.Brake{}, false
 	for {
 		if now := v.reachable() && !v.barred(); now != back {
 			if back = now; back {
@@ -42,6 +42,10 @@ func (v *virtualNode) watchHealth(ctx context.Context) {
 				before[i] = c
 				v.keeper.Touch()
 			}
+		}
+		if life := v.server.tokenOf(v.name); life.Ending(now) != ending {
+			ending = !ending
+			v.keeper.Touch()
 		}
 		if now := v.brake(); now != brake {
 			brake = now
@@ -174,6 +178,7 @@ func (v *virtualNode) facts() node.Facts {
 		f.Version = f.Snapshot.Version().String()
 	}
 	f.Refusals = v.refusals.Refusals()
+	f.More = append(f.More, node.Credentials(v.server.tokenOf(v.name), time.Now())...)
 	f.More = append(f.More, node.Orphans(v.brake()))
 	if overlap := v.overlap.Load(); overlap != nil {
 		f.More = append(f.More, node.Flat(*overlap))

@@ -14,6 +14,7 @@ type metrics struct {
 	pods       *pods.Metrics
 	events     *events.Metrics
 	nodeWrites *prometheus.CounterVec
+	tokenEnds  *prometheus.GaugeVec
 }
 
 // newMetrics registers the figures; leads reports whether this replica serves the virtual nodes.
@@ -24,8 +25,12 @@ func newMetrics(leads func() bool) *metrics {
 		nodeWrites: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "tessera_virtualnode_node_changes_total", Help: "Changes of the virtual node's status handed on for writing.",
 		}, []string{"cluster"}),
+		tokenEnds: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "tessera_virtualnode_token_end_timestamp_seconds",
+			Help: "When the token of a lower cluster's kubeconfig ends, in seconds since 1970; none where it does not say.",
+		}, []string{"cluster"}),
 	}
-	registry.MustRegister(m.nodeWrites,
+	registry.MustRegister(m.nodeWrites, m.tokenEnds,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "tessera_virtualnode_leader", Help: "1 on the replica that serves the virtual nodes, 0 on those that wait for their turn.",
 		}, func() float64 {

@@ -52,6 +52,7 @@ type server struct {
 
 	mu     sync.Mutex
 	nodes  map[string]*virtualNode
+	tokens map[string]lower.Life
 	broken map[string]func() // ends the virtual node of a kubeconfig that cannot be used, and waits for that
 }
 
@@ -109,14 +110,14 @@ func run(ctx context.Context, log *slog.Logger, config *Config) error {
 		identity: identity, provider: providerScheme(ctx, log, open), extender: extender, metrics: newMetrics(election.Leads),
 		events:  broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "tessera-virtualnode"}),
 		endured: rate.NewLimiter(enduredPerSecond, enduredPerSecond),
-		nodes:   map[string]*virtualNode{}, broken: map[string]func(){},
+		nodes:   map[string]*virtualNode{}, tokens: map[string]lower.Life{}, broken: map[string]func(){},
 	}
 	if extender != nil {
 		s.hints = hints.New(extender, func(cluster string) hints.Mode { return config.cluster(cluster).Hint }, time.Now)
 	}
 	s.whole = newUpperWatch(upper, log, s.seenAbove)
 	folder := &lower.Folder{
-		Dir: config.Clusters, Log: log, Start: s.runCluster,
+		Dir: config.Clusters, Log: log, Start: s.runCluster, Token: s.noteToken,
 		Broken: func(name, text string) { s.brokenCluster(ctx, name, text) },
 	}
 	return serve.Run(ctx,
@@ -205,6 +206,29 @@ func (s *server) readiness() error {
 		return errors.New("not listed yet: the upper pods of " + strings.Join(slices.Sorted(maps.Keys(waiting)), ", "))
 	}
 	return nil
+}
+
+// noteToken notes how long the token of a cluster is good.
+func (s *server) noteToken(cluster string, life lower.Life) {
+	s.mu.Lock()
+	s.tokens[cluster] = life
+	v := s.nodes[cluster]
+	s.mu.Unlock()
+	if !life.Ends.IsZero() {
+		s.metrics.tokenEnds.WithLabelValues(cluster).Set(float64(life.Ends.Unix()))
+	} else {
+		s.metrics.tokenEnds.DeleteLabelValues(cluster)
+	}
+	if v != nil {
+		v.keeper.Touch()
+	}
+}
+
+// tokenOf is how long the token of a cluster is good.
+func (s *server) tokenOf(cluster string) lower.Life {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.tokens[cluster]
 }
 
 // runCluster serves the virtual node of a cluster until ctx ends.

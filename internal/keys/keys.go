@@ -33,6 +33,8 @@ const (
 	// with the key UnusableTaint; what runs there is not touched.
 	Usable        = Domain + "Usable"
 	UnusableTaint = Domain + "unusable"
+	// CredentialsEnding is a condition of a virtual node: its token ends before long.
+	CredentialsEnding = Domain + "CredentialsEnding"
 	// NoUsableNodes is a reason of Usable: the cluster is heard of, and all its nodes are cordoned or not ready.
 	NoUsableNodes = "NoUsableNodes"
 	// LowerUID is an annotation of a virtual node: the UID of the namespace kube-system of its lower cluster.

@@ -7,12 +7,10 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"net/http"
 	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -34,6 +32,8 @@ type Folder struct {
 	// changed starts its cluster anew after the old one has returned; one with another token and nothing else does not: from then
 	// on the clients made of config send that.
 	Start func(ctx context.Context, name string, config *rest.Config)
+	// Token is told how long the token of a cluster is good, when it starts and at every new one. May be nil.
+	Token func(name string, life Life)
 	// Broken is told of a file that cannot be used; "" in text means that it can be again, or has gone. May be nil.
 	Broken func(name, text string)
 
@@ -116,6 +116,7 @@ func (f *Folder) scan(ctx context.Context, clusters map[string]*running) {
 		if cluster != nil && cluster.takes(config) {
 			f.Log.Info("The kubeconfig has a new token", "cluster", name)
 			cluster.sum = sha256.Sum256(file.data)
+			f.tokenOf(name, config)
 			f.mended(name)
 			continue
 		}
@@ -162,6 +163,7 @@ func (f *Folder) read() (map[string]file, error) {
 
 func (f *Folder) start(ctx context.Context, name string, data []byte, config *rest.Config) *running {
 	f.Log.Info("Lower cluster joins", "cluster", name, "server", config.Host)
+	f.tokenOf(name, config)
 	ctx, stop := context.WithCancel(ctx)
 	cluster := &running{sum: sha256.Sum256(data), config: rest.CopyConfig(config), stop: stop, done: make(chan struct{})}
 	if config.BearerToken != "" {
@@ -178,6 +180,12 @@ func (f *Folder) start(ctx context.Context, name string, data []byte, config *re
 	return cluster
 }
 
+func (f *Folder) tokenOf(name string, config *rest.Config) {
+	if f.Token != nil {
+		f.Token(name, lifeOf(config.BearerToken))
+	}
+}
+
 // takes gives a running cluster the token of a configuration that differs from its own in that alone, and reports whether it does.
 func (r *running) takes(config *rest.Config) bool {
 	same := rest.CopyConfig(config)
@@ -189,26 +197,6 @@ func (r *running) takes(config *rest.Config) bool {
 	r.token.text.Store(&config.BearerToken)
 	return true
 }
-
-// token is the bearer token that a cluster's requests carry now.
-type token struct{ text atomic.Pointer[string] }
-
-func (t *token) wrap(next http.RoundTripper) http.RoundTripper { return bearer{t, next} }
-
-type bearer struct {
-	token *token
-	next  http.RoundTripper
-}
-
-// RoundTrip implements http.RoundTripper.
-func (b bearer) RoundTrip(r *http.Request) (*http.Response, error) {
-	r = r.Clone(r.Context())
-	r.Header.Set("Authorization", "Bearer "+*b.token.text.Load())
-	return b.next.RoundTrip(r)
-}
-
-// WrappedRoundTripper lets client-go find the transport behind.
-func (b bearer) WrappedRoundTripper() http.RoundTripper { return b.next }
 
 // end stops a cluster and waits for it.
 func (r *running) end() {
