@@ -86,6 +86,9 @@ func Run(ctx context.Context, config *Config) error {
 	return serve.Run(ctx,
 		func(ctx context.Context) error { return config.Serve(ctx, log, handler) },
 		folder.Run,
+		func(ctx context.Context) error {
+			return lower.WatchTokens(ctx, client, config.Namespace, log, folder.Offer)
+		},
 		e.upper.run,
 		e.start,
 		e.sweep,

@@ -39,6 +39,8 @@ type Config struct {
 	// DefaultToleration is for how long the upper API server has pods tolerate a lost node if they say nothing: what its flags
 	// --default-not-ready-toleration-seconds and --default-unreachable-toleration-seconds say. onLost changes that time alone.
 	DefaultToleration metav1.Duration `json:"defaultToleration"`
+	// RenewTokens has tokens of lower clusters renewed by TokenRequest.
+	RenewTokens bool `json:"renewTokens"`
 	// OrphanGrace is how long a lower pod stays whose upper pod has gone without this process having seen it go, counted
 	// from when the upper cluster was last seen whole.
 	OrphanGrace metav1.Duration `json:"orphanGrace"`
@@ -59,11 +61,12 @@ podWorkers: 20               pods of one virtual node worked on at the same time
 defaultToleration: 5m        how long the upper API server has pods tolerate a lost node if they say nothing (its flags
                              --default-not-ready-toleration-seconds, --default-unreachable-toleration-seconds); pods with
                              any other time keep it, whatever onLost says
+renewTokens: true            tokens of the kubeconfigs are renewed after half of their life, into Secrets tessera-token-NAME
 orphanGrace: 15m             how long a lower pod whose upper pod has gone unseen stays, counted from when it was first seen alone or
                              the upper cluster was last not whole, whichever is later
 leaderElection:              several replicas, one of which serves all virtual nodes (lease tessera-virtualnode):
   {enabled: false, leaseDuration: 15s, renewDeadline: 10s, retryPeriod: 2s}
-namespace: tessera-system    namespace of that lease
+namespace: tessera-system    namespace of that lease, and of renewed tokens
 perCluster: {}               what differs for a lower cluster, {NAME: {hint: preferred}}: any of the keys that follow
 
 ` + clusterHelp + "\n" + serve.ConfigHelp
@@ -71,7 +74,7 @@ perCluster: {}               what differs for a lower cluster, {NAME: {hint: pre
 // DefaultConfig is what holds where the file is silent.
 func DefaultConfig() *Config {
 	return &Config{
-		PodWorkers: 20, DefaultToleration: metav1.Duration{Duration: 5 * time.Minute}, OrphanGrace: metav1.Duration{Duration: 15 * time.Minute},
+		PodWorkers: 20, RenewTokens: true, DefaultToleration: metav1.Duration{Duration: 5 * time.Minute}, OrphanGrace: metav1.Duration{Duration: 15 * time.Minute},
 		LeaderElection: serve.DefaultLeaderElection(), Namespace: keys.Namespace,
 		ClusterConfig: defaultClusterConfig(),
 	}
@@ -98,6 +101,9 @@ func (c *Config) Validate() error {
 	}
 	if c.PodWorkers < 1 || c.PodWorkers > 1000 {
 		errs = append(errs, fmt.Errorf("podWorkers: %d is not between 1 and 1000", c.PodWorkers))
+	}
+	if c.RenewTokens && c.Namespace == "" && !c.LeaderElection.Enabled {
+		errs = append(errs, errors.New("namespace: empty, renewed tokens go there"))
 	}
 	if c.Extender != "" {
 		if u, err := url.Parse(c.Extender); err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {

@@ -50,6 +50,8 @@ func TestBadConfig(t *testing.T) {
 			"leaseDuration: 1.5s is not a number of whole seconds"},
 		"election, period": {good + "leaderElection: {enabled: true, retryPeriod: 9s}\n", "leaderElection: retryPeriod: 9s is not above 0"},
 		"toleration":       {good + "defaultToleration: -1s\n", `defaultToleration: -1s is negative`},
+		"renewal":          {good + "renewTokens: false\nnamespace: ''\n", ""},
+		"renewal, where":   {good + "namespace: ''\n", "namespace: empty, renewed tokens go there"},
 		"word for workers": {good + "podWorkers: many\n", "podWorkers"},
 	}
 	for name, c := range cases {

@@ -50,6 +50,7 @@ func TestNodeStory(t *testing.T) {
 		{"shows what its nodes share", showsWhatIsShared},
 		{"says that addresses overlap", saysOverlap},
 		{"says why a cluster is lost", saysWhy},
+		{"a token is renewed", renewed},
 		{"a glitch moves nothing", glitch},
 		{"cordon and drain", cordonAndDrain},
 		{"lost", lost},

@@ -124,7 +124,10 @@ func run(ctx context.Context, log *slog.Logger, config *Config) error {
 		func(ctx context.Context) error { return config.Serve(ctx, log, s.routes(guard)) },
 		func(ctx context.Context) error {
 			return election.Run(ctx, func(ctx context.Context) error {
-				return serve.Run(ctx, above.run, folder.Run, s.watchOverlaps, s.whole.run)
+				tokens := func(ctx context.Context) error {
+					return lower.WatchTokens(ctx, upper, config.Namespace, log, folder.Offer)
+				}
+				return serve.Run(ctx, above.run, folder.Run, s.watchOverlaps, s.whole.run, tokens)
 			})
 		},
 	)

@@ -218,6 +218,9 @@ func (v *virtualNode) run(ctx context.Context) {
 		group.Go(func() { v.self.RunWithContext(ctx) })
 		group.Go(func() { v.above.RunWithContext(ctx) })
 		group.Go(func() { v.watchHealth(ctx) })
+		if v.server.config.RenewTokens {
+			group.Go(func() { v.renewToken(ctx) })
+		}
 		group.Go(func() { v.spaces.Run(ctx) })
 		group.Go(func() { v.budgets.Run(ctx) })
 		group.Go(func() {

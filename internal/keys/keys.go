@@ -66,6 +66,8 @@ const (
 	NetworkOverlap = Domain + "NetworkOverlap"
 	// OrphanBrake is a condition of a virtual node: so many of its lower pods have no upper pod that none is collected.
 	OrphanBrake = Domain + "OrphanBrake"
+	// TokenOf is a label of Secrets in the install namespace: the lower cluster whose renewed token they hold.
+	TokenOf = Domain + "token-of"
 	// AvoidConfigMap is the ConfigMap in the install namespace that lists clusters to avoid.
 	AvoidConfigMap = "tessera-avoid"
 	// Namespace is the default install namespace.

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -38,12 +39,48 @@ type Folder struct {
 	Broken func(name, text string)
 
 	faults map[string]string // what Broken was last told of each name
+
+	mu      sync.Mutex
+	offered map[string]Renewed // by cluster
+	offers  chan struct{}
+}
+
+// Offer has the cluster of a name use a renewed token in place of that in its file; the zero value has it use that again. It is safe
+// for concurrent use.
+func (f *Folder) Offer(name string, renewed Renewed) {
+	f.mu.Lock()
+	if f.offered == nil {
+		f.offered = map[string]Renewed{}
+	}
+	f.offered[name] = renewed
+	wake := f.wake()
+	f.mu.Unlock()
+	select {
+	case wake <- struct{}{}:
+	default: // It is to be looked at already.
+	}
+}
+
+// wake is the channel that tells of offers. The caller holds the lock.
+func (f *Folder) wake() chan struct{} {
+	if f.offers == nil {
+		f.offers = make(chan struct{}, 1)
+	}
+	return f.offers
+}
+
+// newest is the token to use for a cluster whose file holds inFile.
+func (f *Folder) newest(name, inFile string) string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.offered[name].over(inFile)
 }
 
 // running is a cluster that has been started.
 type running struct {
 	sum    [sha256.Size]byte
-	config *rest.Config // as it was read
+	config *rest.Config // as it was read, with the token that is used
+	inFile string       // the token in the file
 	token  *token
 	stop   context.CancelFunc
 	done   chan struct{}
@@ -69,11 +106,15 @@ func (f *Folder) Run(ctx context.Context) error {
 	// A mounted Secret changes by a swap of links, which some file systems do not tell of: hence the ticker.
 	ticker := time.NewTicker(10 * time.Second)
 	defer ticker.Stop()
+	f.mu.Lock()
+	offers := f.wake()
+	f.mu.Unlock()
 	for {
 		f.scan(ctx, clusters)
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-offers:
 		case <-watcher.Events:
 		case err := <-watcher.Errors:
 			f.Log.Warn("Watching clusters folder failed, polling goes on", "folder", f.Dir, "err", err)
@@ -104,7 +145,7 @@ func (f *Folder) scan(ctx context.Context, clusters map[string]*running) {
 	}
 	for name, file := range files {
 		cluster := clusters[name]
-		if file.err == nil && cluster != nil && cluster.sum == sha256.Sum256(file.data) {
+		if file.err == nil && cluster != nil && cluster.sum == sha256.Sum256(file.data) && f.newest(name, cluster.inFile) == cluster.config.BearerToken {
 			f.mended(name)
 			continue
 		}
@@ -113,10 +154,12 @@ func (f *Folder) scan(ctx context.Context, clusters map[string]*running) {
 			f.broken(name, err)
 			continue
 		}
+		inFile := config.BearerToken
+		config.BearerToken = f.newest(name, inFile)
 		if cluster != nil && cluster.takes(config) {
-			f.Log.Info("The kubeconfig has a new token", "cluster", name)
-			cluster.sum = sha256.Sum256(file.data)
-			f.tokenOf(name, config)
+			f.Log.Info("The cluster has a new token", "cluster", name, "renewed", config.BearerToken != inFile)
+			cluster.sum, cluster.inFile = sha256.Sum256(file.data), inFile
+			f.tokenOf(name, cluster)
 			f.mended(name)
 			continue
 		}
@@ -125,7 +168,7 @@ func (f *Folder) scan(ctx context.Context, clusters map[string]*running) {
 			cluster.end()
 		}
 		f.mended(name)
-		clusters[name] = f.start(ctx, name, file.data, config)
+		clusters[name] = f.start(ctx, name, file.data, config, inFile)
 	}
 }
 
@@ -161,11 +204,13 @@ func (f *Folder) read() (map[string]file, error) {
 	return files, nil
 }
 
-func (f *Folder) start(ctx context.Context, name string, data []byte, config *rest.Config) *running {
+func (f *Folder) start(ctx context.Context, name string, data []byte, config *rest.Config, inFile string) *running {
 	f.Log.Info("Lower cluster joins", "cluster", name, "server", config.Host)
-	f.tokenOf(name, config)
 	ctx, stop := context.WithCancel(ctx)
-	cluster := &running{sum: sha256.Sum256(data), config: rest.CopyConfig(config), stop: stop, done: make(chan struct{})}
+	cluster := &running{
+		sum: sha256.Sum256(data), config: rest.CopyConfig(config), inFile: inFile, stop: stop, done: make(chan struct{}),
+	}
+	f.tokenOf(name, cluster)
 	if config.BearerToken != "" {
 		cluster.token = &token{}
 		cluster.token.text.Store(&config.BearerToken)
@@ -180,9 +225,11 @@ func (f *Folder) start(ctx context.Context, name string, data []byte, config *re
 	return cluster
 }
 
-func (f *Folder) tokenOf(name string, config *rest.Config) {
+func (f *Folder) tokenOf(name string, cluster *running) {
 	if f.Token != nil {
-		f.Token(name, lifeOf(config.BearerToken))
+		life := lifeOf(cluster.config.BearerToken)
+		life.Root = digest(cluster.inFile)
+		f.Token(name, life)
 	}
 }
 

@@ -146,8 +146,8 @@ clusters: [{name: x, cluster: {server: %q, certificate-authority-data: %s}}], us
 	}
 	s.write("a.kubeconfig", kubeconfig("one"))
 	client := <-clients
-	for _, token := range []string{"one", "two"} {
-		s.write("a.kubeconfig", kubeconfig(token))
+	sent := func(token string) {
+		t.Helper()
 		for begin := time.Now(); ; {
 			client.Get().AbsPath("/").Do(t.Context())
 			if got := <-seen; got == "Bearer "+token {
@@ -157,6 +157,22 @@ clusters: [{name: x, cluster: {server: %q, certificate-authority-data: %s}}], us
 			}
 		}
 	}
+	ends := func(exp int) string {
+		return "e30." + base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, `{"exp":%d}`, exp)) + ".c2ln"
+	}
+	sent("one")
+	s.write("a.kubeconfig", kubeconfig("two"))
+	sent("two")
+	s.write("a.kubeconfig", kubeconfig(ends(100)))
+	sent(ends(100))
+	folder.Offer("a", Renewed{ends(200), digest(ends(100))})
+	sent(ends(200))
+	s.write("a.kubeconfig", kubeconfig(ends(50))) // Somebody means it.
+	sent(ends(50))
+	folder.Offer("a", Renewed{ends(300), digest(ends(50))})
+	sent(ends(300))
+	folder.Offer("a", Renewed{}) // Its Secret is deleted.
+	sent(ends(50))
 	if len(clients) > 0 {
 		t.Error("the cluster was started anew")
 	}

@@ -29,22 +29,52 @@ func (b bearer) RoundTrip(r *http.Request) (*http.Response, error) {
 // WrappedRoundTripper lets client-go find the transport behind.
 func (b bearer) WrappedRoundTripper() http.RoundTripper { return b.next }
 
-// Life is from when to when a token is good. Both are zero where it does not say.
-type Life struct{ Issued, Ends time.Time }
+// Life is from when to when a token is good, and whose it is. All are zero where it does not say.
+type Life struct {
+	Issued, Ends time.Time
+	// Namespace and Account are those of the ServiceAccount.
+	Namespace, Account string
+	// Bound says that the token ends with an object: a Pod, a Secret or a Node.
+	Bound bool
+	// Root is the digest of the token in the kubeconfig: of this one, or of that which this one descends from.
+	Root string
+}
 
-// lifeOf reads the life of a token that is a JSON web token (RFC 7519, claims iat and exp), as those of ServiceAccounts are. Its
-// signature is the API server's to check.
+// lifeOf reads the life of a token that is a JSON web token (RFC 7519, claims iat, exp and sub), as those of ServiceAccounts are; the
+// private claim kubernetes.io is theirs. Its signature is the API server's to check.
 func lifeOf(token string) Life {
 	parts := strings.Split(token, ".")
 	if len(parts) != 3 {
 		return Life{}
 	}
-	var claims struct{ Iat, Exp int64 }
+	type object struct{}
+	var claims struct {
+		Iat, Exp int64
+		Sub      string
+		Private  struct{ Pod, Secret, Node *object } `json:"kubernetes.io"`
+	}
 	text, err := base64.RawURLEncoding.DecodeString(parts[1])
 	if err != nil || json.Unmarshal(text, &claims) != nil || claims.Exp == 0 {
 		return Life{}
 	}
-	return Life{Issued: time.Unix(claims.Iat, 0), Ends: time.Unix(claims.Exp, 0)}
+	private := claims.Private
+	life := Life{
+		Issued: time.Unix(claims.Iat, 0), Ends: time.Unix(claims.Exp, 0),
+		Bound: private.Pod != nil || private.Secret != nil || private.Node != nil,
+	}
+	if of, ok := strings.CutPrefix(claims.Sub, "system:serviceaccount:"); ok {
+		life.Namespace, life.Account, _ = strings.Cut(of, ":")
+	}
+	return life
+}
+
+// Renew is when a token is to be renewed: after half of its life. The zero time is never: of one that does not end, is not a
+// ServiceAccount's, or ends with an object, which is somebody's way to end it.
+func (l Life) Renew() time.Time {
+	if l.Ends.IsZero() || l.Account == "" || l.Bound {
+		return time.Time{}
+	}
+	return l.Ends.Add(-l.Ends.Sub(l.Issued) / 2)
 }
 
 // Ending reports whether somebody should see to a new token: a week before the end, but not before two thirds of its life.
