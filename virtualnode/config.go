@@ -74,7 +74,8 @@ perCluster: {}               what differs for a lower cluster, {NAME: {hint: pre
 // DefaultConfig is what holds where the file is silent.
 func DefaultConfig() *Config {
 	return &Config{
-		PodWorkers: 20, RenewTokens: true, DefaultToleration: metav1.Duration{Duration: 5 * time.Minute}, OrphanGrace: metav1.Duration{Duration: 15 * time.Minute},
+		PodWorkers: 20, RenewTokens: true, DefaultToleration: metav1.Duration{Duration: 5 * time.Minute},
+		OrphanGrace: metav1.Duration{Duration: 15 * time.Minute},
 		LeaderElection: serve.DefaultLeaderElection(), Namespace: keys.Namespace,
 		ClusterConfig: defaultClusterConfig(),
 	}
@@ -93,12 +94,7 @@ func (c *Config) Validate() error {
 	if c.DefaultToleration.Duration < 0 {
 		errs = append(errs, fmt.Errorf("defaultToleration: %s is negative", c.DefaultToleration.Duration))
 	}
-	for _, name := range slices.Sorted(maps.Keys(c.PerCluster)) {
-		if faults := validation.IsDNS1123Subdomain(name); len(faults) > 0 {
-			errs = append(errs, fmt.Errorf("perCluster: %q is no name of a cluster: %s", name, faults[0]))
-		}
-		errs = append(errs, c.PerCluster[name].validate("perCluster: "+name+": "))
-	}
+	errs = append(errs, c.validateClusters()...)
 	if c.PodWorkers < 1 || c.PodWorkers > 1000 {
 		errs = append(errs, fmt.Errorf("podWorkers: %d is not between 1 and 1000", c.PodWorkers))
 	}
@@ -111,4 +107,14 @@ func (c *Config) Validate() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+func (c *Config) validateClusters() (errs []error) {
+	for _, name := range slices.Sorted(maps.Keys(c.PerCluster)) {
+		if faults := validation.IsDNS1123Subdomain(name); len(faults) > 0 {
+			errs = append(errs, fmt.Errorf("perCluster: %q is no name of a cluster: %s", name, faults[0]))
+		}
+		errs = append(errs, c.PerCluster[name].validate("perCluster: "+name+": "))
+	}
+	return errs
 }

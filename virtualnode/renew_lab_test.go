@@ -78,8 +78,9 @@ func renewed(w *world) {
 	config := rest.AnonymousClientConfig(w.lab.Lower(2))
 	config.BearerToken = old
 	lab.Eventually(w.T, 2*lostPatience, func() error { // It remembers for ten seconds that a token is good.
-		if _, err := client(w.T, config).CoreV1().Nodes().List(w.Context(), metav1.ListOptions{Limit: 1}); !apierrors.IsUnauthorized(err) {
-			return fmt.Errorf("the old token has not ended: %v", err)
+		_, err := client(w.T, config).CoreV1().Nodes().List(w.Context(), metav1.ListOptions{Limit: 1})
+		if !apierrors.IsUnauthorized(err) {
+			return errors.Join(errors.New("the old token has not ended"), err)
 		}
 		return nil
 	})

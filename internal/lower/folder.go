@@ -145,7 +145,8 @@ func (f *Folder) scan(ctx context.Context, clusters map[string]*running) {
 	}
 	for name, file := range files {
 		cluster := clusters[name]
-		if file.err == nil && cluster != nil && cluster.sum == sha256.Sum256(file.data) && f.newest(name, cluster.inFile) == cluster.config.BearerToken {
+		same := file.err == nil && cluster != nil && cluster.sum == sha256.Sum256(file.data)
+		if same && f.newest(name, cluster.inFile) == cluster.config.BearerToken {
 			f.mended(name)
 			continue
 		}

@@ -51,7 +51,9 @@ func TokenSecret(cluster string) string { return "tessera-token-" + cluster }
 
 // WatchTokens hands the tokens on that virtualnode has renewed, which stand in Secrets of the install namespace, until ctx ends. Where
 // they may not be read, clusters go on with those of their kubeconfigs, which the log says once.
-func WatchTokens(ctx context.Context, client kubernetes.Interface, namespace string, log *slog.Logger, offer func(cluster string, renewed Renewed)) error {
+func WatchTokens(
+	ctx context.Context, client kubernetes.Interface, namespace string, log *slog.Logger, offer func(cluster string, renewed Renewed),
+) error {
 	informer := coreinformers.NewFilteredSecretInformer(client, namespace, 0, cache.Indexers{}, func(o *metav1.ListOptions) {
 		o.LabelSelector = keys.TokenOf
 	})
