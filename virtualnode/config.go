@@ -75,7 +75,7 @@ perCluster: {}               what differs for a lower cluster, {NAME: {hint: pre
 func DefaultConfig() *Config {
 	return &Config{
 		PodWorkers: 20, RenewTokens: true, DefaultToleration: metav1.Duration{Duration: 5 * time.Minute},
-		OrphanGrace: metav1.Duration{Duration: 15 * time.Minute},
+		OrphanGrace:    metav1.Duration{Duration: 15 * time.Minute},
 		LeaderElection: serve.DefaultLeaderElection(), Namespace: keys.Namespace,
 		ClusterConfig: defaultClusterConfig(),
 	}
