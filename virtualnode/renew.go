@@ -54,7 +54,7 @@ func (v *virtualNode) renewOnce(ctx context.Context, life lower.Life) error {
 	if err != nil {
 		return fmt.Errorf("requesting a token of %s/%s: %w", life.Namespace, life.Account, err)
 	}
-	if err := v.server.storeToken(ctx, v.name, lower.Renewed{Token: answer.Status.Token, Root: life.Root}); err != nil {
+	if err := v.server.storeToken(ctx, v.name, answer.Status.Token); err != nil {
 		return err
 	}
 	v.log.Info("The token is renewed", "until", answer.Status.ExpirationTimestamp.UTC().Format(time.RFC3339))
@@ -62,9 +62,9 @@ func (v *virtualNode) renewOnce(ctx context.Context, life lower.Life) error {
 }
 
 // storeToken writes a renewed token into the Secret of its cluster.
-func (s *server) storeToken(ctx context.Context, cluster string, renewed lower.Renewed) error {
+func (s *server) storeToken(ctx context.Context, cluster, token string) error {
 	secrets := s.upper.CoreV1().Secrets(s.config.Namespace)
-	data := map[string][]byte{lower.TokenKey: []byte(renewed.Token), lower.RootKey: []byte(renewed.Root)}
+	data := map[string][]byte{lower.TokenKey: []byte(token)}
 	labels := map[string]string{keys.TokenOf: cluster, "app.kubernetes.io/part-of": "tessera"}
 	err := retry.RetryOnConflict(retry.DefaultRetry, func() error {
 		secret, err := secrets.Get(ctx, lower.TokenSecret(cluster), metav1.GetOptions{})

@@ -41,18 +41,18 @@ type Folder struct {
 	faults map[string]string // what Broken was last told of each name
 
 	mu      sync.Mutex
-	offered map[string]Renewed // by cluster
+	offered map[string]string // renewed tokens, by cluster
 	offers  chan struct{}
 }
 
-// Offer has the cluster of a name use a renewed token in place of that in its file; the zero value has it use that again. It is safe
-// for concurrent use.
-func (f *Folder) Offer(name string, renewed Renewed) {
+// Offer has the cluster of a name use a renewed token in place of that in its file if it ends later; "" has it use that in its file
+// again. It is safe for concurrent use.
+func (f *Folder) Offer(name, token string) {
 	f.mu.Lock()
 	if f.offered == nil {
-		f.offered = map[string]Renewed{}
+		f.offered = map[string]string{}
 	}
-	f.offered[name] = renewed
+	f.offered[name] = token
 	wake := f.wake()
 	f.mu.Unlock()
 	select {
@@ -69,19 +69,19 @@ func (f *Folder) wake() chan struct{} {
 	return f.offers
 }
 
-// newest is the token to use for a cluster whose file holds inFile.
-func (f *Folder) newest(name, inFile string) string {
+// tokensOf is what to use for a cluster whose file holds inFile.
+func (f *Folder) tokensOf(name, inFile string) tokens {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.offered[name].over(inFile)
+	return choose(inFile, f.offered[name])
 }
 
 // running is a cluster that has been started.
 type running struct {
 	sum    [sha256.Size]byte
-	config *rest.Config // as it was read, with the token that is used
-	inFile string       // the token in the file
-	token  *token
+	config *rest.Config // as it was read
+	tokens tokens       // what was chosen
+	token  *token       // nil if it has another way to say who it is
 	stop   context.CancelFunc
 	done   chan struct{}
 }
@@ -146,7 +146,7 @@ func (f *Folder) scan(ctx context.Context, clusters map[string]*running) {
 	for name, file := range files {
 		cluster := clusters[name]
 		same := file.err == nil && cluster != nil && cluster.sum == sha256.Sum256(file.data)
-		if same && f.newest(name, cluster.inFile) == cluster.config.BearerToken {
+		if same && f.tokensOf(name, cluster.config.BearerToken) == cluster.tokens {
 			f.mended(name)
 			continue
 		}
@@ -155,12 +155,11 @@ func (f *Folder) scan(ctx context.Context, clusters map[string]*running) {
 			f.broken(name, err)
 			continue
 		}
-		inFile := config.BearerToken
-		config.BearerToken = f.newest(name, inFile)
-		if cluster != nil && cluster.takes(config) {
-			f.Log.Info("The cluster has a new token", "cluster", name, "renewed", config.BearerToken != inFile)
-			cluster.sum, cluster.inFile = sha256.Sum256(file.data), inFile
-			f.tokenOf(name, cluster)
+		use := f.tokensOf(name, config.BearerToken)
+		if cluster != nil && cluster.takes(config, use) {
+			f.Log.Info("The cluster has a new token", "cluster", name, "renewed", use.other != "")
+			cluster.sum = sha256.Sum256(file.data)
+			f.tokenOf(name, use)
 			f.mended(name)
 			continue
 		}
@@ -169,7 +168,7 @@ func (f *Folder) scan(ctx context.Context, clusters map[string]*running) {
 			cluster.end()
 		}
 		f.mended(name)
-		clusters[name] = f.start(ctx, name, file.data, config, inFile)
+		clusters[name] = f.start(ctx, name, file.data, config, use)
 	}
 }
 
@@ -205,16 +204,16 @@ func (f *Folder) read() (map[string]file, error) {
 	return files, nil
 }
 
-func (f *Folder) start(ctx context.Context, name string, data []byte, config *rest.Config, inFile string) *running {
+func (f *Folder) start(ctx context.Context, name string, data []byte, config *rest.Config, use tokens) *running {
 	f.Log.Info("Lower cluster joins", "cluster", name, "server", config.Host)
+	f.tokenOf(name, use)
 	ctx, stop := context.WithCancel(ctx)
 	cluster := &running{
-		sum: sha256.Sum256(data), config: rest.CopyConfig(config), inFile: inFile, stop: stop, done: make(chan struct{}),
+		sum: sha256.Sum256(data), config: rest.CopyConfig(config), tokens: use, stop: stop, done: make(chan struct{}),
 	}
-	f.tokenOf(name, cluster)
 	if config.BearerToken != "" {
 		cluster.token = &token{}
-		cluster.token.text.Store(&config.BearerToken)
+		cluster.token.use.Store(&use)
 		config = rest.CopyConfig(config)
 		config.BearerToken = ""
 		config.Wrap(cluster.token.wrap)
@@ -226,23 +225,21 @@ func (f *Folder) start(ctx context.Context, name string, data []byte, config *re
 	return cluster
 }
 
-func (f *Folder) tokenOf(name string, cluster *running) {
+func (f *Folder) tokenOf(name string, use tokens) {
 	if f.Token != nil {
-		life := lifeOf(cluster.config.BearerToken)
-		life.Root = digest(cluster.inFile)
-		f.Token(name, life)
+		f.Token(name, lifeOf(use.first))
 	}
 }
 
-// takes gives a running cluster the token of a configuration that differs from its own in that alone, and reports whether it does.
-func (r *running) takes(config *rest.Config) bool {
+// takes has a running cluster use other tokens if its configuration differs in that alone, and reports whether it does.
+func (r *running) takes(config *rest.Config, use tokens) bool {
 	same := rest.CopyConfig(config)
 	same.BearerToken = r.config.BearerToken
 	if r.token == nil || config.BearerToken == "" || !reflect.DeepEqual(same, r.config) {
 		return false
 	}
-	r.config = rest.CopyConfig(config)
-	r.token.text.Store(&config.BearerToken)
+	r.config, r.tokens = rest.CopyConfig(config), use
+	r.token.use.Store(&use)
 	return true
 }
 

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -122,7 +123,15 @@ func TestFolderThatIsMissing(t *testing.T) {
 // Another token for the same server is sent from then on, and nothing starts anew for it: no watch ends, no hold is lost.
 func TestANewTokenIsSwapped(t *testing.T) {
 	seen := make(chan string, 100)
-	server := httptest.NewTLSServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { seen <- r.Header.Get("Authorization") }))
+	var refused atomic.Value
+	refused.Store("")
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") == "Bearer "+refused.Load().(string) {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		seen <- r.Header.Get("Authorization")
+	}))
 	defer server.Close()
 	clients := make(chan *rest.RESTClient, 2)
 	s := &story{t: t, dir: t.TempDir()}
@@ -165,13 +174,17 @@ clusters: [{name: x, cluster: {server: %q, certificate-authority-data: %s}}], us
 	sent("two")
 	s.write("a.kubeconfig", kubeconfig(ends(100)))
 	sent(ends(100))
-	folder.Offer("a", Renewed{ends(200), digest(ends(100))})
+	folder.Offer("a", ends(200))
 	sent(ends(200))
-	s.write("a.kubeconfig", kubeconfig(ends(50))) // Somebody means it.
-	sent(ends(50))
-	folder.Offer("a", Renewed{ends(300), digest(ends(50))})
+	s.write("a.kubeconfig", kubeconfig(ends(50))) // Something puts an old one back.
+	folder.Offer("a", ends(300))
 	sent(ends(300))
-	folder.Offer("a", Renewed{}) // Its Secret is deleted.
+	refused.Store(ends(300)) // The cluster was built anew.
+	sent(ends(50))
+	refused.Store("")
+	folder.Offer("a", ends(400))
+	sent(ends(400))
+	folder.Offer("a", "") // Its Secret is deleted.
 	sent(ends(50))
 	if len(clients) > 0 {
 		t.Error("the cluster was started anew")

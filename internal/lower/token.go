@@ -3,6 +3,7 @@ package lower
 import (
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -10,7 +11,10 @@ import (
 )
 
 // token is the bearer token that a cluster's requests carry now.
-type token struct{ text atomic.Pointer[string] }
+type token struct{ use atomic.Pointer[tokens] }
+
+// tokens is the token to send and, where there are two, the other: it is sent from when the first is not taken.
+type tokens struct{ first, other string }
 
 func (t *token) wrap(next http.RoundTripper) http.RoundTripper { return bearer{t, next} }
 
@@ -21,8 +25,28 @@ type bearer struct {
 
 // RoundTrip implements http.RoundTripper.
 func (b bearer) RoundTrip(r *http.Request) (*http.Response, error) {
+	use := b.token.use.Load()
+	answer, err := b.send(r, use.first)
+	if err != nil || answer.StatusCode != http.StatusUnauthorized || use.other == "" {
+		return answer, err
+	}
+	b.token.use.CompareAndSwap(use, &tokens{first: use.other})
+	again := r.Clone(r.Context())
+	if r.Body != nil && r.Body != http.NoBody {
+		if r.GetBody == nil {
+			return answer, nil
+		}
+		if again.Body, err = r.GetBody(); err != nil {
+			return nil, fmt.Errorf("sending the request again with another token: %w", err)
+		}
+	}
+	answer.Body.Close()
+	return b.send(again, b.token.use.Load().first)
+}
+
+func (b bearer) send(r *http.Request, token string) (*http.Response, error) {
 	r = r.Clone(r.Context())
-	r.Header.Set("Authorization", "Bearer "+*b.token.text.Load())
+	r.Header.Set("Authorization", "Bearer "+token)
 	return b.next.RoundTrip(r)
 }
 
@@ -36,8 +60,6 @@ type Life struct {
 	Namespace, Account string
 	// Bound says that the token ends with an object: a Pod, a Secret or a Node.
 	Bound bool
-	// Root is the digest of the token in the kubeconfig: of this one, or of that which this one descends from.
-	Root string
 }
 
 // lifeOf reads the life of a token that is a JSON web token (RFC 7519, claims iat, exp and sub), as those of ServiceAccounts are; the

@@ -2,6 +2,7 @@ package lower
 
 import (
 	"encoding/base64"
+	"fmt"
 	"testing"
 	"time"
 )
@@ -38,28 +39,30 @@ func TestLifeOfAToken(t *testing.T) {
 	}
 }
 
-// A renewed token is used in place of the one it descends from, and of no other.
-func TestRenewed(t *testing.T) {
+// The token that ends later is used, and the other where the API server does not take it.
+func TestChooseToken(t *testing.T) {
 	t.Parallel()
-	token := func(claims string) string {
-		return "e30." + base64.RawURLEncoding.EncodeToString([]byte(claims)) + ".c2ln"
+	token := func(exp int, account string) string {
+		claims := fmt.Appendf(nil, `{"iat":10,"exp":%d,"sub":"system:serviceaccount:ns:%s"}`, exp, account)
+		return "e30." + base64.RawURLEncoding.EncodeToString(claims) + ".c2ln"
 	}
-	inFile, later, earlier := token(`{"iat":10,"exp":100}`), token(`{"iat":50,"exp":150}`), token(`{"iat":5,"exp":50}`)
+	inFile, later := token(100, "a"), token(150, "a")
 	for name, c := range map[string]struct {
-		renewed      Renewed
-		inFile, want string
+		inFile, offered string
+		want            tokens
 	}{
-		"nothing":                {Renewed{}, inFile, inFile},
-		"nothing of nothing":     {Renewed{}, "", ""},
-		"its own":                {Renewed{later, digest(inFile)}, inFile, later},
-		"another in the file":    {Renewed{later, digest(inFile)}, earlier, earlier},
-		"one without an end":     {Renewed{later, digest(inFile)}, "static", "static"},
-		"one that ends before":   {Renewed{earlier, digest(inFile)}, inFile, inFile},
-		"of a static one":        {Renewed{"other", digest("static")}, "static", "static"},
-		"no token in the Secret": {Renewed{"", digest(inFile)}, inFile, inFile},
+		"nothing":                        {inFile, "", tokens{inFile, ""}},
+		"no token at all":                {"", later, tokens{"", ""}},
+		"one that ends later":            {inFile, later, tokens{later, inFile}},
+		"one that ends before":           {later, inFile, tokens{later, ""}},
+		"the same":                       {inFile, inFile, tokens{inFile, ""}},
+		"one that does not end":          {"static", later, tokens{"static", ""}},
+		"of another account":             {inFile, token(150, "b"), tokens{inFile, ""}},
+		"what is offered does not end":   {inFile, "static", tokens{inFile, ""}},
+		"what is offered is not a token": {inFile, "a.b.c", tokens{inFile, ""}},
 	} {
-		if got := c.renewed.over(c.inFile); got != c.want {
-			t.Errorf("%s: %q is used, want %q", name, got, c.want)
+		if got := choose(c.inFile, c.offered); got != c.want {
+			t.Errorf("%s: %v is used, want %v", name, got, c.want)
 		}
 	}
 }

@@ -2,8 +2,6 @@ package lower
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -18,32 +16,18 @@ import (
 	"github.com/tessera-k8s/tessera/internal/tombstone"
 )
 
-// Keys of a Secret that holds a renewed token.
-const (
-	TokenKey = "token"
-	RootKey  = "root" // see Renewed
-)
+// TokenKey is the key of a Secret that holds a renewed token.
+const TokenKey = "token"
 
-// Renewed is a token in place of that in a kubeconfig. It holds for that one alone, so that whoever writes another token into the
-// kubeconfig has that used, whatever was renewed before.
-type Renewed struct {
-	Token string
-	// Root is the digest of the token in the kubeconfig that this one descends from.
-	Root string
-}
-
-// over is the token to use where the kubeconfig holds inFile.
-func (r Renewed) over(inFile string) string {
-	if r.Root != digest(inFile) || !lifeOf(r.Token).Ends.After(lifeOf(inFile).Ends) {
-		return inFile
+// choose says which token to use where a kubeconfig holds inFile and another was offered: that which ends later, so that whatever puts
+// an old kubeconfig back does no harm; and the other, if the API server does not take that, as that of a cluster built anew. One of
+// another account, or that does not end, is in the kubeconfig because somebody means it.
+func choose(inFile, offered string) tokens {
+	mine, other := lifeOf(inFile), lifeOf(offered)
+	if mine.Ends.IsZero() || mine.Namespace != other.Namespace || mine.Account != other.Account || !other.Ends.After(mine.Ends) {
+		return tokens{first: inFile}
 	}
-	return r.Token
-}
-
-// digest tells tokens apart without showing them.
-func digest(token string) string {
-	sum := sha256.Sum256([]byte(token))
-	return hex.EncodeToString(sum[:])
+	return tokens{first: offered, other: inFile}
 }
 
 // TokenSecret is the name of the Secret that holds the renewed token of a cluster.
@@ -52,7 +36,7 @@ func TokenSecret(cluster string) string { return "tessera-token-" + cluster }
 // WatchTokens hands the tokens on that virtualnode has renewed, which stand in Secrets of the install namespace, until ctx ends. Where
 // they may not be read, clusters go on with those of their kubeconfigs, which the log says once.
 func WatchTokens(
-	ctx context.Context, client kubernetes.Interface, namespace string, log *slog.Logger, offer func(cluster string, renewed Renewed),
+	ctx context.Context, client kubernetes.Interface, namespace string, log *slog.Logger, offer func(cluster, token string),
 ) error {
 	informer := coreinformers.NewFilteredSecretInformer(client, namespace, 0, cache.Indexers{}, func(o *metav1.ListOptions) {
 		o.LabelSelector = keys.TokenOf
@@ -73,11 +57,11 @@ func WatchTokens(
 		if !ok {
 			return
 		}
-		renewed := Renewed{Token: string(secret.Data[TokenKey]), Root: string(secret.Data[RootKey])}
+		token := string(secret.Data[TokenKey])
 		if gone {
-			renewed = Renewed{}
+			token = ""
 		}
-		offer(secret.Labels[keys.TokenOf], renewed)
+		offer(secret.Labels[keys.TokenOf], token)
 	}
 	if _, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
 		AddFunc:    func(object any) { take(object, false) },
