@@ -71,13 +71,15 @@ func NewClustersCommand() *cobra.Command {
 
 // lowerCluster is a lower cluster as its Node in the upper cluster shows it.
 type lowerCluster struct {
-	Name     string `json:"name"`
-	Ready    string `json:"ready"`
-	Usable   string `json:"usable"`
-	Reason   string `json:"reason"`
-	Message  string `json:"message"`
-	LowerUID string `json:"lowerUID,omitempty"`
-	FoundUID string `json:"foundUID,omitempty"` // of another cluster that answers in its place
+	Name         string `json:"name"`
+	Ready        string `json:"ready"`
+	Usable       string `json:"usable"`
+	Reason       string `json:"reason"`
+	Message      string `json:"message"`
+	Token        string `json:"token,omitempty"`        // TokenGood or TokenEnds, where it says when it ends
+	TokenMessage string `json:"tokenMessage,omitempty"` // until when
+	LowerUID     string `json:"lowerUID,omitempty"`
+	FoundUID     string `json:"foundUID,omitempty"` // of another cluster that answers in its place
 }
 
 func describeCluster(node *corev1.Node) lowerCluster {
@@ -91,6 +93,8 @@ func describeCluster(node *corev1.Node) lowerCluster {
 			c.Ready = string(condition.Status)
 		case keys.Usable:
 			c.Usable, c.Reason, c.Message = string(condition.Status), condition.Reason, condition.Message
+		case keys.CredentialsEnding:
+			c.Token, c.TokenMessage = condition.Reason, condition.Message
 		}
 	}
 	return c
@@ -106,9 +110,9 @@ func printClusters(out io.Writer, nodes []corev1.Node, output string) error {
 		encoder.SetIndent("", "  ")
 		return encoder.Encode(map[string]any{"clusters": clusters})
 	}
-	table := newTable(out, "CLUSTER", "READY", "USABLE", "REASON", "UID BELOW")
+	table := newTable(out, "CLUSTER", "READY", "USABLE", "REASON", "TOKEN", "UID BELOW")
 	for _, c := range clusters {
-		table.row(c.Name, c.Ready, c.Usable, c.Reason, c.LowerUID)
+		table.row(c.Name, c.Ready, c.Usable, c.Reason, c.Token, c.LowerUID)
 	}
 	return table.flush()
 }

@@ -41,16 +41,17 @@ func TestPrintClusters(t *testing.T) {
 	t.Parallel()
 	nodes := []corev1.Node{
 		*virtualNode("berlin", map[string]string{keys.LowerUID: "a"}, corev1.NodeCondition{Type: corev1.NodeReady, Status: corev1.ConditionTrue},
-			corev1.NodeCondition{Type: keys.Usable, Status: corev1.ConditionFalse, Reason: "CredentialsExpired"}),
+			corev1.NodeCondition{Type: keys.Usable, Status: corev1.ConditionFalse, Reason: "CredentialsExpired"},
+			corev1.NodeCondition{Type: keys.CredentialsEnding, Status: corev1.ConditionTrue, Reason: "TokenEnds"}),
 		*virtualNode("paris", nil),
 	}
 	var out strings.Builder
 	if err := printClusters(&out, nodes, "table"); err != nil {
 		t.Fatal(err)
 	}
-	want := "CLUSTER   READY     USABLE    REASON               UID BELOW\n" +
-		"berlin    True      False     CredentialsExpired   a\n" +
-		"paris     Unknown   Unknown                        \n"
+	want := "CLUSTER   READY     USABLE    REASON               TOKEN       UID BELOW\n" +
+		"berlin    True      False     CredentialsExpired   TokenEnds   a\n" +
+		"paris     Unknown   Unknown                                    \n"
 	if diff := cmp.Diff(want, out.String()); diff != "" {
 		t.Error(diff)
 	}

@@ -9,18 +9,18 @@ import (
 	"github.com/tessera-k8s/tessera/internal/lower"
 )
 
-// Credentials is the condition that says whether the token of a cluster's kubeconfig ends before long; none where it does not say.
+// Credentials is the condition that says whether the token that is sent to a cluster ends before long; none where it does not say.
 func Credentials(life lower.Life, now time.Time) []corev1.NodeCondition {
 	if life.Ends.IsZero() {
 		return nil
 	}
 	c := corev1.NodeCondition{
 		Type: keys.CredentialsEnding, Status: corev1.ConditionFalse, Reason: "TokenGood",
-		Message: "The token of the kubeconfig is good until " + life.Ends.UTC().Format(time.RFC3339),
+		Message: "The token is good until " + life.Ends.UTC().Format(time.RFC3339),
 	}
 	if life.Ending(now) {
 		c.Status, c.Reason = corev1.ConditionTrue, "TokenEnds"
-		c.Message += ": put a new one into it, which is sent from then on"
+		c.Message += " and was not renewed: put a new one into the kubeconfig, which is sent from then on"
 	}
 	return []corev1.NodeCondition{c}
 }
