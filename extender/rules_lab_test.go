@@ -34,6 +34,7 @@ func TestRules(t *testing.T) {
 	t.Run("a refusal is resolvable on the nominated node alone", r.refusal)
 	t.Run("a refused pod keeps its nomination and kills nobody", r.nomination)
 	t.Run("what its own filters refuse kills nobody", r.noPreemption)
+	t.Run("refused pods rest while others come and go below", r.refusedPodsRest)
 	t.Run("plain pods share a virtual node", r.plainPods)
 	t.Run("extended resources of several lower nodes are used", r.extendedResources)
 	t.Run("a host port is taken once a virtual node", r.hostPorts)
