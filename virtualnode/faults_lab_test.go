@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -162,7 +161,7 @@ func TestRestartMakesUpForWhatItMissed(t *testing.T) {
 func TestClustersComeAndGo(t *testing.T) {
 	l := own(t, lab.Options{Lower: 1, Nodes: 2, UpperNodes: 1})
 	w := newWorld(t, l)
-	file := func(name string) string { return filepath.Join(l.Dir(), "clusters", name+".kubeconfig") }
+	file := func(name string) string { return clusterFile(l, name) }
 	write := func(name, text string) {
 		t.Helper()
 		if err := os.WriteFile(file(name), []byte(text), 0o600); err != nil {
@@ -222,7 +221,7 @@ func TestForeignNodeIsNotTouched(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = w.upper.CoreV1().Nodes().Delete(context.Background(), "taken", metav1.DeleteOptions{}) })
-	file := filepath.Join(w.lab.Dir(), "clusters", "taken.kubeconfig")
+	file := clusterFile(w.lab, "taken")
 	if err := os.WriteFile(file, []byte("broken: ["), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -11,7 +11,6 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -119,7 +118,7 @@ func (f *front) does(judge func(*http.Request) fault, cut bool) {
 // admit writes the cluster's kubeconfig anew, so that virtualnode goes through the front; token "" keeps the one it has.
 func (f *front) admit(t *testing.T, token string) {
 	t.Helper()
-	file := filepath.Join(f.lab.Dir(), "clusters", f.lab.LowerName(1)+".kubeconfig")
+	file := clusterFile(f.lab, f.lab.LowerName(1))
 	kubeconfig, err := clientcmd.LoadFromFile(file)
 	if err != nil {
 		t.Fatal(err)

@@ -90,6 +90,7 @@ func asksFor(pod *corev1.Pod, node string) (preferred, required bool) {
 	return preferred, demand != nil && slices.ContainsFunc(demand.NodeSelectorTerms, names)
 }
 
+// clusterFile is where virtualnode reads the kubeconfig of a cluster.
 func clusterFile(l *lab.Lab, name string) string {
 	return filepath.Join(l.Dir(), "clusters", name+".kubeconfig")
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -169,17 +168,7 @@ func saysOverlap(w *world) {
 
 func saysWhy(w *world) {
 	name, below := w.lab.LowerName(2), w.lower(2)
-	file := filepath.Join(w.lab.Dir(), "clusters", name+".kubeconfig")
-	good, err := os.ReadFile(file)
-	if err != nil {
-		w.Fatal(err)
-	}
-	write := func(data []byte) {
-		w.Helper()
-		if err := os.WriteFile(file, data, 0o600); err != nil {
-			w.Fatal(err)
-		}
-	}
+	good, write := w.kubeconfig(2)
 	write(revoked(good))
 	w.Logf("the node says: %s", w.nodeUsable(name, "CredentialsExpired").Message)
 	bindings := below.RbacV1().ClusterRoleBindings()
@@ -191,7 +180,7 @@ func saysWhy(w *world) {
 		w.Fatal(err)
 	}
 	// A new token alone is sent by those who watch already, and an open watch does not notice that a right is missing.
-	if err := os.Remove(file); err != nil {
+	if err := os.Remove(clusterFile(w.lab, name)); err != nil {
 		w.Fatal(err)
 	}
 	w.eventually(func() error { return logged(w.lab, "Lower cluster leaves") })

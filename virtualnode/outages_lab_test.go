@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"syscall"
@@ -182,30 +181,17 @@ func revoked(kubeconfig []byte) []byte {
 
 // All nodes of one cluster are cordoned, another takes no token any more, and behind the kubeconfig of the third is the first.
 func answersKeepNodesReady(o *outages) {
-	file := func(k int) string {
-		return filepath.Join(o.lab.Dir(), "clusters", o.lab.LowerName(k)+".kubeconfig")
-	}
-	read := func(k int) []byte {
-		data, err := os.ReadFile(file(k))
-		if err != nil {
-			o.Fatal(err)
-		}
-		return data
-	}
-	write := func(k int, data []byte) {
-		if err := os.WriteFile(file(k), data, 0o600); err != nil {
-			o.Fatal(err)
-		}
-	}
 	cordon := func(is bool) {
 		for i := 1; i <= 2; i++ {
 			patch(o.world, o.lower(1), "nodes", o.lab.NodeName(1, i), fmt.Sprintf(`{"spec":{"unschedulable":%v}}`, is))
 		}
 	}
-	good := [][]byte{nil, read(1), read(2), read(3)}
+	first, _ := o.kubeconfig(1)
+	second, writeSecond := o.kubeconfig(2)
+	third, writeThird := o.kubeconfig(3)
 	cordon(true)
-	write(2, revoked(good[2]))
-	write(3, good[1])
+	writeSecond(revoked(second))
+	writeThird(first)
 	why := []string{"", "NoUsableNodes", "CredentialsExpired", "LowerChanged"}
 	for k := 1; k <= 3; k++ {
 		o.Logf("%s: %s", o.lab.LowerName(k), o.nodeUsable(o.lab.LowerName(k), why[k]).Message)
@@ -224,8 +210,8 @@ func answersKeepNodesReady(o *outages) {
 		return nil
 	})
 	cordon(false)
-	write(2, good[2])
-	write(3, good[3])
+	writeSecond(second)
+	writeThird(third)
 }
 
 // A Node that somebody deletes is back at once with its cordon and what others gave it, before its pods are collected.

@@ -33,7 +33,7 @@ type stranger struct {
 func newStranger(t *testing.T, l *lab.Lab) *stranger {
 	t.Helper()
 	dir := t.TempDir()
-	kubeconfig, err := os.ReadFile(filepath.Join(l.Dir(), "clusters", l.LowerName(1)+".kubeconfig"))
+	kubeconfig, err := os.ReadFile(clusterFile(l, l.LowerName(1)))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -29,17 +29,7 @@ import (
 // into the kubeconfig has that used.
 func renewed(w *world) {
 	name := w.lab.LowerName(2)
-	file := filepath.Join(w.lab.Dir(), "clusters", name+".kubeconfig")
-	good, err := os.ReadFile(file)
-	if err != nil {
-		w.Fatal(err)
-	}
-	write := func(data []byte) {
-		w.Helper()
-		if err := os.WriteFile(file, data, 0o600); err != nil {
-			w.Fatal(err)
-		}
-	}
+	good, write := w.kubeconfig(2)
 	old := w.token(2, time.Now().Add(-10*time.Second)) // API servers take a token for a minute longer.
 	kubeconfig, err := clientcmd.Load(good)
 	if err != nil {

@@ -128,6 +128,22 @@ func openNamespace(name string) *corev1.Namespace {
 
 func (w *world) lower(k int) kubernetes.Interface { return client(w.T, w.lab.Lower(k)) }
 
+// kubeconfig is that of a lower cluster as virtualnode has it, and how to write another in its place.
+func (w *world) kubeconfig(k int) (was []byte, write func([]byte)) {
+	w.Helper()
+	file := clusterFile(w.lab, w.lab.LowerName(k))
+	was, err := os.ReadFile(file)
+	if err != nil {
+		w.Fatal(err)
+	}
+	return was, func(data []byte) {
+		w.Helper()
+		if err := os.WriteFile(file, data, 0o600); err != nil {
+			w.Fatal(err)
+		}
+	}
+}
+
 func (w *world) eventually(check func() error) {
 	w.Helper()
 	lab.Eventually(w.T, max(patience, w.patience), check)
