@@ -30,7 +30,7 @@ import (
 func renewed(w *world) {
 	name := w.lab.LowerName(2)
 	good, write := w.kubeconfig(2)
-	old := w.token(2, time.Now().Add(-10*time.Second)) // API servers take a token for a minute longer.
+	old := w.token(2, time.Now().Add(-20*time.Second)) // API servers take a token for a minute longer.
 	kubeconfig, err := clientcmd.Load(good)
 	if err != nil {
 		w.Fatal(err)
