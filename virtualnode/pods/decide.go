@@ -23,6 +23,7 @@ const (
 	remove  step = "remove"  // it is being deleted above and nothing is below
 	tend    step = "tend"    // it is on both sides: finish its hint, bring changes down, report its status up
 	abandon step = "abandon" // it should end below and cannot, as its lower node is lost: say so above
+	stop    step = "stop"    // it is over above and runs below, as when the lower cluster went back to an earlier time
 	release step = "release" // it ended above when its lower node was lost, and has gone below now
 )
 
@@ -37,7 +38,7 @@ type known struct {
 // decide compares the two sides of a pod. Either may be nil.
 //
 // Where the answer rests on something that is absent from a cache (replace, collect, orphan, remove, abandon, release,
-// refuse), whoever takes the step asks the API server first: a cache may lag behind it.
+// refuse), or on what a pod was (stop), whoever takes the step asks the API server first: a cache may lag behind it.
 func decide(upper, lower *corev1.Pod, known known) step {
 	switch {
 	case upper == nil && lower == nil:
@@ -50,10 +51,7 @@ func decide(upper, lower *corev1.Pod, known known) step {
 		}
 		return end
 	case snapshot.Finished(upper):
-		if lower == nil && held(upper) {
-			return release
-		}
-		return idle
+		return decideOver(upper, lower)
 	case lower != nil:
 		if known.lost {
 			return abandon
@@ -61,6 +59,18 @@ func decide(upper, lower *corev1.Pod, known known) step {
 		return tend
 	default:
 		return decideAbsent(upper, known)
+	}
+}
+
+// decideOver is what is to be done about an upper pod that is over.
+func decideOver(upper, lower *corev1.Pod) step {
+	switch {
+	case lower == nil && held(upper):
+		return release
+	case lower != nil && lower.DeletionTimestamp == nil && !snapshot.Finished(lower) && !held(upper):
+		return stop
+	default:
+		return idle
 	}
 }
 

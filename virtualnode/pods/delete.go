@@ -69,6 +69,29 @@ func (r *Reconciler) remove(ctx context.Context, upper *corev1.Pod) error {
 	return r.letGo(ctx, upper)
 }
 
+// stop ends a lower pod that runs although its upper pod is over, as a kubelet does: a lower cluster that went back to an earlier time,
+// or somebody who writes phases, must not have what is over run again, beside what replaced it. Both API servers are asked.
+func (r *Reconciler) stop(ctx context.Context, upper *corev1.Pod) (again time.Duration, err error) {
+	now, err := r.Upper.Pods(upper.Namespace).Get(ctx, upper.Name, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+		return recheck, nil
+	case err != nil:
+		return 0, fmt.Errorf("reading the upper pod: %w", err)
+	case now.UID != upper.UID || !snapshot.Finished(now):
+		return recheck, nil
+	}
+	lower, err := r.find(ctx, upper)
+	if err != nil {
+		return 0, err
+	}
+	if lower == nil || lower.DeletionTimestamp != nil || snapshot.Finished(lower) {
+		return recheck, nil // The cache has not seen it yet.
+	}
+	r.Log.Warn("Pod is over above and runs below, ending it", "pod", pair.KeyOf(upper), "uid", upper.UID)
+	return 0, r.deleteBelow(ctx, lower, nil)
+}
+
 // find asks the lower API server for the pod that stands for upper; nil if there is none.
 func (r *Reconciler) find(ctx context.Context, upper *corev1.Pod) (*corev1.Pod, error) {
 	lower, err := r.Lower.Pods(r.Target().Rules.LowerNamespace(upper.Namespace)).Get(ctx, upper.Name, metav1.GetOptions{})

@@ -223,6 +223,8 @@ func (r *Reconciler) take(
 		return r.tend(ctx, upper, lower, memory)
 	case abandon:
 		return r.abandon(ctx, upper, lower)
+	case stop:
+		return r.stop(ctx, upper)
 	case release:
 		return r.release(ctx, upper)
 	default:
