@@ -180,3 +180,20 @@ func TestLostNode(t *testing.T) {
 		t.Errorf("below is the pod of %s, want %s", now.Annotations[keys.UpperUID], again.UID)
 	}
 }
+
+// A pod that is over above does not run on below, whoever wrote that it is over.
+func TestOverAboveEndsBelow(t *testing.T) {
+	w := newWorld(t, shared.Get(t))
+	w.create(w.pod("p", 1))
+	w.becomes(w.upper, "p", "Running", running)
+	pods := w.upper.CoreV1().Pods(w.ns)
+	if _, err := pods.Patch(t.Context(), "p", types.MergePatchType, []byte(`{"status":{"phase":"Succeeded"}}`), metav1.PatchOptions{},
+		"status"); err != nil {
+		t.Fatal(err)
+	}
+	w.vanishes(w.lower(1), "p")
+	pod := w.get(w.upper, "p")
+	if pod.Status.Phase != corev1.PodSucceeded {
+		t.Errorf("the upper pod is %s now", pod.Status.Phase)
+	}
+}
