@@ -85,10 +85,7 @@ func Run(ctx context.Context, config *Config) error {
 	folder := &lower.Folder{Dir: config.Clusters, Log: log, Start: e.runCluster, Broken: e.brokenCluster}
 	return serve.Run(ctx,
 		func(ctx context.Context) error { return config.Serve(ctx, log, handler) },
-		folder.Run,
-		func(ctx context.Context) error {
-			return lower.WatchTokens(ctx, client, config.Namespace, log, folder.Offer)
-		},
+		func(ctx context.Context) error { return folder.RunWithTokens(ctx, client, config.Namespace) },
 		e.upper.run,
 		e.start,
 		e.sweep,

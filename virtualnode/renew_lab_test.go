@@ -74,6 +74,11 @@ func renewed(w *world) {
 		}
 		return nil
 	})
+	for _, part := range []string{lab.PartVirtualNode, lab.PartExtender} { // Which begin with the new one.
+		if err := errors.Join(w.lab.StopPart(part), w.lab.StartPart(w.Context(), part)); err != nil {
+			w.Fatal(err)
+		}
+	}
 	w.create(w.pod("renewed", 2))
 	w.becomes(w.upper, "renewed", "Running", running)
 	w.node(name, func(node *corev1.Node) error {

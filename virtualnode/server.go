@@ -124,10 +124,11 @@ func run(ctx context.Context, log *slog.Logger, config *Config) error {
 		func(ctx context.Context) error { return config.Serve(ctx, log, s.routes(guard)) },
 		func(ctx context.Context) error {
 			return election.Run(ctx, func(ctx context.Context) error {
-				tokens := func(ctx context.Context) error {
-					return lower.WatchTokens(ctx, upper, config.Namespace, log, folder.Offer)
+				clusters := folder.Run
+				if config.RenewTokens {
+					clusters = func(ctx context.Context) error { return folder.RunWithTokens(ctx, upper, config.Namespace) }
 				}
-				return serve.Run(ctx, above.run, folder.Run, s.watchOverlaps, s.whole.run, tokens)
+				return serve.Run(ctx, above.run, clusters, s.watchOverlaps, s.whole.run)
 			})
 		},
 	)

@@ -16,8 +16,12 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes/fake"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
+
+	"github.com/tessera-k8s/tessera/internal/keys"
 )
 
 const good = `{apiVersion: v1, kind: Config, current-context: x, contexts: [{name: x, context: {cluster: x, user: x}}],
@@ -188,5 +192,36 @@ clusters: [{name: x, cluster: {server: %q, certificate-authority-data: %s}}], us
 	sent(ends(50))
 	if len(clients) > 0 {
 		t.Error("the cluster was started anew")
+	}
+}
+
+// A cluster whose kubeconfig holds a token that has ended starts with the renewed one, not with a refusal.
+func TestStartWithARenewedToken(t *testing.T) {
+	ends := func(exp int) string {
+		return "e30." + base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, `{"exp":%d}`, exp)) + ".c2ln"
+	}
+	s := &story{t: t, dir: t.TempDir()}
+	s.write("a.kubeconfig", strings.Replace(fmt.Sprintf(good, 1), "very-secret", ends(1), 1))
+	secret := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: TokenSecret("a"), Labels: map[string]string{keys.TokenOf: "a"}},
+		Data:       map[string][]byte{TokenKey: []byte(ends(2))},
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	started := make(chan struct{})
+	first := make(chan Life, 10)
+	folder := &Folder{
+		Dir: s.dir, Log: slog.New(slog.DiscardHandler), Token: func(_ string, life Life) { first <- life },
+		Start: func(ctx context.Context, _ string, _ *rest.Config) { close(started); <-ctx.Done() },
+	}
+	done := make(chan error, 1)
+	go func() { done <- folder.RunWithTokens(ctx, fake.NewClientset(secret), "ns") }()
+	<-started
+	if life := <-first; life.Ends.Unix() != 2 {
+		t.Errorf("it starts with the token that ends at %s", life.Ends)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }

@@ -3,8 +3,8 @@ package lower
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -33,11 +33,12 @@ func choose(inFile, offered string) tokens {
 // TokenSecret is the name of the Secret that holds the renewed token of a cluster.
 func TokenSecret(cluster string) string { return "tessera-token-" + cluster }
 
-// WatchTokens hands the tokens on that virtualnode has renewed, which stand in Secrets of the install namespace, until ctx ends. Where
-// they may not be read, clusters go on with those of their kubeconfigs, which the log says once.
-func WatchTokens(
-	ctx context.Context, client kubernetes.Interface, namespace string, log *slog.Logger, offer func(cluster, token string),
-) error {
+// tokensPatience is how long clusters wait for renewed tokens at a start: those of their kubeconfigs have mostly ended.
+const tokensPatience = 5 * time.Second
+
+// RunWithTokens is Run with the tokens that virtualnode has renewed, which stand in Secrets of the install namespace. Where they may
+// not be read, clusters go on with those of their kubeconfigs, which the log says once.
+func (f *Folder) RunWithTokens(ctx context.Context, client kubernetes.Interface, namespace string) error {
 	informer := coreinformers.NewFilteredSecretInformer(client, namespace, 0, cache.Indexers{}, func(o *metav1.ListOptions) {
 		o.LabelSelector = keys.TokenOf
 	})
@@ -45,7 +46,7 @@ func WatchTokens(
 	if err := informer.SetWatchErrorHandlerWithContext(func(ctx context.Context, _ *cache.Reflector, err error) {
 		if ctx.Err() == nil {
 			once.Do(func() {
-				log.Warn("Renewed tokens cannot be read, those of the kubeconfigs are used", "namespace", namespace, "err", err)
+				f.Log.Warn("Renewed tokens cannot be read, those of the kubeconfigs are used", "namespace", namespace, "err", err)
 			})
 		}
 	}); err != nil {
@@ -61,15 +62,23 @@ func WatchTokens(
 		if gone {
 			token = ""
 		}
-		offer(secret.Labels[keys.TokenOf], token)
+		f.Offer(secret.Labels[keys.TokenOf], token)
 	}
-	if _, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+	registered, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
 		AddFunc:    func(object any) { take(object, false) },
 		UpdateFunc: func(_, object any) { take(object, false) },
 		DeleteFunc: func(object any) { take(object, true) },
-	}); err != nil {
+	})
+	if err != nil {
 		return fmt.Errorf("watching renewed tokens: %w", err)
 	}
-	informer.RunWithContext(ctx)
-	return nil
+	ctx, cancel := context.WithCancel(ctx)
+	var group sync.WaitGroup
+	defer group.Wait()
+	defer cancel()
+	group.Go(func() { informer.RunWithContext(ctx) })
+	patient, end := context.WithTimeout(ctx, tokensPatience)
+	cache.WaitForCacheSync(patient.Done(), registered.HasSynced)
+	end()
+	return f.Run(ctx)
 }
