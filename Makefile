@@ -32,11 +32,12 @@ test-unit: bin/gotestsum ## Run the tests without processes, with the race detec
 	@# bench/planes is the whole of Kubernetes and has no test: with -race it would be compiled a second time.
 	packages=$$(go list ./...) && bin/gotestsum --format pkgname -- -vet=off -short $(RACE) $$(echo "$$packages" | grep -v '/bench/planes$$')
 
+# Tests with a lab of their own wait most of their time, and run two at a time once those that share one are through.
 test-lab: bin/gotestsum ## Run the tests on real control planes (child processes on loopback)
 ifeq ($(LAB_PACKAGES),)
 	@echo 'SKIP test-lab: no package has a *_lab_test.go file'
 else
-	bin/gotestsum --format standard-verbose -- -vet=off -p 1 -count=1 -timeout 40m $(LAB_PACKAGES)
+	bin/gotestsum --format standard-verbose -- -vet=off -p 1 -count=1 -parallel 2 -timeout 40m $(LAB_PACKAGES)
 endif
 
 # The tests named TestReal..., which the other targets skip. Most of their time they wait for a process: so side by side.
@@ -70,7 +71,7 @@ bench: ## Print figures: the fragmentation simulation and the Go benchmarks
 	if test -n "$$found"; then go test -run '^$$' -bench . -benchmem $$found; else echo 'SKIP Go benchmarks: there is none'; fi
 
 chaos: bin/gotestsum ## Run the lab tests in their long form: every round, real times (an hour)
-	TESSERA_CHAOS=1 bin/gotestsum --format standard-verbose -- -vet=off -p 1 -count=1 -timeout 120m $(LAB_PACKAGES)
+	TESSERA_CHAOS=1 bin/gotestsum --format standard-verbose -- -vet=off -p 1 -count=1 -parallel 2 -timeout 180m $(LAB_PACKAGES)
 
 lab: ## Start a lab in DIR that stays up until Ctrl-C
 	@go run ./bench/launch lab up --dir $(DIR)

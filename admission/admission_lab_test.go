@@ -244,6 +244,7 @@ func virtualNode(t *testing.T, client kubernetes.Interface, name string) {
 
 // TestDead stops admission: what opted in has to wait for it, nothing else may notice.
 func TestDead(t *testing.T) {
+	t.Parallel()
 	lab.Need(t)
 	own := options
 	own.Log = os.Stderr

@@ -29,6 +29,7 @@ type refusing struct {
 // TestRefusalsBecomeMoves has lower-1 refuse pods in every way that a cluster does. All of them run in lower-2 in the end, and the
 // next replicas go there at once.
 func TestRefusalsBecomeMoves(t *testing.T) {
+	t.Parallel()
 	lab.Need(t)
 	shape := func(cluster int, cpu string) lab.Shape {
 		return lab.Shape{Cluster: cluster, Count: 3, Resources: resources(cpu)}

@@ -81,6 +81,7 @@ func TestWhoMaySeeThePlan(t *testing.T) {
 // TestStory runs all parts. Somebody takes a lower node behind the extender's back while a pod is on its way there; the
 // pod has to end up running in the other cluster.
 func TestStory(t *testing.T) {
+	t.Parallel()
 	lab.Need(t)
 	shape := func(cluster int, cpu string) lab.Shape {
 		return lab.Shape{Cluster: cluster, Count: 1, Resources: resources(cpu)}

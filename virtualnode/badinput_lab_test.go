@@ -30,6 +30,7 @@ type troubled struct {
 // What a lower cluster, its network or its administrators can do to pods, one after the other on one lab. At the end of
 // each nothing is lost and nothing is doubled.
 func TestBadInput(t *testing.T) {
+	t.Parallel()
 	l := own(t, lab.Options{Lower: 2, Nodes: 3, UpperNodes: 1})
 	front := newFront(t, l)
 	front.admit(t, "")

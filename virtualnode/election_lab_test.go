@@ -156,6 +156,7 @@ func (w *world) stream(k int) (stop func() int) {
 // A replica takes over from one that was killed, that hangs or that is asked to end, while pods are created all the time:
 // none is lost and none is doubled, also by a replica that wakes up after another has taken over.
 func TestTakeOver(t *testing.T) {
+	t.Parallel()
 	l := own(t, lab.Options{Lower: 1, Nodes: 4, UpperNodes: 1, Config: map[string]map[string]any{lab.PartVirtualNode: {
 		"leaderElection": map[string]any{"enabled": true, "leaseDuration": "5s", "renewDeadline": "4s", "retryPeriod": "500ms"},
 	}}})

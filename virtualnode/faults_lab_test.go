@@ -69,6 +69,7 @@ func (c *census) take(ctx context.Context, t *testing.T, w *world, k int) {
 
 // kill -9 during 50 creations neither loses nor doubles a pod, nor does it make the node NotReady.
 func TestKillDuringCreations(t *testing.T) {
+	t.Parallel()
 	l := own(t, lab.Options{Lower: 1, Nodes: 4, UpperNodes: 1})
 	w := newWorld(t, l)
 	counted := &census{seen: map[string]map[types.UID]bool{}}
@@ -113,6 +114,7 @@ func TestKillDuringCreations(t *testing.T) {
 
 // What happened above while nobody looked is made up for at the next start.
 func TestRestartMakesUpForWhatItMissed(t *testing.T) {
+	t.Parallel()
 	l := own(t, lab.Options{Lower: 1, Nodes: 2, UpperNodes: 1, Config: map[string]map[string]any{
 		lab.PartVirtualNode: {"orphanGrace": "1s"}, // A pod deleted by force while nobody looked is an orphan.
 	}})
@@ -159,6 +161,7 @@ func TestRestartMakesUpForWhatItMissed(t *testing.T) {
 
 // Clusters come and go while the process runs; a kubeconfig that cannot be used disturbs nobody else.
 func TestClustersComeAndGo(t *testing.T) {
+	t.Parallel()
 	l := own(t, lab.Options{Lower: 1, Nodes: 2, UpperNodes: 1})
 	w := newWorld(t, l)
 	file := func(name string) string { return clusterFile(l, name) }

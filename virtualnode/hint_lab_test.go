@@ -22,6 +22,7 @@ import (
 // One lower cluster is joined once for each mode, and once with an account that may not patch the status of pods.
 // The held node is half full, so that the lower scheduler by itself would take any other.
 func TestEveryHintModeReachesTheHeldNode(t *testing.T) {
+	t.Parallel()
 	l := own(t, lab.Options{Lower: 1, Nodes: 3, Config: map[string]map[string]any{lab.PartVirtualNode: {
 		"extender": holds.server.URL, "extenderTokenFile": "",
 		"perCluster": map[string]any{

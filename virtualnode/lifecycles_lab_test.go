@@ -11,6 +11,7 @@ import (
 // 500 pods live in all sorts of ways while virtualnode and the API servers of both sides are killed at seeded moments. None is
 // lost, doubled or orphaned, and nothing of others is changed; package lifecycles judges that without code of the product.
 func TestLifecyclesUnderKills(t *testing.T) {
+	t.Parallel()
 	lab.Need(t)
 	l, err := lab.Start(t.Context(), lifecycles.Lab(os.Stderr))
 	if err != nil {

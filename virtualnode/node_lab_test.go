@@ -27,6 +27,7 @@ const lostPatience = time.Minute
 // One lab with short timers, in which lower clusters and their nodes fall out one way after the other. lower-1 keeps its
 // pods when it is lost, lower-2 does not, and a second virtual node on lower-2 waits before it gives them up.
 func TestNodeStory(t *testing.T) {
+	t.Parallel()
 	lab.Need(t)
 	l, err := lab.Start(t.Context(), lab.Options{
 		Lower: 2, Nodes: 3, UpperNodes: 1, ShortTimers: true, Log: os.Stderr,

@@ -24,6 +24,7 @@ import (
 
 // An upper cluster that was restored from a backup, and one that was built anew, do not cost a running pod its life.
 func TestUpperClusterGoesBack(t *testing.T) {
+	t.Parallel()
 	l := own(t, lab.Options{Lower: 1, Nodes: 8, Config: map[string]map[string]any{
 		lab.PartVirtualNode: {"identity": "the-upper-one", "orphanGrace": "1s"}, // The brake holds, not the grace.
 	}})

@@ -22,6 +22,7 @@ import (
 
 // Whatever is away or refuses, nobody loses a pod for it, with the tolerations that every pod has by default.
 func TestOutages(t *testing.T) {
+	t.Parallel()
 	lab.Need(t)
 	l, err := lab.Start(t.Context(), lab.Options{
 		Lower: 3, Nodes: 2, UpperNodes: 1, ShortTimers: !lab.Chaos(), Log: os.Stderr,

@@ -140,6 +140,7 @@ func versions(t *testing.T, lower kubernetes.Interface, namespace string) map[st
 // Two upper clusters, one of them with two virtual nodes, share a lower cluster and drain it: nobody touches what
 // belongs to another, and a budget holds over a drain of two nodes.
 func TestSharedLowerCluster(t *testing.T) {
+	t.Parallel()
 	l := own(t, lab.Options{Lower: 2, Nodes: 3, UpperNodes: 1})
 	one, two := &world{T: t, lab: l, upper: client(t, l.Upper())}, newStranger(t, l)
 	t.Run("owners", func(t *testing.T) { sharedNamespace(t, one, two) })

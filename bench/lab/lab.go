@@ -183,6 +183,10 @@ func (l *Lab) virtualNodesReady(ctx context.Context) error {
 		if i < 0 || node.Status.Conditions[i].Status != corev1.ConditionTrue {
 			return fmt.Errorf("virtual node %s is not Ready: %+v", node.Name, node.Status.Conditions)
 		}
+		// A Node that is made has this taint until the node lifecycle controller has seen its condition; no pod goes there before.
+		if slices.ContainsFunc(node.Spec.Taints, func(t corev1.Taint) bool { return t.Key == corev1.TaintNodeNotReady }) {
+			return fmt.Errorf("virtual node %s still has the taint %s", node.Name, corev1.TaintNodeNotReady)
+		}
 	}
 	return nil
 }

@@ -17,18 +17,32 @@ const (
 	rememberGone   = 10 * time.Minute
 )
 
-// absences counts them. A braked one waits until somebody says that it is true.
+// absences counts them by batches: those that were found missing at once, each within absenceSettles of the one before. A braked
+// batch waits until somebody says that it is true; what is found missing later is another.
 type absences struct {
 	settle time.Duration
 
 	mu       sync.Mutex
-	since    map[types.UID]time.Time // upper pods whose lower ones are missing without evidence
+	missing  map[types.UID]absence   // by upper pod whose lower one is missing without evidence
+	newest   *batch                  // the one that may still grow, nil before the first
 	gone     map[types.UID]time.Time // upper pods whose lower ones were seen being deleted
 	believed time.Time               // what was missing then is believed
 }
 
+// absence is that of one lower pod.
+type absence struct {
+	since time.Time
+	batch *batch
+}
+
+// batch is what went at once.
+type batch struct {
+	last time.Time // when the newest of it was found missing
+	size int       // of those that have not come back, failed, or gone above
+}
+
 func newAbsences() absences {
-	return absences{settle: absenceSettles, since: map[types.UID]time.Time{}, gone: map[types.UID]time.Time{}}
+	return absences{settle: absenceSettles, missing: map[types.UID]absence{}, gone: map[types.UID]time.Time{}}
 }
 
 // saw notes that the deletion of the lower pod of an upper one was seen.
@@ -44,32 +58,49 @@ func (a *absences) take(upper types.UID, evidence bool, of int, now time.Time) t
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if _, seen := a.gone[upper]; seen || evidence {
-		delete(a.since, upper)
+		a.drop(upper)
 		return 0
 	}
-	since, known := a.since[upper]
+	is, known := a.missing[upper]
 	if !known {
-		since = now
-		a.since[upper] = now
+		is = a.add(upper, now)
 	}
-	switch left := a.settle - now.Sub(since); {
+	switch left := a.settle - now.Sub(is.batch.last); {
 	case left > 0:
 		return left
-	case !since.After(a.believed):
+	case !is.since.After(a.believed):
 		return 0
-	case len(a.since) > limitOfAbsences(of):
+	case is.batch.size > limitOfAbsences(of):
 		return recheck
 	}
 	return 0
 }
 
+func (a *absences) add(upper types.UID, now time.Time) absence {
+	if a.newest == nil || now.Sub(a.newest.last) > a.settle {
+		a.newest = &batch{}
+	}
+	a.newest.last = now
+	a.newest.size++
+	is := absence{since: now, batch: a.newest}
+	a.missing[upper] = is
+	return is
+}
+
+func (a *absences) drop(upper types.UID) {
+	if is, missing := a.missing[upper]; missing {
+		is.batch.size--
+		delete(a.missing, upper)
+	}
+}
+
 func limitOfAbsences(of int) int { return max(absencesAtMost, of/10) }
 
-// done forgets a pod that is not missing any more, or was failed for it.
+// done forgets a pod that is not missing any more, was failed for it, or has gone above.
 func (a *absences) done(upper types.UID) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	delete(a.since, upper)
+	a.drop(upper)
 	delete(a.gone, upper)
 }
 
@@ -84,17 +115,17 @@ func (a *absences) believe(now time.Time) {
 func (a *absences) brake(charged func() int, cluster string) string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if len(a.since) <= absencesAtMost {
+	if len(a.missing) <= absencesAtMost {
 		return "" // As always: nothing has to be counted.
 	}
 	of := charged()
 	count := 0
-	for _, since := range a.since {
-		if since.After(a.believed) {
+	for _, is := range a.missing {
+		if is.since.After(a.believed) && is.batch.size > limitOfAbsences(of) {
 			count++
 		}
 	}
-	if count <= limitOfAbsences(of) {
+	if count == 0 {
 		return ""
 	}
 	return fmt.Sprintf("%d of %d pods are missing in the lower cluster, and nobody saw them go: they are not replaced until they are "+

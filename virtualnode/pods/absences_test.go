@@ -65,3 +65,51 @@ func TestAbsences(t *testing.T) {
 		})
 	}
 }
+
+// What is missing at once is counted together. What has gone above counts no more, and a batch that is held back holds back no other.
+func TestAbsencesAtOnce(t *testing.T) {
+	t.Parallel()
+	start := time.Unix(1000, 0)
+	const of = 20 // 5 are few
+	type event struct {
+		after time.Duration
+		lost  string // a letter each: takes that look at pods that are missing
+		over  string // pods that have gone above, or come back
+		want  string // the pods of lost that are replaced
+	}
+	for name, events := range map[string][]event{
+		"six at once wait": {{0, "abcdef", "", ""}, {10 * time.Second, "abcdef", "", ""}, {time.Hour, "abcdef", "", ""}},
+		"six one by one do not": {
+			{0, "ab", "", ""}, {6 * time.Second, "abcd", "", "ab"}, {12 * time.Second, "cdef", "", "cd"}, {18 * time.Second, "ef", "", "ef"},
+		},
+		"six in a row that does not pause wait": {
+			{0, "ab", "", ""}, {3 * time.Second, "abcd", "", ""}, {6 * time.Second, "abcdef", "", ""}, {12 * time.Second, "abcdef", "", ""},
+		},
+		"one of six that has gone above counts no more": {{0, "abcdef", "", ""}, {10 * time.Second, "bcdef", "a", "bcdef"}},
+		"another day's are on their own": {
+			{0, "abcdef", "", ""}, {time.Hour, "gabcdef", "", ""}, {time.Hour + 6*time.Second, "gabcdef", "", "g"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a := newAbsences()
+			for i, e := range events {
+				for _, pod := range e.over {
+					a.done(types.UID(pod))
+				}
+				replaced := ""
+				for _, pod := range e.lost {
+					if a.take(types.UID(pod), false, of, start.Add(e.after)) == 0 {
+						replaced += string(pod)
+					}
+				}
+				if replaced != e.want {
+					t.Errorf("look %d: %q are replaced, want %q", i, replaced, e.want)
+				}
+				for _, pod := range replaced {
+					a.done(types.UID(pod))
+				}
+			}
+		})
+	}
+}

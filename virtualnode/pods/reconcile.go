@@ -328,6 +328,9 @@ func (r *Reconciler) remember(key string, upper *corev1.Pod) *memory {
 	defer r.mu.Unlock()
 	m := r.memory[key]
 	if m == nil || (upper != nil && m.uid != upper.UID) {
+		if m != nil {
+			r.absences.done(m.uid)
+		}
 		m = &memory{since: time.Now(), down: down.NewMemory()}
 		if upper != nil {
 			m.uid = upper.UID
@@ -340,6 +343,9 @@ func (r *Reconciler) remember(key string, upper *corev1.Pod) *memory {
 func (r *Reconciler) forget(key string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if m := r.memory[key]; m != nil {
+		r.absences.done(m.uid)
+	}
 	delete(r.memory, key)
 	delete(r.last, key)
 }
