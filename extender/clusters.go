@@ -14,12 +14,14 @@ import (
 	"github.com/tessera-k8s/tessera/internal/snapshot"
 )
 
-// runCluster watches a lower cluster until ctx ends, then forgets it.
-func (e *Extender) runCluster(ctx context.Context, name string, config *rest.Config) {
+// runCluster watches a lower cluster until ctx ends or its history goes back, then forgets it.
+func (e *Extender) runCluster(ctx context.Context, name string, config *rest.Config) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	watch, err := lower.NewWatch(name, e.identity, config, e.log, e.publish)
 	if err != nil {
 		e.brokenCluster(name, err.Error())
-		return
+		return nil
 	}
 	log := e.log.With("cluster", name)
 	state := &clusterState{watch: watch, claims: lower.NewClaims(watch.Client(), log, e.touch)}
@@ -37,13 +39,15 @@ func (e *Extender) runCluster(ctx context.Context, name string, config *rest.Con
 	var group sync.WaitGroup
 	group.Go(func() { state.around.Run(ctx) })
 	group.Go(func() { state.claims.Run(ctx) })
-	watch.Run(ctx)
+	err = watch.Run(ctx)
+	stop()
 	group.Wait()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	delete(e.clusters, name)
 	e.pool.Forget(name)
 	e.exact = slices.DeleteFunc(e.exact, func(b *built) bool { return b.name == name })
+	return err
 }
 
 // brokenCluster notes a kubeconfig that cannot be used, or with an empty text that it can be again. A cluster that

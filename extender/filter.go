@@ -183,9 +183,14 @@ func (e *Extender) unasked(node *corev1.Node, owner snapshot.Owner, pod *snapsho
 	}
 }
 
-// otherCluster reports whether behind the kubeconfig is another cluster than the one that the virtual node stands for. The caller
-// holds e.mu.
+// otherCluster reports whether the virtual node does not stand for the cluster behind its kubeconfig, by what is seen here or by
+// what its Node says. The caller holds e.mu.
 func (e *Extender) otherCluster(node *corev1.Node) bool {
+	for _, c := range node.Status.Conditions {
+		if c.Type == keys.Usable && c.Status == corev1.ConditionFalse && slices.Contains(notOurs, c.Reason) {
+			return true
+		}
+	}
 	state, stands := e.clusters[node.Labels[keys.Cluster]], types.UID(node.Annotations[keys.LowerUID])
 	if state == nil || state.watch == nil || stands == "" {
 		return false
@@ -193,6 +198,9 @@ func (e *Extender) otherCluster(node *corev1.Node) bool {
 	found := state.watch.Health().UID
 	return found != "" && found != stands
 }
+
+// notOurs are the reasons for which a virtual node that answers stands for no cluster.
+var notOurs = []string{keys.LowerChanged, keys.IdentityTaken, string(keys.OtherCluster)}
 
 func sortVerdicts(verdicts []verdict) {
 	slices.SortFunc(verdicts, func(a, b verdict) int {

@@ -31,7 +31,7 @@ var texts = map[keys.Reason]string{
 	keys.NotScheduled:                 "no scheduler of the lower cluster looks at such pods",
 	keys.Gated:                        "such pods are held back in the lower cluster by a scheduling gate",
 	keys.Unschedulable:                "the lower cluster narrows where such pods may go, and found no node for one",
-	keys.OtherCluster:                 "behind the kubeconfig is another cluster than the one the virtual node stands for",
+	keys.OtherCluster:                 "behind the kubeconfig is a cluster that the virtual node does not stand for",
 	keys.NotAllowed:                   "the pod asks for a power over its lower node that this virtual node does not allow",
 }
 

@@ -236,7 +236,7 @@ func refusedAt(pod *corev1.Pod) time.Time {
 	return time.Time{}
 }
 
-// trimUpperNode keeps names, labels and how pods are translated for the node.
+// trimUpperNode keeps names, labels, how pods are translated for the node, and why it is not usable.
 func trimUpperNode(object any) (any, error) {
 	node, ok := object.(*corev1.Node)
 	if !ok {
@@ -247,6 +247,11 @@ func trimUpperNode(object any) (any, error) {
 	for _, key := range []string{keys.Rules, keys.Refused, keys.LowerUID} {
 		if text, ok := node.Annotations[key]; ok {
 			metav1.SetMetaDataAnnotation(&trimmed.ObjectMeta, key, text)
+		}
+	}
+	for _, c := range node.Status.Conditions {
+		if c.Type == keys.Usable {
+			trimmed.Status.Conditions = []corev1.NodeCondition{{Type: c.Type, Status: c.Status, Reason: c.Reason}}
 		}
 	}
 	return trimmed, nil

@@ -12,6 +12,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/tessera-k8s/tessera/internal/translate"
@@ -235,7 +236,7 @@ func (c ClusterConfig) validate(at string) error {
 	if faults := validation.IsDNS1123Label(c.NamespacePrefix + "x"); len(faults) > 0 || len(c.NamespacePrefix) > 30 {
 		fault("namespacePrefix: %q cannot begin the name of a namespace (30 characters at most, such as team-a-)", c.NamespacePrefix)
 	}
-	if _, err := metav1.ParseToLabelSelector(c.Nodes); err != nil {
+	if _, err := labels.Parse(c.Nodes); err != nil {
 		fault("nodes: %q is no label selector such as pool=shared: %w", c.Nodes, err)
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Reserve)) {

@@ -19,6 +19,7 @@ func TestBadConfig(t *testing.T) {
 		"no folder":        {"insecureLoopback: true\ninsecurePort: 1\n", "clusters: no folder given"},
 		"no listener":      {"clusters: /c\n", "listen: no listener"},
 		"unknown key":      {good + "cluster: /c\n", `unknown field "cluster"`},
+		"all selectors":    {good + "nodes: \"a=b,a==b,a!=c,a in (b),a notin (c),a,!d,e>1,e<9\"\n", ""},
 		"hint":             {good + "hint: loud\n", `hint: "loud" is none of nominated, preferred, required, off`},
 		"hint, a boolean":  {good + "hint: on\n", `hint: "true" is none of`},
 		"hint, a list":     {good + "hint: [off]\n", "hint: "},

@@ -36,7 +36,10 @@ func (v *virtualNode) watchHealth(ctx context.Context) {
 			}
 		}
 		now := time.Now() // Before the health is read: if this process is stopped in between, no silence is made of that.
-		facts := node.Facts{Name: v.name, Health: v.health(), LowerUID: v.lowerUID(), Rules: v.config.rules(), Snapshot: v.part()}
+		facts := node.Facts{
+			Name: v.name, Health: v.health(), LowerUID: v.lowerUID(), Rules: v.config.rules(), Snapshot: v.part(),
+			Holder: v.lease.Taken(), Double: v.double(),
+		}
 		for i, c := range []corev1.NodeCondition{facts.Ready(now), facts.Usable(now)} {
 			if c.Status != before[i].Status || c.Reason != before[i].Reason {
 				before[i] = c
@@ -64,9 +67,15 @@ func (v *virtualNode) reachable() bool {
 	return node.Reachable(v.health(), now)
 }
 
-// barred reports whether nothing at all may be done in the lower cluster, nor be concluded from what is to be seen there: it does
-// not accept our credentials, or it is another one than the Node stands for, or nobody knows yet.
+// barred reports whether nothing at all may be done in the lower cluster, nor be concluded from what is to be seen there: it is
+// elsewhere, or answers, and this process does not hold its lease.
 func (v *virtualNode) barred() bool {
+	return v.elsewhere() || v.reachable() && !v.lease.Held()
+}
+
+// elsewhere reports whether the lower cluster does not accept our credentials, or is another one than the Node stands for, or nobody
+// knows yet.
+func (v *virtualNode) elsewhere() bool {
 	stands := v.stands.Load()
 	health := v.health()
 	return stands == nil || !health.Identified || health.Unauthorized() ||
@@ -177,7 +186,7 @@ func (v *virtualNode) facts() node.Facts {
 	if f.Snapshot != nil {
 		f.Version = f.Snapshot.Version().String()
 	}
-	f.Refusals = v.refusals.Refusals()
+	f.Refusals, f.Holder, f.Double = v.refusals.Refusals(), v.lease.Taken(), v.double()
 	f.More = append(f.More, node.Credentials(v.server.tokenOf(v.name), time.Now())...)
 	f.More = append(f.More, node.Orphans(v.brake()))
 	if overlap := v.overlap.Load(); overlap != nil {

@@ -20,11 +20,14 @@ import (
 	"github.com/tessera-k8s/tessera/internal/keys"
 )
 
-// own starts a lab for tests that break things.
+// own starts a lab for a test that breaks things, with virtualnode alone where the options name no parts.
 func own(t *testing.T, options lab.Options) *lab.Lab {
 	t.Helper()
 	lab.Need(t)
-	options.Parts, options.Log = []string{lab.PartVirtualNode}, os.Stderr
+	options.Log = os.Stderr
+	if options.Parts == nil {
+		options.Parts = []string{lab.PartVirtualNode}
+	}
 	l, err := lab.Start(t.Context(), options)
 	if err != nil {
 		t.Fatal(err)

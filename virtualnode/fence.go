@@ -3,23 +3,30 @@ package virtualnode
 import (
 	"errors"
 	"net/http"
+
+	"k8s.io/client-go/rest"
 )
 
 // errBarred is the answer to requests that would change something in a cluster in which nothing may be done.
-var errBarred = errors.New("the lower cluster is not known to be the one that the Node stands for, or does not accept the credentials: " +
-	"nothing is written there")
+var errBarred = errors.New("the lower cluster is not known to be the one that the Node stands for, does not accept the credentials, " +
+	"or another process writes there: nothing is written")
 
-// fence keeps requests that change something from leaving for a lower cluster in which nothing may be done, whoever sends them.
-func (v *virtualNode) fence(next http.RoundTripper) http.RoundTripper { return fence{v, next} }
+// fenced has a configuration's requests that would change something leave for the lower cluster only where that is not barred,
+// whoever sends them.
+func fenced(config *rest.Config, barred func() bool) *rest.Config {
+	config = rest.CopyConfig(config)
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return fence{barred, next} })
+	return config
+}
 
 type fence struct {
-	of   *virtualNode
-	next http.RoundTripper
+	barred func() bool
+	next   http.RoundTripper
 }
 
 // RoundTrip implements http.RoundTripper.
 func (f fence) RoundTrip(r *http.Request) (*http.Response, error) {
-	if r.Method != http.MethodGet && r.Method != http.MethodHead && f.of.barred() {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead && f.barred() {
 		if r.Body != nil {
 			_ = r.Body.Close()
 		}

@@ -1,6 +1,7 @@
 package virtualnode_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,29 +20,36 @@ import (
 	"github.com/tessera-k8s/tessera/internal/keys"
 )
 
-// One lower cluster is joined once for each mode, and once with an account that may not patch the status of pods.
-// The held node is half full, so that the lower scheduler by itself would take any other.
+// One lower cluster is joined once for each mode, and once with an account that may not patch the status of pods, each time with
+// two nodes. The held one is half full, so that the lower scheduler by itself would take the other.
 func TestEveryHintModeReachesTheHeldNode(t *testing.T) {
 	t.Parallel()
-	l := own(t, lab.Options{Lower: 1, Nodes: 3, Config: map[string]map[string]any{lab.PartVirtualNode: {
-		"extender": holds.server.URL, "extenderTokenFile": "",
-		"perCluster": map[string]any{
-			"preferred": map[string]any{"hint": "preferred"},
-			"required":  map[string]any{"hint": "required"},
-			"off":       map[string]any{"hint": "off"},
-		},
+	names := []string{"nominated", "preferred", "required", "off", "forbidden"}
+	nodeName := func(i int) string { return fmt.Sprintf("lower-1-node-%04d", i+1) }
+	perCluster, heldOf := map[string]any{"lower-1": map[string]any{"nodes": "!" + corev1.LabelHostname}}, map[string]string{}
+	for i, name := range names {
+		heldOf[name] = nodeName(2 * i)
+		rules := map[string]any{"nodes": fmt.Sprintf("%s in (%s,%s)", corev1.LabelHostname, nodeName(2*i), nodeName(2*i+1))}
+		if name != "nominated" && name != "forbidden" {
+			rules["hint"] = name
+		}
+		perCluster[name] = rules
+	}
+	l := own(t, lab.Options{Lower: 1, Nodes: 2 * len(names), Config: map[string]map[string]any{lab.PartVirtualNode: {
+		"extender": holds.server.URL, "extenderTokenFile": "", "perCluster": perCluster,
 	}}})
 	w := newWorld(t, l)
 	joined, err := os.ReadFile(clusterFile(l, l.LowerName(1)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"nominated", "preferred", "required", "off"} {
+	for _, name := range names {
+		if name == "forbidden" {
+			joined = w.withoutStatus(joined)
+		}
 		w.join(name, joined)
+		w.halfFill(heldOf[name])
 	}
-	w.join("forbidden", w.withoutStatus(joined))
-	held := l.NodeName(1, 2)
-	w.halfFill(held)
 	for _, c := range []struct {
 		name, cluster       string
 		preferred, required bool
@@ -54,6 +62,7 @@ func TestEveryHintModeReachesTheHeldNode(t *testing.T) {
 		{name: "status-forbidden", cluster: "forbidden", preferred: true},
 		{name: "still-forbidden", cluster: "forbidden", preferred: true},
 	} {
+		held := heldOf[c.cluster]
 		below := w.held(c.name, c.cluster, held)
 		if (below.Spec.NodeName == held) == c.anywhere {
 			t.Errorf("pod %s is on %s, room is held on %s", c.name, below.Spec.NodeName, held)
@@ -80,10 +89,10 @@ func asksFor(pod *corev1.Pod, node string) (preferred, required bool) {
 	if pod.Spec.Affinity == nil || pod.Spec.Affinity.NodeAffinity == nil {
 		return false, false
 	}
-	hint := corev1.NodeSelectorTerm{MatchFields: []corev1.NodeSelectorRequirement{
-		{Key: metav1.ObjectNameField, Operator: corev1.NodeSelectorOpIn, Values: []string{node}},
-	}}
-	names := func(term corev1.NodeSelectorTerm) bool { return term.String() == hint.String() }
+	hint := corev1.NodeSelectorRequirement{Key: metav1.ObjectNameField, Operator: corev1.NodeSelectorOpIn, Values: []string{node}}
+	names := func(term corev1.NodeSelectorTerm) bool {
+		return len(term.MatchFields) == 1 && term.MatchFields[0].String() == hint.String()
+	}
 	affinity := pod.Spec.Affinity.NodeAffinity
 	preferred = slices.ContainsFunc(affinity.PreferredDuringSchedulingIgnoredDuringExecution,
 		func(p corev1.PreferredSchedulingTerm) bool { return p.Weight == 100 && names(p.Preference) })
@@ -157,7 +166,7 @@ func (w *world) halfFill(node string) {
 	half := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("8"), corev1.ResourceMemory: resource.MustParse("32Gi")}
 	container := corev1.Container{Name: "c", Image: "theirs", Resources: corev1.ResourceRequirements{Requests: half}}
 	filler := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Name: "filler"},
+		ObjectMeta: metav1.ObjectMeta{Name: "filler-" + node},
 		Spec:       corev1.PodSpec{NodeName: node, Containers: []corev1.Container{container}},
 	}
 	w.eventually(func() error { // The default account of the namespace may not be there yet.

@@ -16,6 +16,8 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
 	"k8s.io/client-go/tools/cache"
+
+	"github.com/tessera-k8s/tessera/internal/history"
 )
 
 // upperAnswering is a watch on an upper cluster that gives these answers to probes: resource versions, "" for none at all.
@@ -42,8 +44,8 @@ func TestUpperHistory(t *testing.T) {
 		want     error
 	}{
 		"goes on":                      {[]string{"9", "10", "10", "11"}, nil},
-		"goes back":                    {[]string{"99", "100", "99"}, errWentBack},
-		"goes back while it is silent": {[]string{"100", "", "", "20"}, errWentBack},
+		"goes back":                    {[]string{"99", "100", "99"}, history.ErrWentBack},
+		"goes back while it is silent": {[]string{"100", "", "", "20"}, history.ErrWentBack},
 		"silent for a while":           {[]string{"100", "", "", "100"}, nil},
 		"of another make":              {[]string{"b", "a"}, nil},
 	}
@@ -57,33 +59,6 @@ func TestUpperHistory(t *testing.T) {
 					t.Errorf("got %v, want %v", err, c.want)
 				}
 			})
-		})
-	}
-}
-
-// What happened after the last probe is known from the watches: a backup that is younger than that probe is noticed, too.
-func TestUpperHistoryBetweenProbes(t *testing.T) {
-	t.Parallel()
-	for name, c := range map[string]struct {
-		seen []string
-		want error
-	}{
-		"a watch was further":   {[]string{"", "105", "90"}, errWentBack},
-		"no watch was":          {[]string{"", "100"}, nil},
-		"cannot be compared":    {[]string{"x"}, nil},
-		"nothing is watched":    {nil, nil},
-		"a watch is not so far": {[]string{"7"}, nil},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			u := upperAnswering("100", "103")
-			if err := u.probe(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-			u.seen = func() []string { return c.seen }
-			if err := u.probe(t.Context()); !errors.Is(err, c.want) {
-				t.Errorf("got %v, want %v", err, c.want)
-			}
 		})
 	}
 }

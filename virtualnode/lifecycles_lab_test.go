@@ -4,7 +4,6 @@ import (
 	"os"
 	"testing"
 
-	"github.com/tessera-k8s/tessera/bench/lab"
 	"github.com/tessera-k8s/tessera/bench/load/lifecycles"
 )
 
@@ -12,12 +11,7 @@ import (
 // lost, doubled or orphaned, and nothing of others is changed; package lifecycles judges that without code of the product.
 func TestLifecyclesUnderKills(t *testing.T) {
 	t.Parallel()
-	lab.Need(t)
-	l, err := lab.Start(t.Context(), lifecycles.Lab(os.Stderr))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(l.Stop)
+	l := own(t, lifecycles.Lab(os.Stderr))
 	report, err := lifecycles.Play(t.Context(), l, lifecycles.Options{Lifecycles: 500, Rate: 10, Seed: 12}, t.Logf)
 	if err != nil {
 		t.Fatal(err)

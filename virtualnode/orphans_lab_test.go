@@ -42,7 +42,7 @@ func (w *world) in(t *testing.T) *world {
 // restored: 50 pods run that the backup does not know.
 func (w *world) restored() {
 	w.deployNone()
-	backup, err := w.lab.BackUpUpper(w.Context())
+	backup, err := w.lab.BackUp(w.Context(), 0)
 	if err != nil {
 		w.Fatal(err)
 	}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"regexp"
 	"slices"
 	"syscall"
@@ -22,16 +21,10 @@ import (
 
 // Whatever is away or refuses, nobody loses a pod for it, with the tolerations that every pod has by default.
 func TestOutages(t *testing.T) {
-	t.Parallel()
-	lab.Need(t)
-	l, err := lab.Start(t.Context(), lab.Options{
-		Lower: 3, Nodes: 2, UpperNodes: 1, ShortTimers: !lab.Chaos(), Log: os.Stderr,
+	l := own(t, lab.Options{
+		Lower: 3, Nodes: 2, UpperNodes: 1, ShortTimers: !lab.Chaos(),
 		Parts: []string{lab.PartExtender, lab.PartAdmission, lab.PartVirtualNode},
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(l.Stop)
 	for _, story := range []struct {
 		name string
 		tell func(*outages)
@@ -39,6 +32,7 @@ func TestOutages(t *testing.T) {
 		{"virtualnode is away", virtualnodeAway},
 		{"servers that answer", answersKeepNodesReady},
 		{"Nodes are deleted", nodesDeleted},
+		{"a lower cluster is restored", lowerRestored},
 	} {
 		if !t.Run(story.name, func(t *testing.T) {
 			o := &outages{world: newWorld(t, l)}

@@ -21,7 +21,7 @@ import (
 	"github.com/tessera-k8s/tessera/internal/keys"
 )
 
-// stranger is a virtualnode of another upper cluster, the lab's lower-2, with two virtual nodes that both lead to lower-1.
+// stranger is a virtualnode of another upper cluster, the lab's lower-2, with virtual nodes that all lead to lower-1.
 type stranger struct {
 	*world
 	config string
@@ -30,7 +30,8 @@ type stranger struct {
 	done   chan struct{}
 }
 
-func newStranger(t *testing.T, l *lab.Lab) *stranger {
+// newStranger starts one with more lines in its configuration.
+func newStranger(t *testing.T, l *lab.Lab, more string, virtualNodes ...string) *stranger {
 	t.Helper()
 	dir := t.TempDir()
 	kubeconfig, err := os.ReadFile(clusterFile(l, l.LowerName(1)))
@@ -49,8 +50,12 @@ func newStranger(t *testing.T, l *lab.Lab) *stranger {
 		world:  &world{T: t, lab: l, upper: client(t, l.Lower(2))},
 		config: filepath.Join(dir, "virtualnode.yaml"), url: fmt.Sprintf("http://127.0.0.1:%d/readyz", port),
 	}
-	text := fmt.Sprintf("insecureLoopback: true\ninsecurePort: %d\nupperKubeconfig: %s\nclusters: %s\n", port, l.LowerKubeconfig(2), dir)
-	for name, data := range map[string][]byte{"left.kubeconfig": kubeconfig, "right.kubeconfig": kubeconfig, "virtualnode.yaml": []byte(text)} {
+	text := fmt.Sprintf("insecureLoopback: true\ninsecurePort: %d\nupperKubeconfig: %s\nclusters: %s\n%s", port, l.LowerKubeconfig(2), dir, more)
+	files := map[string][]byte{"virtualnode.yaml": []byte(text)}
+	for _, name := range virtualNodes {
+		files[name+".kubeconfig"] = kubeconfig
+	}
+	for name, data := range files {
 		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -142,9 +147,74 @@ func versions(t *testing.T, lower kubernetes.Interface, namespace string) map[st
 func TestSharedLowerCluster(t *testing.T) {
 	t.Parallel()
 	l := own(t, lab.Options{Lower: 2, Nodes: 3, UpperNodes: 1})
-	one, two := &world{T: t, lab: l, upper: client(t, l.Upper())}, newStranger(t, l)
+	one := &world{T: t, lab: l, upper: client(t, l.Upper())}
+	apart := fmt.Sprintf("perCluster: {left: {nodes: %[1]s=%[2]s}, right: {nodes: %[1]s!=%[2]s}}\n", corev1.LabelHostname, l.NodeName(1, 1))
+	two := newStranger(t, l, apart, "left", "right")
 	t.Run("owners", func(t *testing.T) { sharedNamespace(t, one, two) })
+	two.kill()
+	t.Run("clone", func(t *testing.T) { clonedUpper(t, one) })
 	t.Run("budget", func(t *testing.T) { drainTwoNodes(t, one) })
+}
+
+// clonedUpper: the upper cluster was restored into a second one for a drill, and virtualnode started there, under the same
+// identity. It writes nothing below, however often the real one restarts, until somebody says that it is to go on in its place.
+func clonedUpper(t *testing.T, one *world) {
+	const ns = "cloned"
+	one.T = t
+	name := one.lab.LowerName(1)
+	one.optedIn(ns, nil)
+	one.create(one.pod("a", 1))
+	one.becomes(one.upper, "a", "Running", running)
+	before := versions(t, one.lower(1), ns)
+	system, err := one.upper.CoreV1().Namespaces().Get(t.Context(), metav1.NamespaceSystem, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	clone := newStranger(t, one.lab, fmt.Sprintf("identity: %s\n", system.UID), name)
+	clone.optedIn(ns, nil)
+	clone.nodeUsable(name, "IdentityTaken")
+	clone.create(clone.pod("b", 1, on(name), func(p *corev1.Pod) { // Whatever the taint says.
+		p.Spec.Tolerations = []corev1.Toleration{{Operator: corev1.TolerationOpExists}}
+	}))
+	clone.becomes(clone.upper, "b", "bound", func(p *corev1.Pod) bool { return p.Spec.NodeName == name })
+
+	process := one.lab.Process(lab.PartVirtualNode)
+	process.Kill()
+	if err := process.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	one.create(one.pod("c", 1))
+	one.becomes(one.upper, "c", "Running", running)
+	clone.nodeUsable(name, "IdentityTaken")
+	after := versions(t, one.lower(1), ns)
+	for what, version := range before {
+		if after[what] != version {
+			t.Errorf("%s went from version %s to %q while a clone was there", what, version, after[what])
+		}
+	}
+	if len(after) != len(before)+1 {
+		t.Errorf("below are %v, want one pod more than %v", after, before)
+	}
+
+	clone.accepts(name, one.lab.LowerKubeconfig(2))
+	one.nodeUsable(name, "IdentityTaken")
+	clone.becomes(clone.upper, "b", "Running", running)
+	clone.kill()
+	one.accepts(name, one.lab.UpperKubeconfig())
+	one.nodeReady(name, corev1.ConditionTrue, "LowerAnswers")
+}
+
+// accepts says that the virtual node of one upper cluster is to go on in place of another's, once it knows of that one.
+func (w *world) accepts(name, upperKubeconfig string) {
+	w.Helper()
+	w.eventually(func() error {
+		node, err := w.upper.CoreV1().Nodes().Get(w.Context(), name, metav1.GetOptions{})
+		if err != nil || nodeCondition(node, keys.Usable).Reason != "IdentityTaken" {
+			return err
+		}
+		out, err := exec.CommandContext(w.Context(), w.lab.Tessera(), "clusters", "accept", name, "--upper-kubeconfig", upperKubeconfig).CombinedOutput()
+		return fmt.Errorf("%s, %w, node %s: %s", out, err, name, nodeCondition(node, keys.Usable).Message)
+	})
 }
 
 func sharedNamespace(t *testing.T, one *world, two *stranger) {

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -27,10 +28,12 @@ import (
 
 // A token that has almost ended is renewed, what watches goes on with the new one when the old has ended, and whoever writes another
 // into the kubeconfig has that used.
-func renewed(w *world) {
-	name := w.lab.LowerName(2)
-	good, write := w.kubeconfig(2)
-	old := w.token(2, time.Now().Add(-20*time.Second)) // API servers take a token for a minute longer.
+func TestATokenIsRenewed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, own(t, lab.Options{Lower: 1, Nodes: 1, Parts: []string{lab.PartExtender, lab.PartVirtualNode}}))
+	name := w.lab.LowerName(1)
+	good, write := w.kubeconfig(1)
+	old := w.token(1, time.Now().Add(-20*time.Second)) // API servers take a token for a minute longer.
 	kubeconfig, err := clientcmd.Load(good)
 	if err != nil {
 		w.Fatal(err)
@@ -65,7 +68,7 @@ func renewed(w *world) {
 			w.Errorf("the log of %s shows a token", part)
 		}
 	}
-	config := rest.AnonymousClientConfig(w.lab.Lower(2))
+	config := rest.AnonymousClientConfig(w.lab.Lower(1))
 	config.BearerToken = old
 	lab.Eventually(w.T, 2*lostPatience, func() error { // It remembers for ten seconds that a token is good.
 		_, err := client(w.T, config).CoreV1().Nodes().List(w.Context(), metav1.ListOptions{Limit: 1})
@@ -79,7 +82,7 @@ func renewed(w *world) {
 			w.Fatal(err)
 		}
 	}
-	w.create(w.pod("renewed", 2))
+	w.create(w.pod("renewed", 1))
 	w.becomes(w.upper, "renewed", "Running", running)
 	w.node(name, func(node *corev1.Node) error {
 		if c := nodeCondition(node, keys.Usable); c.Status != corev1.ConditionTrue || node.UID != uid {

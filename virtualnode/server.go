@@ -23,6 +23,7 @@ import (
 	"k8s.io/client-go/tools/record"
 
 	"github.com/tessera-k8s/tessera/internal/ask"
+	"github.com/tessera-k8s/tessera/internal/history"
 	"github.com/tessera-k8s/tessera/internal/keys"
 	"github.com/tessera-k8s/tessera/internal/lower"
 	"github.com/tessera-k8s/tessera/internal/serve"
@@ -62,7 +63,7 @@ func Run(ctx context.Context, config *Config) error {
 	log := config.Logger("virtualnode")
 	for {
 		err := run(ctx, log, config)
-		if !errors.Is(err, errWentBack) {
+		if !errors.Is(err, history.ErrWentBack) {
 			return err
 		}
 		log.Warn("Starting anew", "err", err)
@@ -235,8 +236,8 @@ func (s *server) tokenOf(cluster string) lower.Life {
 	return s.tokens[cluster]
 }
 
-// runCluster serves the virtual node of a cluster until ctx ends.
-func (s *server) runCluster(ctx context.Context, name string, config *restclient.Config) {
+// runCluster serves the virtual node of a cluster until ctx ends or the history of the cluster goes back.
+func (s *server) runCluster(ctx context.Context, name string, config *restclient.Config) error {
 	config.Wrap(s.election.Fence)
 	v, err := newVirtualNode(s, name, config, "")
 	if err != nil {
@@ -244,15 +245,16 @@ func (s *server) runCluster(ctx context.Context, name string, config *restclient
 		s.brokenCluster(ctx, name, err.Error()) // The folder took it for a good one: a CA that is none, for instance.
 		<-ctx.Done()
 		s.brokenCluster(ctx, name, "")
-		return
+		return nil
 	}
 	s.mu.Lock()
 	s.nodes[name] = v
 	s.mu.Unlock()
-	v.run(ctx)
+	err = v.run(ctx)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.nodes, name)
+	return err
 }
 
 // brokenCluster keeps the Node of a cluster whose kubeconfig cannot be used NotReady, saying why; "" ends that. A
@@ -277,7 +279,7 @@ func (s *server) brokenCluster(ctx context.Context, name, text string) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		v.run(ctx)
+		_ = v.run(ctx) // Nothing is watched that could go back.
 	}()
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	coreinformers "k8s.io/client-go/informers/core/v1"
+	coordinationclient "k8s.io/client-go/kubernetes/typed/coordination/v1"
 	restclient "k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 
@@ -22,6 +23,7 @@ import (
 	"github.com/tessera-k8s/tessera/internal/tombstone"
 	"github.com/tessera-k8s/tessera/virtualnode/budgets"
 	"github.com/tessera-k8s/tessera/virtualnode/events"
+	"github.com/tessera-k8s/tessera/virtualnode/identity"
 	"github.com/tessera-k8s/tessera/virtualnode/namespaces"
 	"github.com/tessera-k8s/tessera/virtualnode/node"
 	"github.com/tessera-k8s/tessera/virtualnode/orphans"
@@ -57,6 +59,7 @@ type virtualNode struct {
 
 	// nil where broken:
 	watch    *lower.Watch
+	lease    *identity.Lease
 	devices  *lower.Devices
 	pods     *pods.Reconciler
 	refusals *refusals.Ledger
@@ -85,8 +88,10 @@ func newVirtualNode(s *server, name string, config *restclient.Config, broken st
 	if config == nil {
 		return v, nil
 	}
-	config.Wrap(v.fence)
-	if err := v.watchBoth(config); err != nil {
+	if err := v.watchBoth(fenced(config, func() bool { return v.elsewhere() || !v.lease.Held() })); err != nil {
+		return nil, err
+	}
+	if err := v.addLease(fenced(config, v.elsewhere)); err != nil {
 		return nil, err
 	}
 	if err := v.addParts(); err != nil {
@@ -110,6 +115,25 @@ func (v *virtualNode) watchBoth(config *restclient.Config) (err error) {
 		return ours.Matches(labels.Set(pod.Labels)) && pair.Stands(pod, v.lowerNamespace)
 	}, belowIndexers)
 	return err
+}
+
+// addLease makes the lease without which nothing is written below. Its own requests cannot wait for it.
+func (v *virtualNode) addLease(config *restclient.Config) error {
+	client, err := coordinationclient.NewForConfig(config)
+	if err != nil {
+		return fmt.Errorf("building client of %s: %w", v.name, err)
+	}
+	accepted := func() string {
+		if node := v.upperNode(); node != nil {
+			return node.Annotations[keys.AcceptHolder]
+		}
+		return ""
+	}
+	v.lease = identity.New(client, v.server.identity, v.name, v.log, accepted, func() {
+		v.keeper.Touch()
+		v.pods.WakeAll()
+	})
+	return nil
 }
 
 // addParts makes those who look after namespaces, budgets, pods and events.
@@ -208,12 +232,18 @@ func (v *virtualNode) looks(
 	}
 }
 
-// run serves the virtual node until ctx ends.
-func (v *virtualNode) run(ctx context.Context) {
+// run serves the virtual node until ctx ends, or until the lower cluster went back to a backup: with history.ErrWentBack.
+func (v *virtualNode) run(ctx context.Context) (err error) {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	var group sync.WaitGroup
 	group.Go(func() { v.keeper.Run(ctx) })
 	if v.watch != nil {
-		group.Go(func() { v.watch.Run(ctx) })
+		group.Go(func() {
+			defer stop()
+			err = v.watch.Run(ctx)
+		})
+		group.Go(func() { v.lease.Run(ctx) })
 		group.Go(func() { v.devices.Run(ctx) })
 		group.Go(func() { v.self.RunWithContext(ctx) })
 		group.Go(func() { v.above.RunWithContext(ctx) })
@@ -232,4 +262,5 @@ func (v *virtualNode) run(ctx context.Context) {
 		})
 	}
 	group.Wait()
+	return err
 }

@@ -7,31 +7,33 @@ import (
 	"path/filepath"
 )
 
-// Backup is a copy of the upper cluster's etcd.
+// Backup is a copy of a cluster's etcd.
 type Backup struct {
-	lab *Lab
-	dir string
+	cluster *cluster
+	dir     string
 }
 
-// BackUpUpper copies the etcd of the upper cluster. It is stopped meanwhile, together with its API server.
-func (l *Lab) BackUpUpper(ctx context.Context) (*Backup, error) {
-	b := &Backup{lab: l, dir: l.upperEtcd() + ".backup"}
-	err := l.whileUpperIsDown(ctx, func() error { return copyDir(l.upperEtcd(), b.dir) })
+// BackUp copies the etcd of a cluster: 0 is the upper one, k the k-th lower one. It is stopped meanwhile, together with its API
+// server.
+func (l *Lab) BackUp(ctx context.Context, k int) (*Backup, error) {
+	c := l.clusters[k]
+	b := &Backup{cluster: c, dir: c.etcdDir() + ".backup"}
+	err := c.whileDown(ctx, func() error { return copyDir(c.etcdDir(), b.dir) })
 	if err != nil {
-		return nil, fmt.Errorf("backing up the upper cluster: %w", err)
+		return nil, fmt.Errorf("backing up %s: %w", c.name, err)
 	}
 	return b, nil
 }
 
-// Restore gives the upper cluster the state of the backup: what happened there since is forgotten, and resource versions go
+// Restore gives the cluster the state of the backup: what happened there since is forgotten, and resource versions go
 // backwards, as after `etcdutl snapshot restore` without --bump-revision. The stock control plane is restarted with it, as the
 // documentation of Kubernetes asks for; Tessera's parts run on.
 func (b *Backup) Restore(ctx context.Context) error {
-	err := b.lab.whileUpperIsDown(ctx, func() error { return copyDir(b.dir, b.lab.upperEtcd()) })
+	err := b.cluster.whileDown(ctx, func() error { return copyDir(b.dir, b.cluster.etcdDir()) })
 	if err != nil {
-		return fmt.Errorf("restoring the upper cluster: %w", err)
+		return fmt.Errorf("restoring %s: %w", b.cluster.name, err)
 	}
-	return b.lab.restartUpperControllers(ctx)
+	return b.cluster.restartControllers(ctx)
 }
 
 // RebuildUpper replaces the upper cluster by an empty one at the same address, with new UIDs for everything. The parts that ran
@@ -43,11 +45,11 @@ func (l *Lab) RebuildUpper(ctx context.Context) error {
 			parts = append(parts, part)
 		}
 	}
-	err := l.whileUpperIsDown(ctx, func() error { return os.RemoveAll(l.upperEtcd()) })
+	err := l.upper().whileDown(ctx, func() error { return os.RemoveAll(l.upper().etcdDir()) })
 	if err != nil {
 		return fmt.Errorf("rebuilding the upper cluster: %w", err)
 	}
-	if err := l.restartUpperControllers(ctx); err != nil {
+	if err := l.upper().restartControllers(ctx); err != nil {
 		return err
 	}
 	for _, step := range []func(context.Context) error{l.upper().createNodes, l.upper().applyManifests, l.upper().waitWorking} {
@@ -63,22 +65,22 @@ func (l *Lab) RebuildUpper(ctx context.Context) error {
 	return nil
 }
 
-func (l *Lab) upperEtcd() string { return filepath.Join(l.dir, "state", upperName, "etcd") }
+func (c *cluster) etcdDir() string { return filepath.Join(c.lab.dir, "state", c.name, "etcd") }
 
-// whileUpperIsDown does work between the end of the upper API server and its new start.
-func (l *Lab) whileUpperIsDown(ctx context.Context, work func() error) error {
-	server := l.Process(upperName + "/apiserver")
+// whileDown does work between the end of the API server, etcd with it, and its new start.
+func (c *cluster) whileDown(ctx context.Context, work func() error) error {
+	server := c.lab.Process(c.name + "/apiserver")
 	server.Kill()
 	if err := work(); err != nil {
-		return diskError(l.dir, err)
+		return diskError(c.lab.dir, err)
 	}
 	return server.Restart(ctx)
 }
 
-// restartUpperControllers restarts what watches the upper cluster and would wait for resource versions that are far away.
-func (l *Lab) restartUpperControllers(ctx context.Context) error {
+// restartControllers restarts what watches the cluster and would wait for resource versions that are far away.
+func (c *cluster) restartControllers(ctx context.Context) error {
 	for _, name := range []string{"kube-controller-manager", "kube-scheduler", "kwok"} {
-		if p := l.Process(upperName + "/" + name); p != nil {
+		if p := c.lab.Process(c.name + "/" + name); p != nil {
 			if err := p.Restart(ctx); err != nil {
 				return err
 			}

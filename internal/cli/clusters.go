@@ -79,13 +79,15 @@ type lowerCluster struct {
 	Token        string `json:"token,omitempty"`        // TokenGood or TokenEnds, where it says when it ends
 	TokenMessage string `json:"tokenMessage,omitempty"` // until when
 	LowerUID     string `json:"lowerUID,omitempty"`
-	FoundUID     string `json:"foundUID,omitempty"` // of another cluster that answers in its place
+	FoundUID     string `json:"foundUID,omitempty"`    // of another cluster that answers in its place
+	FoundHolder  string `json:"foundHolder,omitempty"` // another process of the same identity that writes there
 }
 
 func describeCluster(node *corev1.Node) lowerCluster {
 	c := lowerCluster{
 		Name: node.Name, Ready: string(corev1.ConditionUnknown), Usable: string(corev1.ConditionUnknown),
 		LowerUID: node.Annotations[keys.LowerUID], FoundUID: node.Annotations[keys.FoundUID],
+		FoundHolder: node.Annotations[keys.FoundHolder],
 	}
 	for _, condition := range node.Status.Conditions {
 		switch condition.Type {
@@ -121,11 +123,14 @@ func newAcceptCommand() *cobra.Command {
 	var flags upperFlags
 	command := &cobra.Command{
 		Use:   "accept NAME",
-		Short: "Let a virtual node stand for the cluster that its kubeconfig leads to now",
+		Short: "Let a virtual node work with the cluster that its kubeconfig leads to now",
 		Long: `A virtual node stands for the cluster that answered first, known by the UID of its kube-system. When another one answers, because
 kubeconfigs were mixed up or the cluster was built anew, nothing is done there (condition tessera.sh/Usable, LowerChanged) until
 the kubeconfig is put right or this command says that the other one is meant. Pods that are bound to the virtual node and are not
-in the new cluster fail then, and their controllers make others.`,
+in the new cluster fail then, and their controllers make others.
+
+A cluster is also left alone where another virtualnode of the same identity writes to it, that of a clone of the upper cluster
+(IdentityTaken). This command then says that the virtualnode of the upper cluster asked is to go on, and the other one to stop.`,
 		Example: "  tessera clusters accept berlin --upper-kubeconfig upper.kubeconfig",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(command *cobra.Command, names []string) error {
@@ -133,9 +138,9 @@ in the new cluster fail then, and their controllers make others.`,
 			if err != nil {
 				return err
 			}
-			found, err := accept(command.Context(), client, names[0])
+			said, err := accept(command.Context(), client, names[0])
 			if err == nil {
-				fmt.Fprintf(command.OutOrStdout(), "%s stands for the cluster %s from now on.\n", names[0], found)
+				fmt.Fprintln(command.OutOrStdout(), said)
 			}
 			return err
 		},
@@ -144,7 +149,8 @@ in the new cluster fail then, and their controllers make others.`,
 	return command
 }
 
-// accept writes on a virtual node that the cluster which was found in place of its own is its own. It returns that one's UID.
+// accept writes on a virtual node that the cluster which was found in place of its own is its own, or that it is to write there in
+// place of another process. It returns what that means.
 func accept(ctx context.Context, client kubernetes.Interface, name string) (string, error) {
 	node, err := client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
@@ -153,16 +159,25 @@ func accept(ctx context.Context, client kubernetes.Interface, name string) (stri
 	if err != nil {
 		return "", fmt.Errorf("reading node %s: %w", name, err)
 	}
-	found := node.Annotations[keys.FoundUID]
+	accepted, said := map[string]string{}, ""
+	uid, holder := node.Annotations[keys.FoundUID], node.Annotations[keys.FoundHolder]
 	switch {
 	case node.Labels[keys.Cluster] == "":
 		return "", fmt.Errorf("node %s is no virtual node: `tessera clusters` lists them", name)
-	case found == "":
-		return "", fmt.Errorf("behind %s is the cluster that it stands for, or none that answers: there is nothing to accept", name)
+	case uid != "":
+		accepted[keys.AcceptUID], said = uid, fmt.Sprintf("%s stands for the cluster %s from now on.", name, uid)
+	case holder != "":
+		accepted[keys.AcceptHolder], said = holder, fmt.Sprintf("%s goes on in place of %s.", name, holder)
+	default:
+		return "", fmt.Errorf("behind %s is the cluster that it stands for, and no other virtualnode writes there, or none answers: "+
+			"there is nothing to accept", name)
 	}
-	patch := fmt.Appendf(nil, `{"metadata":{"uid":%q,"annotations":{%q:%q}}}`, node.UID, keys.AcceptUID, found)
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": node.UID, "annotations": accepted}})
+	if err != nil {
+		return "", err
+	}
 	if _, err := client.CoreV1().Nodes().Patch(ctx, name, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
 		return "", fmt.Errorf("writing node %s: %w", name, err)
 	}
-	return found, nil
+	return said, nil
 }

@@ -24,8 +24,8 @@ func TestAccept(t *testing.T) {
 	real1 := virtualNode("real", map[string]string{keys.FoundUID: "b"})
 	real1.Labels = nil
 	client := fake.NewClientset(virtualNode("changed", map[string]string{keys.LowerUID: "a", keys.FoundUID: "b"}),
-		virtualNode("same", map[string]string{keys.LowerUID: "a"}), real1)
-	for name, want := range map[string]string{"changed": "", "same": "nothing to accept", "real": "no virtual node", "none": "no node none"} {
+		virtualNode("same", map[string]string{keys.LowerUID: "a"}), virtualNode("taken", map[string]string{keys.FoundHolder: "x"}), real1)
+	for name, want := range map[string]string{"changed": "", "taken": "", "same": "nothing to accept", "real": "no virtual node", "none": "no node none"} {
 		found, err := accept(t.Context(), client, name)
 		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %q, %v", name, found, err)
@@ -33,6 +33,10 @@ func TestAccept(t *testing.T) {
 	}
 	node, err := client.CoreV1().Nodes().Get(t.Context(), "changed", metav1.GetOptions{})
 	if err != nil || node.Annotations[keys.AcceptUID] != "b" || node.Annotations[keys.LowerUID] != "a" {
+		t.Errorf("annotations %v, %v", node.Annotations, err)
+	}
+	node, err = client.CoreV1().Nodes().Get(t.Context(), "taken", metav1.GetOptions{})
+	if err != nil || node.Annotations[keys.AcceptHolder] != "x" || node.Annotations[keys.AcceptUID] != "" {
 		t.Errorf("annotations %v, %v", node.Annotations, err)
 	}
 }

@@ -37,12 +37,20 @@ const (
 	CredentialsEnding = Domain + "CredentialsEnding"
 	// NoUsableNodes is a reason of Usable: the cluster is heard of, and all its nodes are cordoned or not ready.
 	NoUsableNodes = "NoUsableNodes"
+	// LowerChanged is a reason of Usable: behind the kubeconfig is another cluster than the one that the virtual node stands for.
+	LowerChanged = "LowerChanged"
+	// IdentityTaken is a reason of Usable: another process of the same identity writes to the cluster.
+	IdentityTaken = "IdentityTaken"
 	// LowerUID is an annotation of a virtual node: the UID of the namespace kube-system of its lower cluster.
 	LowerUID = Domain + "lower-uid"
 	// FoundUID is an annotation of a virtual node: the same of another cluster that answers in its place. The Node stands for that
 	// one from the moment that AcceptUID names it, which `tessera clusters accept` does.
 	FoundUID  = Domain + "found-uid"
 	AcceptUID = Domain + "accept-uid"
+	// FoundHolder is an annotation of a virtual node: the name of another process of the same identity that holds the lease below.
+	// The lease is taken from that one as soon as AcceptHolder names it, which `tessera clusters accept` does.
+	FoundHolder  = Domain + "found-holder"
+	AcceptHolder = Domain + "accept-holder"
 	// Tolerations is a pod annotation: keys of taints, separated by commas, that Tessera has the pod tolerate as a pod on a
 	// virtual node. They mean nothing below.
 	Tolerations = Domain + "tolerations"
@@ -151,7 +159,8 @@ const (
 	NamespaceEnding Reason = "NamespaceEnding"
 	// RefusedBelow: the lower cluster does not take the pod: a policy, a webhook, or somebody who does not answer.
 	RefusedBelow Reason = "RefusedBelow"
-	// OtherCluster: behind the kubeconfig is another cluster than the one that the virtual node stands for.
+	// OtherCluster: behind the kubeconfig is another cluster than the one that the virtual node stands for, or one that another
+	// virtual node stands for already, or that another upper cluster of the same identity works with.
 	OtherCluster Reason = "OtherCluster"
 )
 

@@ -139,6 +139,15 @@ func (s *apiServer) comeBack(forget bool) {
 	s.wakeAll()
 }
 
+// goBack has the versions begin anew from an earlier one, as after a restored backup.
+func (s *apiServer) goBack(version int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.version, s.history = version, nil
+	s.sessions++
+	s.wakeAll()
+}
+
 // present waits until requests are answered, and reports whether with what was asked for.
 func (s *apiServer) present(r *http.Request) bool {
 	for {
@@ -241,7 +250,7 @@ func (s *apiServer) watch(w http.ResponseWriter, r *http.Request, kind string, f
 				send(c.event, c.object)
 			}
 		}
-		from = s.version
+		from = max(from, s.version) // From a version that is yet to come nothing comes until then.
 		moved := s.moved
 		s.mu.Unlock()
 		w.(http.Flusher).Flush()

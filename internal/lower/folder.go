@@ -20,6 +20,8 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+
+	"github.com/tessera-k8s/tessera/internal/history"
 )
 
 // Suffix is what the file of a cluster ends in; the rest of its name is the cluster's name.
@@ -31,8 +33,8 @@ type Folder struct {
 	Log *slog.Logger
 	// Start runs a cluster until its context ends: when its file goes away or changes, or Run ends. A file that
 	// changed starts its cluster anew after the old one has returned; one with another token and nothing else does not: from then
-	// on the clients made of config send that.
-	Start func(ctx context.Context, name string, config *rest.Config)
+	// on the clients made of config send that. A cluster that ends with history.ErrWentBack is started again.
+	Start func(ctx context.Context, name string, config *rest.Config) error
 	// Token is told how long the token of a cluster is good, when it starts and at every new one. May be nil.
 	Token func(name string, life Life)
 	// Broken is told of a file that cannot be used; "" in text means that it can be again, or has gone. May be nil.
@@ -220,7 +222,9 @@ func (f *Folder) start(ctx context.Context, name string, data []byte, config *re
 	}
 	go func() {
 		defer close(cluster.done)
-		f.Start(ctx, name, config)
+		for errors.Is(f.Start(ctx, name, rest.CopyConfig(config)), history.ErrWentBack) && ctx.Err() == nil {
+			f.Log.Warn("The cluster starts anew", "cluster", name, "err", history.ErrWentBack)
+		}
 	}()
 	return cluster
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -21,6 +22,7 @@ import (
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 
+	"github.com/tessera-k8s/tessera/internal/history"
 	"github.com/tessera-k8s/tessera/internal/keys"
 )
 
@@ -38,10 +40,11 @@ func newStory(t *testing.T) *story {
 	s := &story{t: t, dir: t.TempDir(), events: make(chan string, 100)}
 	folder := &Folder{
 		Dir: s.dir, Log: slog.New(slog.DiscardHandler),
-		Start: func(ctx context.Context, name string, config *rest.Config) {
+		Start: func(ctx context.Context, name string, config *rest.Config) error {
 			s.events <- "start " + name + " " + config.Host
 			<-ctx.Done()
 			s.events <- "end " + name
+			return nil
 		},
 		Broken: func(name, text string) {
 			if strings.Contains(text, "very-secret") {
@@ -117,6 +120,31 @@ func TestFolder(t *testing.T) {
 	s.expect("broken Not_A_Name false")
 }
 
+// A cluster whose history went back is started again by itself, one that ends for another reason is not.
+func TestAClusterThatWentBackStartsAnew(t *testing.T) {
+	s := &story{t: t, dir: t.TempDir(), events: make(chan string, 100)}
+	ends := []error{history.ErrWentBack, history.ErrWentBack, errors.New("something else")}
+	folder := &Folder{Dir: s.dir, Log: slog.New(slog.DiscardHandler), Start: func(context.Context, string, *rest.Config) error {
+		end := ends[0]
+		ends = ends[1:]
+		s.events <- "ends: " + end.Error()
+		return end
+	}}
+	s.write("a.kubeconfig", fmt.Sprintf(good, 1))
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- folder.Run(ctx) }()
+	back := "ends: " + history.ErrWentBack.Error()
+	s.expect(back, back, "ends: something else")
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if len(s.events) > 0 {
+		t.Errorf("it went on: %s", <-s.events)
+	}
+}
+
 func TestFolderThatIsMissing(t *testing.T) {
 	folder := &Folder{Dir: "/no/such/folder", Log: slog.New(slog.DiscardHandler)}
 	if err := folder.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "/no/such/folder") {
@@ -139,7 +167,7 @@ func TestANewTokenIsSwapped(t *testing.T) {
 	defer server.Close()
 	clients := make(chan *rest.RESTClient, 2)
 	s := &story{t: t, dir: t.TempDir()}
-	folder := &Folder{Dir: s.dir, Log: slog.New(slog.DiscardHandler), Start: func(ctx context.Context, _ string, config *rest.Config) {
+	folder := &Folder{Dir: s.dir, Log: slog.New(slog.DiscardHandler), Start: func(ctx context.Context, _ string, config *rest.Config) error {
 		config.GroupVersion, config.NegotiatedSerializer = &corev1.SchemeGroupVersion, scheme.Codecs.WithoutConversion()
 		client, err := rest.UnversionedRESTClientFor(config)
 		if err != nil {
@@ -147,6 +175,7 @@ func TestANewTokenIsSwapped(t *testing.T) {
 		}
 		clients <- client
 		<-ctx.Done()
+		return nil
 	}}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
@@ -212,7 +241,7 @@ func TestStartWithARenewedToken(t *testing.T) {
 	first := make(chan Life, 10)
 	folder := &Folder{
 		Dir: s.dir, Log: slog.New(slog.DiscardHandler), Token: func(_ string, life Life) { first <- life },
-		Start: func(ctx context.Context, _ string, _ *rest.Config) { close(started); <-ctx.Done() },
+		Start: func(ctx context.Context, _ string, _ *rest.Config) error { close(started); <-ctx.Done(); return nil },
 	}
 	done := make(chan error, 1)
 	go func() { done <- folder.RunWithTokens(ctx, fake.NewClientset(secret), "ns") }()

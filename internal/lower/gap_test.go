@@ -16,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/tessera-k8s/tessera/internal/history"
 	"github.com/tessera-k8s/tessera/internal/keys"
 	"github.com/tessera-k8s/tessera/internal/snapshot"
 )
@@ -26,6 +27,7 @@ type follower struct {
 	watch *Watch
 
 	mu     sync.Mutex
+	ended  chan error // what Run returned
 	last   *snapshot.Snapshot
 	count  int
 	came   chan struct{} // closed at every snapshot
@@ -34,7 +36,7 @@ type follower struct {
 
 func follow(t *testing.T, s *apiServer) *follower {
 	t.Helper()
-	f := &follower{t: t, came: make(chan struct{})}
+	f := &follower{t: t, came: make(chan struct{}), ended: make(chan error, 1)}
 	var err error
 	if f.watch, err = NewWatch("a", "us", s.config(), slog.New(slog.DiscardHandler), f.publish); err != nil {
 		t.Fatal(err)
@@ -43,7 +45,7 @@ func follow(t *testing.T, s *apiServer) *follower {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		f.watch.Run(ctx)
+		f.ended <- f.watch.Run(ctx)
 	}()
 	t.Cleanup(func() {
 		cancel()
@@ -295,5 +297,28 @@ func TestRowsAreKept(t *testing.T) {
 			t.Errorf("%s to n2, and n2 is the same", step)
 		}
 		first = next
+	}
+}
+
+// A cluster that was restored from a backup tells its watches nothing more: who runs the watch has to begin anew.
+func TestAnEarlierHistoryIsNoticed(t *testing.T) {
+	t.Parallel()
+	s := newAPIServer(t)
+	s.set(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n"}})
+	f := follow(t, s)
+	f.until(func(now *snapshot.Snapshot) string {
+		if now.Node("n") == nil {
+			return "the node is missing"
+		}
+		return ""
+	})
+	s.goBack(50)
+	select {
+	case err := <-f.ended:
+		if !errors.Is(err, history.ErrWentBack) {
+			t.Errorf("it ended with %v", err)
+		}
+	case <-time.After(30 * time.Second):
+		t.Error("it goes on")
 	}
 }

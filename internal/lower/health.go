@@ -9,6 +9,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/tessera-k8s/tessera/internal/history"
 )
 
 // Times of finding out how a cluster answers.
@@ -17,6 +19,7 @@ const (
 	probeTimeout  = 4 * time.Second // An API server that takes 2 s a call is slow, not away.
 
 	identifyInterval = time.Minute
+	pastInterval     = 5 * time.Second // between two looks at whether the history went back
 
 	// A process that has not looked at its clock for longer than sleepAfter did not run: it was stopped, or starved.
 	wakeInterval = 500 * time.Millisecond
@@ -60,20 +63,46 @@ func (w *Watch) Health() Health {
 	return health
 }
 
-// probe asks the API server for its health, so that a quiet cluster does not look stale and a silent one does.
-func (w *Watch) probe(ctx context.Context) {
+// probe asks the API server for its health, so that a quiet cluster does not look stale and a silent one does. It returns
+// history.ErrWentBack when the cluster is not what it was.
+func (w *Watch) probe(ctx context.Context) error {
 	ticker := time.NewTicker(probeInterval)
 	defer ticker.Stop()
 	for {
 		w.identify(ctx) // First, as nothing may be done to a cluster before it is known to be the right one.
-		w.contact(w.ask(ctx))
+		err := w.ask(ctx)
+		w.contact(err)
 		w.readVersion(ctx)
+		if err := w.lookBack(ctx, err != nil); err != nil {
+			return err
+		}
 		select {
 		case <-ctx.Done():
-			return
+			return nil
 		case <-ticker.C:
 		}
 	}
+}
+
+// lookBack returns history.ErrWentBack if the cluster was restored from a backup. It looks at once when one that was silent is back,
+// since that may be another history.
+func (w *Watch) lookBack(ctx context.Context, silent bool) error {
+	if silent {
+		w.looked = time.Time{}
+		return nil
+	}
+	if time.Since(w.looked) < pastInterval {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	switch err := w.past.Look(ctx); {
+	case errors.Is(err, history.ErrWentBack):
+		return err
+	case err == nil:
+		w.looked = time.Now()
+	}
+	return nil
 }
 
 func (w *Watch) ask(ctx context.Context) error {

@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/selection"
 
 	"github.com/tessera-k8s/tessera/internal/snapshot"
 	"github.com/tessera-k8s/tessera/internal/translate"
@@ -39,4 +40,38 @@ func PartOf(rules translate.Rules) (snapshot.Part, error) {
 	}
 	part.Reserve.Amount = snapshot.FromList(amounts)
 	return part, nil
+}
+
+// Apart reports whether no node can be in both parts, whatever labels it has.
+func Apart(a, b snapshot.Part) bool {
+	if a.Nodes == nil || b.Nodes == nil {
+		return false
+	}
+	first, _ := a.Nodes.Requirements()
+	second, _ := b.Nodes.Requirements()
+	for _, one := range first {
+		for _, other := range second {
+			if one.Key() == other.Key() && (excludes(one, other) || excludes(other, one)) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// excludes reports whether no label that one asks for is one that the other asks for.
+func excludes(one, other labels.Requirement) bool {
+	switch one.Operator() {
+	case selection.In, selection.Equals, selection.DoubleEquals:
+		for _, value := range one.ValuesUnsorted() {
+			if other.Matches(labels.Set{one.Key(): value}) {
+				return false
+			}
+		}
+		return true
+	case selection.DoesNotExist:
+		return !other.Matches(labels.Set{})
+	default:
+		return false
+	}
 }

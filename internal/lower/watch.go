@@ -17,6 +17,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 
+	"github.com/tessera-k8s/tessera/internal/history"
 	"github.com/tessera-k8s/tessera/internal/keys"
 	"github.com/tessera-k8s/tessera/internal/snapshot"
 )
@@ -54,6 +55,9 @@ type Watch struct {
 	// identified is when the cluster was last asked who it is, and answered.
 	identified time.Time
 
+	past   *history.Probe
+	looked time.Time // when the probe of its history last had an answer; the prober's alone
+
 	version version
 
 	rows map[string]row // as they were last built; the publisher's alone
@@ -78,6 +82,9 @@ func NewWatch(name, identity string, config *rest.Config, log *slog.Logger, publ
 	}
 	w.nodes = w.sources[0].informer(client, client.CoreV1().RESTClient(), "nodes", &corev1.Node{}, cache.Indexers{})
 	w.pods = w.sources[1].informer(client, client.CoreV1().RESTClient(), "pods", &corev1.Pod{}, cache.Indexers{})
+	w.past = history.NewProbe(client, func() []string {
+		return []string{w.nodes.LastSyncResourceVersion(), w.pods.LastSyncResourceVersion()}
+	})
 	return w, w.wire()
 }
 
@@ -114,15 +121,22 @@ func (w *Watch) Nodes() []*corev1.Node {
 	return listed[*corev1.Node](w.nodes, metav1.NamespaceAll)
 }
 
-// Run watches until ctx ends. A cluster that cannot be reached is tried for ever; Health says so meanwhile.
-func (w *Watch) Run(ctx context.Context) {
+// Run watches until ctx ends. A cluster that cannot be reached is tried for ever; Health says so meanwhile. It returns
+// history.ErrWentBack for one that was restored from a backup: nothing that watches it hears anything any more.
+func (w *Watch) Run(ctx context.Context) (err error) {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	var group sync.WaitGroup
 	group.Go(func() { w.nodes.RunWithContext(ctx) })
 	group.Go(func() { w.pods.RunWithContext(ctx) })
-	group.Go(func() { w.probe(ctx) })
+	group.Go(func() {
+		defer stop()
+		err = w.probe(ctx)
+	})
 	group.Go(func() { w.stayAwake(ctx) })
 	group.Go(func() { w.publish(ctx) })
 	group.Wait()
+	return err
 }
 
 func (w *Watch) publish(ctx context.Context) {

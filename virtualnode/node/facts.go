@@ -23,6 +23,10 @@ type Facts struct {
 	Health lower.Health
 	// LowerUID is the UID of the cluster that the Node stands for; "" before any is known.
 	LowerUID types.UID
+	// Holder is another process of this identity that writes to the lower cluster; "" if there is none.
+	Holder string
+	// Double is the virtual node that stands for the same nodes already; "" if there is none.
+	Double string
 	// Snapshot is the newest picture of the lower nodes that take part (see snapshot.Select); nil before the first.
 	Snapshot *snapshot.Snapshot
 	// Devices are the extended resources that device classes give, and how many there can be of them at the most.
@@ -73,6 +77,9 @@ func (f *Facts) node(now time.Time) *corev1.Node {
 	}
 	if f.Changed() {
 		metav1.SetMetaDataAnnotation(&node.ObjectMeta, keys.FoundUID, string(f.Health.UID))
+	}
+	if f.Holder != "" {
+		metav1.SetMetaDataAnnotation(&node.ObjectMeta, keys.FoundHolder, f.Holder)
 	}
 	if f.Version == "" && f.before != nil {
 		node.Status.NodeInfo.KubeletVersion = f.before.Status.NodeInfo.KubeletVersion

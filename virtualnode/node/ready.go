@@ -30,7 +30,9 @@ const (
 	reasonExpired = "CredentialsExpired"
 	reasonDenied  = "Forbidden"
 	reasonFails   = "LowerFails"
-	reasonChanged = "LowerChanged"
+	reasonChanged = keys.LowerChanged
+	reasonTaken   = keys.IdentityTaken
+	reasonDouble  = string(keys.OtherCluster)
 	reasonNoNodes = keys.NoUsableNodes
 )
 
@@ -76,6 +78,13 @@ func (f *Facts) Usable(now time.Time) corev1.NodeCondition {
 		c.Reason, c.Message = reasonChanged, fmt.Sprintf("Behind the kubeconfig is another cluster than before: the UID of its kube-system is "+
 			"%s, it was %s. Nothing is done there until the kubeconfig is put right, or `tessera clusters accept %s` says that this is "+
 			"the cluster from now on", f.Health.UID, f.LowerUID, f.Name)
+	case f.Holder != "":
+		c.Reason, c.Message = reasonTaken, fmt.Sprintf("Another virtualnode of this identity, that of a clone of the upper cluster perhaps, "+
+			"holds the lease below, as %s. Nothing is done there until it has been away for a while, or `tessera clusters accept %s` "+
+			"says that this one is to go on in its place", f.Holder, f.Name)
+	case f.Double != "":
+		c.Reason, c.Message = reasonDouble, fmt.Sprintf("The kubeconfig leads to the cluster that virtual node %s stands for already, and the "+
+			"node selectors of the two (nodes in perCluster) do not exclude each other: its room would be given away twice", f.Double)
 	case !Reachable(f.Health, now) && f.Health.Err != nil:
 		c.Reason, c.Message = refusal(f.Health.Err)
 	case !f.Health.Synced || f.Snapshot == nil:
