@@ -18,6 +18,7 @@ import (
 
 	"github.com/tessera-k8s/tessera/internal/keys"
 	"github.com/tessera-k8s/tessera/internal/lower"
+	"github.com/tessera-k8s/tessera/internal/registry"
 	"github.com/tessera-k8s/tessera/internal/serve"
 	"github.com/tessera-k8s/tessera/internal/snapshot"
 )
@@ -82,7 +83,7 @@ func Run(ctx context.Context, config *Config) error {
 	broadcaster.StartRecordingToSink(&corev1client.EventSinkImpl{Interface: client.CoreV1().Events("")})
 	e.events = broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "tessera-extender"})
 	handler := e.routes(guard)
-	folder := &lower.Folder{Dir: config.Clusters, Log: log, Start: e.runCluster, Broken: e.brokenCluster}
+	folder := &registry.Folder{Dir: config.Clusters, Log: log, Start: e.runCluster, Broken: e.brokenCluster}
 	return serve.Run(ctx,
 		func(ctx context.Context) error { return config.Serve(ctx, log, handler) },
 		func(ctx context.Context) error { return folder.RunWithTokens(ctx, client, config.Namespace) },

@@ -12,7 +12,7 @@ import (
 	"k8s.io/client-go/util/retry"
 
 	"github.com/tessera-k8s/tessera/internal/keys"
-	"github.com/tessera-k8s/tessera/internal/lower"
+	"github.com/tessera-k8s/tessera/internal/registry"
 )
 
 // renewInterval is how often it is looked whether a token is to be renewed, and what failed is tried again.
@@ -45,7 +45,7 @@ func (v *virtualNode) renewToken(ctx context.Context) {
 	}
 }
 
-func (v *virtualNode) renewOnce(ctx context.Context, life lower.Life) error {
+func (v *virtualNode) renewOnce(ctx context.Context, life registry.Life) error {
 	ctx, cancel := context.WithTimeout(ctx, renewInterval)
 	defer cancel()
 	seconds := int64(max(life.Ends.Sub(life.Issued), shortestToken) / time.Second)
@@ -64,13 +64,13 @@ func (v *virtualNode) renewOnce(ctx context.Context, life lower.Life) error {
 // storeToken writes a renewed token into the Secret of its cluster.
 func (s *server) storeToken(ctx context.Context, cluster, token string) error {
 	secrets := s.upper.CoreV1().Secrets(s.config.Namespace)
-	data := map[string][]byte{lower.TokenKey: []byte(token)}
+	data := map[string][]byte{registry.TokenKey: []byte(token)}
 	labels := map[string]string{keys.TokenOf: cluster, "app.kubernetes.io/part-of": "tessera"}
 	err := retry.RetryOnConflict(retry.DefaultRetry, func() error {
-		secret, err := secrets.Get(ctx, lower.TokenSecret(cluster), metav1.GetOptions{})
+		secret, err := secrets.Get(ctx, registry.TokenSecret(cluster), metav1.GetOptions{})
 		if apierrors.IsNotFound(err) {
 			_, err = secrets.Create(ctx, &corev1.Secret{
-				ObjectMeta: metav1.ObjectMeta{Name: lower.TokenSecret(cluster), Labels: labels}, Data: data,
+				ObjectMeta: metav1.ObjectMeta{Name: registry.TokenSecret(cluster), Labels: labels}, Data: data,
 			}, metav1.CreateOptions{})
 			return err
 		}
@@ -82,7 +82,7 @@ func (s *server) storeToken(ctx context.Context, cluster, token string) error {
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("writing Secret %s/%s: %w", s.config.Namespace, lower.TokenSecret(cluster), err)
+		return fmt.Errorf("writing Secret %s/%s: %w", s.config.Namespace, registry.TokenSecret(cluster), err)
 	}
 	return nil
 }

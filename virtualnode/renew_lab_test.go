@@ -23,7 +23,7 @@ import (
 
 	"github.com/tessera-k8s/tessera/bench/lab"
 	"github.com/tessera-k8s/tessera/internal/keys"
-	"github.com/tessera-k8s/tessera/internal/lower"
+	"github.com/tessera-k8s/tessera/internal/registry"
 )
 
 // A token that has almost ended is renewed, what watches goes on with the new one when the old has ended, and whoever writes another
@@ -53,10 +53,10 @@ func TestATokenIsRenewed(t *testing.T) {
 	uid := node.UID
 	var secret *corev1.Secret
 	lab.Eventually(w.T, lostPatience, func() (err error) {
-		secret, err = w.upper.CoreV1().Secrets(keys.Namespace).Get(w.Context(), lower.TokenSecret(name), metav1.GetOptions{})
+		secret, err = w.upper.CoreV1().Secrets(keys.Namespace).Get(w.Context(), registry.TokenSecret(name), metav1.GetOptions{})
 		return err
 	})
-	if token := string(secret.Data[lower.TokenKey]); token == old || strings.Count(token, ".") != 2 {
+	if token := string(secret.Data[registry.TokenKey]); token == old || strings.Count(token, ".") != 2 {
 		w.Error("the Secret holds no new token")
 	}
 	for _, part := range []string{lab.PartVirtualNode, lab.PartExtender} {
@@ -64,7 +64,7 @@ func TestATokenIsRenewed(t *testing.T) {
 		if err != nil {
 			w.Fatal(err)
 		}
-		if strings.Contains(string(log), old) || strings.Contains(string(log), string(secret.Data[lower.TokenKey])) {
+		if strings.Contains(string(log), old) || strings.Contains(string(log), string(secret.Data[registry.TokenKey])) {
 			w.Errorf("the log of %s shows a token", part)
 		}
 	}

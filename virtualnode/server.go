@@ -25,7 +25,7 @@ import (
 	"github.com/tessera-k8s/tessera/internal/ask"
 	"github.com/tessera-k8s/tessera/internal/history"
 	"github.com/tessera-k8s/tessera/internal/keys"
-	"github.com/tessera-k8s/tessera/internal/lower"
+	"github.com/tessera-k8s/tessera/internal/registry"
 	"github.com/tessera-k8s/tessera/internal/serve"
 	"github.com/tessera-k8s/tessera/virtualnode/budgets"
 	"github.com/tessera-k8s/tessera/virtualnode/hints"
@@ -53,7 +53,7 @@ type server struct {
 
 	mu     sync.Mutex
 	nodes  map[string]*virtualNode
-	tokens map[string]lower.Life
+	tokens map[string]registry.Life
 	broken map[string]func() // ends the virtual node of a kubeconfig that cannot be used, and waits for that
 }
 
@@ -111,13 +111,13 @@ func run(ctx context.Context, log *slog.Logger, config *Config) error {
 		identity: identity, provider: providerScheme(ctx, log, open), extender: extender, metrics: newMetrics(election.Leads),
 		events:  broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "tessera-virtualnode"}),
 		endured: rate.NewLimiter(enduredPerSecond, enduredPerSecond),
-		nodes:   map[string]*virtualNode{}, tokens: map[string]lower.Life{}, broken: map[string]func(){},
+		nodes:   map[string]*virtualNode{}, tokens: map[string]registry.Life{}, broken: map[string]func(){},
 	}
 	if extender != nil {
 		s.hints = hints.New(extender, func(cluster string) hints.Mode { return config.cluster(cluster).Hint }, time.Now)
 	}
 	s.whole = newUpperWatch(upper, log, s.seenAbove)
-	folder := &lower.Folder{
+	folder := &registry.Folder{
 		Dir: config.Clusters, Log: log, Start: s.runCluster, Token: s.noteToken,
 		Broken: func(name, text string) { s.brokenCluster(ctx, name, text) },
 	}
@@ -199,7 +199,7 @@ func (s *server) readiness() error {
 	defer s.mu.Unlock()
 	waiting := map[string]bool{}
 	for _, entry := range entries {
-		name, ok := strings.CutSuffix(entry.Name(), lower.Suffix)
+		name, ok := strings.CutSuffix(entry.Name(), registry.Suffix)
 		if !ok || strings.HasPrefix(name, ".") {
 			continue
 		}
@@ -214,7 +214,7 @@ func (s *server) readiness() error {
 }
 
 // noteToken notes how long the token of a cluster is good.
-func (s *server) noteToken(cluster string, life lower.Life) {
+func (s *server) noteToken(cluster string, life registry.Life) {
 	s.mu.Lock()
 	s.tokens[cluster] = life
 	v := s.nodes[cluster]
@@ -230,7 +230,7 @@ func (s *server) noteToken(cluster string, life lower.Life) {
 }
 
 // tokenOf is how long the token of a cluster is good.
-func (s *server) tokenOf(cluster string) lower.Life {
+func (s *server) tokenOf(cluster string) registry.Life {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.tokens[cluster]

@@ -20,6 +20,7 @@ type Report struct {
 	Hints       []HintResult       `json:"hints,omitempty"`
 	VirtualNode *through.Result    `json:"virtualnode,omitempty"`
 	Memory      []through.Memory   `json:"memory,omitempty"`
+	Rest        []through.Rest     `json:"rest,omitempty"`
 	Lifecycles  *lifecycles.Report `json:"lifecycles,omitempty"`
 	StandIn     *many.Result       `json:"standin,omitempty"`
 }
@@ -43,6 +44,9 @@ processor time of each process and writes a pod`},
 	{name: "memory", pods: 100, play: playMemory, help: `
 resident memory of one virtualnode process with 1, 4 and 10 virtual nodes, which are as many names of one
 lower cluster, so that each of them watches the pods of all`},
+	{name: "rest", pods: 10000, play: playRest, help: `
+what one virtualnode process takes while nothing happens, with so many pods on one virtual node and on twenty,
+whose lower clusters the stand-in plays: processor time, what of it is the resync, bytes a pod`},
 	{name: "lifecycles", pods: 500, play: playLifecycles, help: `
 pods live in all sorts of ways while virtualnode and the API servers of both sides are killed (SIGKILL) at
 seeded moments: pods lost, doubled and orphaned, objects of others changed`},
@@ -121,6 +125,13 @@ func playMemory(ctx context.Context, out io.Writer, o options, report *Report, p
 		return err
 	}
 	return through.PrintMemory(out, report.Memory)
+}
+
+func playRest(ctx context.Context, out io.Writer, o options, report *Report, progress through.Progress) (err error) {
+	if report.Rest, err = through.MeasureRest(ctx, out, o.pods, progress); err != nil {
+		return err
+	}
+	return through.PrintRest(out, report.Rest)
 }
 
 func playLifecycles(ctx context.Context, out io.Writer, o options, report *Report, progress through.Progress) error {

@@ -23,9 +23,9 @@ func level(short string) (int, bool) {
 		return 4, true
 	case first == "ask":
 		return 3, true
-	case first == "wire", first == "exact", first == "lower", first == "serve":
+	case first == "wire", first == "exact", first == "lower", first == "registry", first == "serve":
 		return 2, true
-	case first == "snapshot", first == "translate", first == "entry", first == "tombstone":
+	case first == "snapshot", first == "translate", first == "entry", first == "tombstone", first == "history":
 		return 1, true
 	case first == "keys":
 		return 0, true
@@ -57,8 +57,8 @@ func TestImportsGoOneWay(t *testing.T) {
 			case inFolder(imported, "bench"):
 				t.Errorf("%s imports %s: the product never needs what measures it", p.short(), imported)
 			case known && to >= from:
-				t.Errorf("%s imports %s: imports go one way, keys <- snapshot, translate, entry, tombstone <- "+
-					"wire, exact, lower, serve <- ask <- the four parts, cli <- main.go; "+
+				t.Errorf("%s imports %s: imports go one way, keys <- snapshot, translate, entry, tombstone, history <- "+
+					"wire, exact, lower, registry, serve <- ask <- the four parts, cli <- main.go; "+
 					"what two folders of one level need moves down", p.short(), imported)
 			}
 		}
@@ -82,7 +82,8 @@ var rules = []forbidden{
 	{from: "internal/keys", to: outside, reason: "constants only, so that importing them drags in nothing"},
 	{from: "internal/cli", to: inModule(parts...), tests: true, reason: "the command line speaks HTTP and client-go like any other client"},
 	{from: "bench/lab", to: inModule(parts...), tests: true, reason: "the lab runs the product binary, as users do, and the parts' tests import the lab"},
-	{from: "bench/standin", to: inModule(append([]string{"internal/lower", "internal/snapshot", "internal/translate", "internal/serve", "internal/cli"}, parts...)...),
+	{from: "bench/standin", to: inModule(append([]string{"internal/lower", "internal/registry", "internal/snapshot", "internal/translate",
+		"internal/serve", "internal/cli"}, parts...)...),
 		tests: true, reason: "the stand-in is another side of the API: what is measured on it must not be in it"},
 	{from: "bench/frag", to: inModule(append([]string{"internal/lower", "internal/serve", "internal/cli"}, parts...)...),
 		reason: "the simulation runs the production decisions and nothing else of the product"},

@@ -1,3 +1,3 @@
-// Package lower watches the lower clusters: which there are (Folder), and what each of them holds (Watch), turned
-// into immutable snapshots. It only reads from lower clusters.
+// Package lower watches what each lower cluster holds, and turns it into immutable snapshots. It only reads from lower clusters;
+// package registry says which there are.
 package lower

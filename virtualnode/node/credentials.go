@@ -6,11 +6,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/tessera-k8s/tessera/internal/keys"
-	"github.com/tessera-k8s/tessera/internal/lower"
+	"github.com/tessera-k8s/tessera/internal/registry"
 )
 
 // Credentials is the condition that says whether the token that is sent to a cluster ends before long; none where it does not say.
-func Credentials(life lower.Life, now time.Time) []corev1.NodeCondition {
+func Credentials(life registry.Life, now time.Time) []corev1.NodeCondition {
 	if life.Ends.IsZero() {
 		return nil
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -21,13 +22,17 @@ import (
 // floorWorkers is how many calls the floor program makes at a time to each side: as many as virtualnode has workers.
 const floorWorkers = 20
 
-// labelFloor marks the lower pods of the floor program.
-const labelFloor = "bench.tessera.sh/floor"
+// labelFloor marks the lower pods of the floor program; gateFloor keeps them from the lower scheduler until it has a hint for them.
+const (
+	labelFloor = "bench.tessera.sh/floor"
+	gateFloor  = "bench.tessera.sh/floor"
+)
 
 // Floor makes the writes that any virtual node must make, and no others: each pod bound to node is created below, and when
-// it runs there its status is written above. It keeps nothing, checks nothing and mends nothing. ready is called once it
-// watches both sides; it works until ctx ends.
-func Floor(ctx context.Context, upper, lower kubernetes.Interface, node string, ready func()) error {
+// it runs there its status is written above. hints are lower nodes that pods are nominated for, in turn, which takes two writes more:
+// the nomination can only be written into a pod that exists, and must be there before the lower scheduler looks. It keeps nothing,
+// checks nothing and mends nothing. ready is called once it watches both sides; it works until ctx ends.
+func Floor(ctx context.Context, upper, lower kubernetes.Interface, node string, hints []string, ready func()) error {
 	creates, reports := make(chan *corev1.Pod, 1<<16), make(chan *corev1.Pod, 1<<16)
 	above := coreinformers.NewFilteredPodInformer(upper, "", 0, cache.Indexers{}, func(o *metav1.ListOptions) {
 		o.FieldSelector = fields.OneTermEqualSelector("spec.nodeName", node).String()
@@ -53,8 +58,12 @@ func Floor(ctx context.Context, upper, lower kubernetes.Interface, node string, 
 	group.Go(func() { above.RunWithContext(ctx) })
 	group.Go(func() { below.RunWithContext(ctx) })
 	failed := make(chan error, 2*floorWorkers)
+	bring := createBelow
+	if len(hints) > 0 {
+		bring = (&nominator{nodes: hints}).createBelow
+	}
 	for range floorWorkers {
-		group.Go(func() { failed <- each(ctx, creates, lower, createBelow) })
+		group.Go(func() { failed <- each(ctx, creates, lower, bring) })
 		group.Go(func() { failed <- each(ctx, reports, upper, reportAbove) })
 	}
 	if cache.WaitForCacheSync(ctx.Done(), above.HasSynced, below.HasSynced) {
@@ -87,6 +96,39 @@ func each(ctx context.Context, pods <-chan *corev1.Pod, c kubernetes.Interface,
 }
 
 func createBelow(ctx context.Context, lower kubernetes.Interface, upper *corev1.Pod) error {
+	if _, err := lower.CoreV1().Pods(upper.Namespace).Create(ctx, podBelow(upper), metav1.CreateOptions{}); err != nil {
+		return fmt.Errorf("creating pod below: %w", err)
+	}
+	return nil
+}
+
+// nominator creates pods that are nominated for one node after the other.
+type nominator struct {
+	nodes []string
+	next  atomic.Int64
+}
+
+func (n *nominator) createBelow(ctx context.Context, lower kubernetes.Interface, upper *corev1.Pod) error {
+	pods, pod := lower.CoreV1().Pods(upper.Namespace), podBelow(upper)
+	pod.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: gateFloor}}
+	created, err := pods.Create(ctx, pod, metav1.CreateOptions{})
+	if err != nil {
+		return fmt.Errorf("creating pod below: %w", err)
+	}
+	node := n.nodes[int(n.next.Add(1))%len(n.nodes)]
+	nominate := fmt.Appendf(nil, `{"metadata":{"uid":%q},"status":{"nominatedNodeName":%q}}`, created.UID, node)
+	if _, err := pods.Patch(ctx, pod.Name, types.StrategicMergePatchType, nominate, metav1.PatchOptions{}, "status"); err != nil {
+		return fmt.Errorf("nominating a node: %w", err)
+	}
+	ungate := fmt.Appendf(nil, `{"metadata":{"uid":%q},"spec":{"schedulingGates":null}}`, created.UID)
+	if _, err := pods.Patch(ctx, pod.Name, types.StrategicMergePatchType, ungate, metav1.PatchOptions{}); err != nil {
+		return fmt.Errorf("taking the gate off: %w", err)
+	}
+	return nil
+}
+
+// podBelow is the pod that is created below for an upper one.
+func podBelow(upper *corev1.Pod) *corev1.Pod {
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: upper.Namespace, Name: upper.Name, Labels: map[string]string{labelFloor: "true"}},
 		Spec:       *upper.Spec.DeepCopy(),
@@ -97,10 +139,7 @@ func createBelow(ctx context.Context, lower kubernetes.Interface, upper *corev1.
 		delete(pod.Spec.Containers[i].Resources.Requests, keys.PodResource)
 		delete(pod.Spec.Containers[i].Resources.Limits, keys.PodResource)
 	}
-	if _, err := lower.CoreV1().Pods(pod.Namespace).Create(ctx, pod, metav1.CreateOptions{}); err != nil {
-		return fmt.Errorf("creating pod below: %w", err)
-	}
-	return nil
+	return pod
 }
 
 func reportAbove(ctx context.Context, upper kubernetes.Interface, lower *corev1.Pod) error {

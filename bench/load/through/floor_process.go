@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -15,7 +16,7 @@ import (
 
 	"github.com/tessera-k8s/tessera/bench/lab"
 	"github.com/tessera-k8s/tessera/bench/load/child"
-	"github.com/tessera-k8s/tessera/internal/lower"
+	"github.com/tessera-k8s/tessera/internal/registry"
 	"github.com/tessera-k8s/tessera/internal/serve"
 )
 
@@ -26,6 +27,7 @@ const floorNode = "floor"
 // clients that virtualnode has.
 func NewFloorCommand() *cobra.Command {
 	var upperFile, lowerFile, node string
+	var hints []string
 	command := &cobra.Command{
 		Use:    "floor",
 		Short:  "Make only the writes that any virtual node must make (run by the load virtualnode)",
@@ -42,7 +44,7 @@ func NewFloorCommand() *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("reading kubeconfig: %w", err)
 			}
-			config, err := lower.Config("floor", data)
+			config, err := registry.Config("floor", data)
 			if err != nil {
 				return err
 			}
@@ -50,25 +52,26 @@ func NewFloorCommand() *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("building client: %w", err)
 			}
-			return Floor(ctx, above, below, node, func() { fmt.Fprintln(command.OutOrStdout(), "watching") })
+			return Floor(ctx, above, below, node, hints, func() { fmt.Fprintln(command.OutOrStdout(), "watching") })
 		},
 	}
 	command.Flags().StringVar(&upperFile, "upper-kubeconfig", "", "kubeconfig of the upper cluster")
 	command.Flags().StringVar(&lowerFile, "lower-kubeconfig", "", "kubeconfig of the lower cluster")
+	command.Flags().StringSliceVar(&hints, "hints", nil, "lower nodes that pods are nominated for in turn; none: no pod is nominated")
 	command.Flags().StringVar(&node, "node", floorNode, "node whose pods are run below")
 	return command
 }
 
 // startFloor runs the floor program with the accounts of virtualnode and returns once it watches.
-func (s *site) startFloor(ctx context.Context) (*child.Process, error) {
-	process, _, err := child.Start(ctx, "load", "floor", "--node", floorNode,
+func (s *site) startFloor(ctx context.Context, hints []string) (*child.Process, error) {
+	process, _, err := child.Start(ctx, "load", "floor", "--node", floorNode, "--hints", strings.Join(hints, ","),
 		"--upper-kubeconfig", filepath.Join(s.lab.Dir(), "parts", lab.PartVirtualNode+".kubeconfig"),
 		"--lower-kubeconfig", filepath.Join(s.lab.Dir(), "clusters", s.lab.LowerName(1)+".kubeconfig"))
 	return process, err
 }
 
-// floor sends n pods through the floor program at once. virtualnode does not run meanwhile.
-func (s *site) floor(ctx context.Context, name string, n int) (Run, error) {
+// floor sends n pods through the floor program at once, each with a hint where there are any. virtualnode does not run meanwhile.
+func (s *site) floor(ctx context.Context, way, name string, hints []string, n int) (Run, error) {
 	s.virtualNode().Stop()
 	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: floorNode}} // Else its pods are collected.
 	if _, err := s.upper.CoreV1().Nodes().Create(ctx, node, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
@@ -81,7 +84,7 @@ func (s *site) floor(ctx context.Context, name string, n int) (Run, error) {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	process, err := s.startFloor(ctx)
+	process, err := s.startFloor(ctx, hints)
 	if err != nil {
 		return Run{}, err
 	}
@@ -91,6 +94,6 @@ func (s *site) floor(ctx context.Context, name string, n int) (Run, error) {
 		return Run{}, err
 	}
 	return s.burst(ctx, watched, name, floorNode, n, func() map[string]time.Duration {
-		return map[string]time.Duration{wayFloor: process.End()}
+		return map[string]time.Duration{way: process.End()}
 	})
 }

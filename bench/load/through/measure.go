@@ -45,8 +45,8 @@ func Measure(ctx context.Context, out io.Writer, o Options, progress Progress) (
 		}
 	}
 	var s *site
-	// The lab's names are known before it runs: its first lower cluster has ten nodes.
-	extender, err := startHolds("lower-1", 10, func(i int) string { return s.lab.NodeName(1, i) })
+	// The lab's names are known before it runs.
+	extender, err := startHolds("lower-1", lowerNodes, func(i int) string { return s.lab.NodeName(1, i) })
 	if err != nil {
 		return nil, err
 	}
@@ -97,11 +97,13 @@ func (r *Result) Print(out io.Writer) error {
 	ms("running below to reported above", r.RunningToReported)
 	row("at saturation, no hints", fmt.Sprintf("%.0f pods/s, %.2f of the floor", r.ViaPodsPerSecond, r.ViaToFloor),
 		fmt.Sprintf(">= %.1f", barFloor), r.ViaToFloor >= barFloor)
-	row("at saturation, hints nominated", fmt.Sprintf("%.0f pods/s, %.2f of the floor", r.HintedPodsPerSecond, r.HintedToFloor), "", true)
-	row("floor program", fmt.Sprintf("%.0f pods/s", r.FloorPodsPerSecond), "", true)
+	row("at saturation, hints nominated", fmt.Sprintf("%.0f pods/s, %.2f of the floor with hints", r.HintedPodsPerSecond, r.ViaToFloorHinted),
+		fmt.Sprintf(">= %.1f", barFloor), r.ViaToFloorHinted >= barFloor)
+	row("the same to the floor without", fmt.Sprintf("%.2f", r.HintedToFloor), "", true)
+	row("floor program: no hints / hints", fmt.Sprintf("%.0f / %.0f pods/s", r.FloorPodsPerSecond, r.FloorHintedPodsPerSecond), "", true)
 	row("created directly below", fmt.Sprintf("%.0f pods/s", r.DirectPodsPerSecond), "", true)
-	row("writes a pod: no hints / hints / floor",
-		fmt.Sprintf("%.2f / %.2f / %.2f", r.WritesPerPod, r.HintedWritesPerPod, r.FloorWritesPerPod), "", true)
+	row("writes a pod: no hints / floor / hints / floor", fmt.Sprintf("%.2f / %.2f / %.2f / %.2f",
+		r.WritesPerPod, r.FloorWritesPerPod, r.HintedWritesPerPod, r.FloorHintedWritesPerPod), "", true)
 	row("resident memory with the offered pods", fmt.Sprintf("%d MiB", r.ResidentBytes>>20), "", true)
 	row("lost pods", fmt.Sprint(r.Lost), "0", r.Lost == 0)
 	if err := table.Flush(); err != nil {
@@ -115,7 +117,7 @@ func (r *Result) Print(out io.Writer) error {
 
 // printCosts writes a table with a column for each way.
 func (r *Result) printCosts(out io.Writer, title string, of func(Run) map[string]float64) error {
-	ways := []string{wayOffered, wayVia, wayHinted, wayFloor, wayDirect}
+	ways := []string{wayOffered, wayVia, wayFloor, wayHinted, wayFloorHinted, wayDirect}
 	columns := map[string]map[string]float64{}
 	names := map[string]bool{}
 	fmt.Fprintf(out, "\n")

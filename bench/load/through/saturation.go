@@ -22,6 +22,8 @@ const (
 	wayHinted = "hinted" // through virtualnode that gives each pod a hint, in the mode that is the default
 	wayFloor  = "floor"  // through the floor program
 	wayDirect = "direct" // straight into the lower cluster
+
+	wayFloorHinted = "floorHinted" // through the floor program, with a hint for each pod
 )
 
 // Run is a burst that went one way.
@@ -72,23 +74,29 @@ func (s *site) burst(ctx context.Context, watched *observer, name, node string, 
 type Saturation struct {
 	// Rounds are the runs of each way, one a round.
 	Rounds map[string][]Run `json:"rounds"`
-	// PodsPerSecond are medians of the rounds, ViaToFloor and HintedToFloor the medians of the ratios within rounds.
+	// PodsPerSecond are medians of the rounds; ViaToFloor, ViaToFloorHinted (hinted to the floor program with hints) and
+	// HintedToFloor (hinted to the one without) the medians of the ratios within rounds.
 	ViaPodsPerSecond    float64 `json:"viaPodsPerSecond"`
 	HintedPodsPerSecond float64 `json:"hintedPodsPerSecond"`
 	FloorPodsPerSecond  float64 `json:"floorPodsPerSecond"`
 	DirectPodsPerSecond float64 `json:"directPodsPerSecond"`
 	ViaToFloor          float64 `json:"viaToFloor"`
+	ViaToFloorHinted    float64 `json:"viaToFloorHinted"`
 	HintedToFloor       float64 `json:"hintedToFloor"`
+
+	FloorHintedPodsPerSecond float64 `json:"floorHintedPodsPerSecond"`
 	// WritesPerPod are those of virtualnode (and of the floor program) on both sides, without those of the bench, the lower
 	// scheduler and KWOK.
 	WritesPerPod       float64 `json:"writesPerPod"`
 	HintedWritesPerPod float64 `json:"hintedWritesPerPod"`
 	FloorWritesPerPod  float64 `json:"floorWritesPerPod"`
+
+	FloorHintedWritesPerPod float64 `json:"floorHintedWritesPerPod"`
 }
 
 // saturate sends n pods each way, round after round; the order turns, so that no way is always the first.
 func (s *site) saturate(ctx context.Context, n, rounds int) (*Saturation, error) {
-	ways := []string{wayVia, wayFloor, wayHinted, wayDirect}
+	ways := []string{wayVia, wayFloor, wayHinted, wayFloorHinted, wayDirect}
 	result := &Saturation{Rounds: map[string][]Run{}}
 	for round := range rounds {
 		for i := range ways {
@@ -97,7 +105,7 @@ func (s *site) saturate(ctx context.Context, n, rounds int) (*Saturation, error)
 			if err != nil {
 				return nil, fmt.Errorf("saturation, %s, round %d: %w", way, round+1, err)
 			}
-			s.progress("round %d of %d, %-6s: %d of %d pods in %.1f s, %.0f a second",
+			s.progress("round %d of %d, %-11s: %d of %d pods in %.1f s, %.0f a second",
 				round+1, rounds, way, run.Pods-run.Lost, run.Pods, run.Seconds, run.PodsPerSecond)
 			result.Rounds[way] = append(result.Rounds[way], run)
 		}
@@ -113,7 +121,9 @@ func (s *site) send(ctx context.Context, way, name string, n int) (Run, error) {
 	case wayHinted:
 		return s.via(ctx, name, "nominated", n)
 	case wayFloor:
-		return s.floor(ctx, name, n)
+		return s.floor(ctx, way, name, nil, n)
+	case wayFloorHinted:
+		return s.floor(ctx, way, name, s.nodes(), n)
 	default:
 		return s.direct(ctx, name, n)
 	}
@@ -128,22 +138,25 @@ func (r *Saturation) sum() {
 		}
 		return all
 	}
-	ratio := func(way string) []float64 {
+	ratio := func(way, to string) float64 {
 		all := speed(way)
-		for i, floor := range speed(wayFloor) {
+		for i, floor := range speed(to) {
 			all[i] /= floor
 		}
-		return all
+		return latency.Median(all)
 	}
 	r.ViaPodsPerSecond, r.HintedPodsPerSecond = latency.Median(speed(wayVia)), latency.Median(speed(wayHinted))
 	r.FloorPodsPerSecond, r.DirectPodsPerSecond = latency.Median(speed(wayFloor)), latency.Median(speed(wayDirect))
-	r.ViaToFloor, r.HintedToFloor = latency.Median(ratio(wayVia)), latency.Median(ratio(wayHinted))
+	r.FloorHintedPodsPerSecond = latency.Median(speed(wayFloorHinted))
+	r.ViaToFloor, r.HintedToFloor = ratio(wayVia, wayFloor), ratio(wayHinted, wayFloor)
+	r.ViaToFloorHinted = ratio(wayHinted, wayFloorHinted)
 	// What pods created directly cost are the writes of KWOK and the lower scheduler and one creation by the bench, which it
 	// makes above on the other ways.
 	own := func(way string) float64 {
 		return podWrites(mean(r.Rounds[way]).Calls) - podWrites(mean(r.Rounds[wayDirect]).Calls)
 	}
 	r.WritesPerPod, r.HintedWritesPerPod, r.FloorWritesPerPod = own(wayVia), own(wayHinted), own(wayFloor)
+	r.FloorHintedWritesPerPod = own(wayFloorHinted)
 }
 
 // podWrites adds up the calls that change something, but for the events of the lower scheduler, which it writes when it finds

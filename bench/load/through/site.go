@@ -23,6 +23,9 @@ type Progress func(format string, args ...any)
 // creators is how many pods are being created at the same time.
 const creators = 32
 
+// lowerNodes is how many nodes the lower cluster has.
+const lowerNodes = 10
+
 // settled bounds every wait for things that take moments.
 const settled = 2 * time.Minute
 
@@ -37,7 +40,7 @@ type site struct {
 // newSite starts a lab whose lower cluster has room for every load. virtualnode runs and is told no hints.
 func newSite(ctx context.Context, out io.Writer, progress Progress, config map[string]any) (*site, error) {
 	l, err := lab.Start(ctx, lab.Options{
-		Lower: 1, Nodes: 10, Parts: []string{lab.PartVirtualNode}, Log: out,
+		Lower: 1, Nodes: lowerNodes, Parts: []string{lab.PartVirtualNode}, Log: out,
 		Shapes: []lab.Shape{{Resources: corev1.ResourceList{
 			corev1.ResourceCPU: resource.MustParse("200"), corev1.ResourceMemory: resource.MustParse("800Gi"),
 			corev1.ResourcePods: resource.MustParse("2000"),
@@ -56,6 +59,15 @@ func newSite(ctx context.Context, out io.Writer, progress Progress, config map[s
 		return nil, err
 	}
 	return s, nil
+}
+
+// nodes are the names of the lower nodes.
+func (s *site) nodes() []string {
+	names := make([]string, lowerNodes)
+	for i := range names {
+		names[i] = s.lab.NodeName(1, i+1)
+	}
+	return names
 }
 
 // pod is a pod as the upper scheduler leaves it: through admission and bound to a node; node "" leaves it to a scheduler.
