@@ -293,6 +293,7 @@ func TestStuckAfterBy(t *testing.T) {
 		"an autoscaler":         {func(p *Pod) { p.Cluster = "b" }, false},
 		"not for that reason":   {func(p *Pod) { p.Cluster, p.Unplaced = "b", keys.Quota }, true},
 		"a queue, anywhere":     {func(p *Pod) { p.Unplaced = keys.Gated }, false},
+		"no cluster would help": {func(p *Pod) { p.Unplaced = keys.ObjectsUnread }, false},
 		"nothing is the matter": {func(p *Pod) { p.Unplaced = "" }, false},
 	} {
 		if _, _, got := policy.judge(noon, stuckPod("shop", "p", "web", 90, c.change)); got != c.want {

@@ -132,7 +132,8 @@ func (s stuck) judge(now time.Time, pod Pod) (since time.Time, reason string, ok
 			break
 		}
 	}
-	return pod.Since, string(pod.Unplaced), pod.Unplaced != "" && !pod.Since.IsZero() && now.Sub(pod.Since) > after
+	elsewhere := pod.Unplaced != "" && pod.Unplaced != keys.ObjectsUnread // Which no other cluster would help.
+	return pod.Since, string(pod.Unplaced), elsewhere && !pod.Since.IsZero() && now.Sub(pod.Since) > after
 }
 
 // onlyJudged keeps what newPod reads, so that the cache of waiting pods stays small.

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -44,6 +45,9 @@ type Config struct {
 	// OrphanGrace is how long a lower pod stays whose upper pod has gone without this process having seen it go, counted
 	// from when the upper cluster was last seen whole.
 	OrphanGrace metav1.Duration `json:"orphanGrace"`
+	// OwnNames are names of ConfigMaps and Secrets that each cluster publishes in every namespace: pods that name one are given
+	// the lower cluster's.
+	OwnNames []string `json:"ownNames,omitempty"`
 	// LeaderElection lets several replicas run, one of which serves the virtual nodes; by the lease tessera-virtualnode in
 	// Namespace.
 	LeaderElection serve.LeaderElection `json:"leaderElection"`
@@ -64,6 +68,9 @@ defaultToleration: 5m        how long the upper API server has pods tolerate a l
 renewTokens: true            tokens of the kubeconfigs are renewed after half of their life, into Secrets tessera-token-NAME
 orphanGrace: 15m             how long a lower pod whose upper pod has gone unseen stays, counted from when it was first seen alone or
                              the upper cluster was last not whole, whichever is later
+ownNames: [kube-root-ca.crt, istio-ca-root-cert, openshift-service-ca.crt]
+                             ConfigMaps and Secrets that each cluster publishes in every namespace: pods that name one get the
+                             lower cluster's; all others that they name are brought along
 leaderElection:              several replicas, one of which serves all virtual nodes (lease tessera-virtualnode):
   {enabled: false, leaseDuration: 15s, renewDeadline: 10s, retryPeriod: 2s}
 namespace: tessera-system    namespace of that lease, and of renewed tokens
@@ -76,6 +83,7 @@ func DefaultConfig() *Config {
 	return &Config{
 		PodWorkers: 20, RenewTokens: true, DefaultToleration: metav1.Duration{Duration: 5 * time.Minute},
 		OrphanGrace:    metav1.Duration{Duration: 15 * time.Minute},
+		OwnNames:       []string{"kube-root-ca.crt", "istio-ca-root-cert", "openshift-service-ca.crt"},
 		LeaderElection: serve.DefaultLeaderElection(), Namespace: keys.Namespace,
 		ClusterConfig: defaultClusterConfig(),
 	}
@@ -90,6 +98,11 @@ func (c *Config) Validate() error {
 	errs = append(errs, c.validate(""))
 	if c.OrphanGrace.Duration < 0 {
 		errs = append(errs, fmt.Errorf("orphanGrace: %s is negative", c.OrphanGrace.Duration))
+	}
+	for _, name := range c.OwnNames {
+		if faults := validation.IsDNS1123Subdomain(name); len(faults) > 0 {
+			errs = append(errs, fmt.Errorf("ownNames: %q is no name of a ConfigMap or Secret: %s", name, strings.Join(faults, "; ")))
+		}
 	}
 	if c.DefaultToleration.Duration < 0 {
 		errs = append(errs, fmt.Errorf("defaultToleration: %s is negative", c.DefaultToleration.Duration))

@@ -19,6 +19,8 @@ func TestBadConfig(t *testing.T) {
 		"no folder":        {"insecureLoopback: true\ninsecurePort: 1\n", "clusters: no folder given"},
 		"no listener":      {"clusters: /c\n", "listen: no listener"},
 		"unknown key":      {good + "cluster: /c\n", `unknown field "cluster"`},
+		"own names":        {good + "ownNames: [a.crt, Not_A_Name]\n", `ownNames: "Not_A_Name" is no name of a ConfigMap or Secret`},
+		"no own names":     {good + "ownNames: []\n", ""},
 		"all selectors":    {good + "nodes: \"a=b,a==b,a!=c,a in (b),a notin (c),a,!d,e>1,e<9\"\n", ""},
 		"hint":             {good + "hint: loud\n", `hint: "loud" is none of nominated, preferred, required, off`},
 		"hint, a boolean":  {good + "hint: on\n", `hint: "true" is none of`},

@@ -29,6 +29,7 @@ import (
 	"github.com/tessera-k8s/tessera/internal/serve"
 	"github.com/tessera-k8s/tessera/virtualnode/budgets"
 	"github.com/tessera-k8s/tessera/virtualnode/hints"
+	"github.com/tessera-k8s/tessera/virtualnode/objects"
 )
 
 // enduredPerSecond is how many pods a second are given the tolerations of virtual nodes that were bound before this process started.
@@ -40,8 +41,9 @@ type server struct {
 	log      *slog.Logger
 	election *serve.Election
 	upper    kubernetes.Interface
-	above    *upperObjects   // what all virtual nodes look at
-	crowds   *budgets.Crowds // the same for pods of namespaces with budgets
+	above    *upperObjects    // what all virtual nodes look at
+	crowds   *budgets.Crowds  // the same for pods of namespaces with budgets
+	sources  *objects.Sources // ConfigMaps and Secrets that pods on virtual nodes name
 	identity string
 	provider string        // scheme of the provider IDs of the real nodes, "" where they have none
 	extender *ask.Extender // nil without a URL
@@ -107,7 +109,7 @@ func run(ctx context.Context, log *slog.Logger, config *Config) error {
 	defer broadcaster.Shutdown()
 	broadcaster.StartRecordingToSink(&corev1client.EventSinkImpl{Interface: upper.CoreV1().Events("")})
 	s := &server{
-		config: config, log: log, election: election, upper: upper, above: above, crowds: budgets.NewCrowds(upper),
+		config: config, log: log, election: election, upper: upper, above: above, crowds: budgets.NewCrowds(upper), sources: objects.NewSources(upper, log),
 		identity: identity, provider: providerScheme(ctx, log, open), extender: extender, metrics: newMetrics(election.Leads),
 		events:  broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "tessera-virtualnode"}),
 		endured: rate.NewLimiter(enduredPerSecond, enduredPerSecond),
@@ -129,7 +131,7 @@ func run(ctx context.Context, log *slog.Logger, config *Config) error {
 				if config.RenewTokens {
 					clusters = func(ctx context.Context) error { return folder.RunWithTokens(ctx, upper, config.Namespace) }
 				}
-				return serve.Run(ctx, above.run, clusters, s.watchOverlaps, s.whole.run)
+				return serve.Run(ctx, above.run, s.sources.Run, clusters, s.watchOverlaps, s.whole.run)
 			})
 		},
 	)

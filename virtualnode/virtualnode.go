@@ -26,6 +26,7 @@ import (
 	"github.com/tessera-k8s/tessera/virtualnode/identity"
 	"github.com/tessera-k8s/tessera/virtualnode/namespaces"
 	"github.com/tessera-k8s/tessera/virtualnode/node"
+	"github.com/tessera-k8s/tessera/virtualnode/objects"
 	"github.com/tessera-k8s/tessera/virtualnode/orphans"
 	"github.com/tessera-k8s/tessera/virtualnode/pair"
 	"github.com/tessera-k8s/tessera/virtualnode/pods"
@@ -37,7 +38,9 @@ import (
 const snapshotPause = 200 * time.Millisecond
 
 // belowIndexers are the indexes of lower pods.
-var belowIndexers = cache.Indexers{pair.ByUpper: pair.IndexByUpper, cache.NamespaceIndex: cache.MetaNamespaceIndexFunc}
+var belowIndexers = cache.Indexers{
+	pair.ByUpper: pair.IndexByUpper, cache.NamespaceIndex: cache.MetaNamespaceIndexFunc, objects.ByObject: objects.IndexBelow,
+}
 
 // byLower indexes upper pods by the namespace/name that they have below.
 const byLower = "lower"
@@ -67,6 +70,7 @@ type virtualNode struct {
 	events   *events.Mirror
 	spaces   *namespaces.Keeper
 	budgets  *budgets.Keeper
+	objects  *objects.Keeper
 	self     cache.SharedIndexInformer // the Node itself, for its labels
 	above    cache.SharedIndexInformer // upper pods bound to it
 	below    *lower.Kept               // lower pods that came through it
@@ -109,7 +113,8 @@ func (v *virtualNode) watchBoth(config *restclient.Config) (err error) {
 	v.watch.Pause = snapshotPause
 	v.devices = lower.NewDevices(v.watch.Client(), v.log, v.keeper.Touch)
 	v.self = coreinformers.NewFilteredNodeInformer(s.upper, 0, nil, selectField("metadata.name", v.name))
-	v.above = coreinformers.NewFilteredPodInformer(s.upper, "", 0, cache.Indexers{byLower: v.lowerKey}, selectField("spec.nodeName", v.name))
+	v.above = coreinformers.NewFilteredPodInformer(s.upper, "", 0,
+		cache.Indexers{byLower: v.lowerKey, objects.ByObject: objects.IndexAbove}, selectField("spec.nodeName", v.name))
 	ours := labels.SelectorFromSet(labels.Set{keys.Upper: s.identity, keys.VirtualNode: v.name})
 	v.below, err = v.watch.Keep(func(pod *corev1.Pod) bool {
 		return ours.Matches(labels.Set(pod.Labels)) && pair.Stands(pod, v.lowerNamespace)
@@ -151,11 +156,18 @@ func (v *virtualNode) addParts() (err error) {
 		Name: v.name, Identity: s.identity, Lower: client, LowerName: v.lowerNamespace,
 		Budgets: s.above.Budgets(), Changes: s.above.budgets, Below: v.below, Crowds: s.crowds, Log: v.log,
 	})
+	v.objects, err = objects.New(objects.Setup{
+		Name: v.name, Target: v.target, Lower: client, Sources: s.sources, Above: indexed{v.above}, Below: v.below,
+		Welcome: func(upper *corev1.Pod) bool { return v.pods.Welcome(upper) }, Barred: v.barred, OwnNames: s.config.OwnNames, Log: v.log,
+	}, s.identity)
+	if err != nil {
+		return err
+	}
 	v.orphans = orphans.New(s.config.OrphanGrace.Duration, s.whole.brokenAt)
 	v.refusals = refusals.New(v.keeper.Touch)
 	setup := pods.Setup{
 		Name: v.name, Target: v.target, Barred: v.barred, Reachable: v.reachable,
-		NodeReady: v.nodeReady, NodeUsable: v.nodeUsable, Namespace: v.spaces.Use,
+		NodeReady: v.nodeReady, NodeUsable: v.nodeUsable, Namespace: v.spaces.Use, Objects: v.objects.Bring,
 		OwnerInOpenNamespaces: *v.config.OwnerInOpenNamespaces,
 		ShowAddresses:         v.config.Network == NetworkFlat, AcceptUnasked: v.config.Unasked == UnaskedAccept,
 		Namespaces: s.above.Namespaces(), Upper: s.upper.CoreV1(), Lower: client.CoreV1(),
@@ -200,6 +212,14 @@ func (v *virtualNode) addHandlers() error {
 		v.keeper.Touch()
 	}
 	if _, err := v.above.AddEventHandler(v.looks(pair.KeyOf, changed, deleted)); err != nil {
+		return fmt.Errorf("watching pods of %s: %w", v.name, err)
+	}
+	needs := tombstone.Handler(func(upper *corev1.Pod) { v.objects.LookAt(upper, upper.Namespace) })
+	if _, err := v.above.AddEventHandler(needs); err != nil {
+		return fmt.Errorf("watching pods of %s: %w", v.name, err)
+	}
+	needed := tombstone.Handler(func(below *corev1.Pod) { v.objects.LookAt(below, below.Annotations[keys.UpperNamespace]) })
+	if _, err := v.below.AddEventHandler(needed); err != nil {
 		return fmt.Errorf("watching pods of %s: %w", v.name, err)
 	}
 	gone := v.pods.Gone
@@ -253,6 +273,7 @@ func (v *virtualNode) run(ctx context.Context) (err error) {
 		}
 		group.Go(func() { v.spaces.Run(ctx) })
 		group.Go(func() { v.budgets.Run(ctx) })
+		group.Go(func() { v.objects.Run(ctx) })
 		group.Go(func() {
 			if cache.WaitForCacheSync(ctx.Done(), v.above.HasSynced, v.below.HasSynced, v.server.above.synced) {
 				v.log.Info("Pods are synced", "above", len(v.above.GetStore().ListKeys()), "below", len(v.below.List()))
@@ -263,4 +284,17 @@ func (v *virtualNode) run(ctx context.Context) (err error) {
 	}
 	group.Wait()
 	return err
+}
+
+// indexed is an informer as a cache with indexes.
+type indexed struct{ cache.SharedIndexInformer }
+
+// ByIndex returns the objects that an index has under a value.
+func (i indexed) ByIndex(index, value string) ([]any, error) {
+	return i.GetIndexer().ByIndex(index, value)
+}
+
+// ListIndexFuncValues returns the values under which an index has objects.
+func (i indexed) ListIndexFuncValues(index string) []string {
+	return i.GetIndexer().ListIndexFuncValues(index)
 }

@@ -92,6 +92,8 @@ const (
 	UpperUID       = Domain + "upper-uid"
 	UpperNamespace = Domain + "upper-namespace"
 	UpperName      = Domain + "upper-name"
+	// UsedBy is an annotation of an object that pods need: the virtual nodes whose pods do, separated by commas.
+	UsedBy = Domain + "used-by"
 	// UpperGeneration is an annotation: the generation of the upper pod that the lower one was last made equal to.
 	UpperGeneration = Domain + "upper-generation"
 	// UpperLabels, UpperAnnotations and UpperServiceAccount are annotations, only where the pod reads them by the downward
@@ -122,6 +124,10 @@ const (
 	// HintGate is the scheduling gate behind which a lower pod waits for its hint.
 	HintGate = Domain + "hint"
 )
+
+// ObjectsUnread is a reason of LowerPlaced: the upper cluster does not let a ConfigMap or Secret be read that the pod names. No other
+// lower cluster would help.
+const ObjectsUnread Reason = "ObjectsUnread"
 
 // Reason says why a virtual node does not take a pod. Few and stable: kube-scheduler counts equal texts, and a
 // text that changes between attempts wakes the pod it is written to.

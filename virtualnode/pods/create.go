@@ -23,6 +23,9 @@ var errSealed = errors.New("the pod cannot be translated")
 // errTaken is a lower pod of the same name that is ours and on its way out.
 var errTaken = errors.New("an older pod of that name is still below")
 
+// reasonLeft is that of the event which says what of a pod does not come below with it.
+const reasonLeft = "NotBrought"
+
 // errForeign is a lower pod of the same name that is not ours.
 var errForeign = errors.New("a pod of that name below belongs to someone else")
 
@@ -85,6 +88,13 @@ func (r *Reconciler) place(ctx context.Context, upper, lower *corev1.Pod) (*core
 	}
 	if namespace.UID != "" && (namespace.Ours || r.OwnerInOpenNamespaces) {
 		lower.OwnerReferences = translate.OwnedByNamespace(lower.Namespace, namespace.UID)
+	}
+	left, err := r.Objects(ctx, upper)
+	if err != nil {
+		return nil, err
+	}
+	for _, why := range left {
+		r.Events.Event(upper, corev1.EventTypeWarning, reasonLeft, "Its containers wait for what is not brought along: "+why.Error())
 	}
 	pods := r.Lower.Pods(lower.Namespace)
 	created, err := pods.Create(ctx, lower, metav1.CreateOptions{})

@@ -125,7 +125,7 @@ const orphanHasName = "A pod without an owner runs in the lower cluster under th
 
 // needsLower reports whether an upper pod is to have a lower one.
 func (r *Reconciler) needsLower(upper *corev1.Pod) bool {
-	return upper.DeletionTimestamp == nil && !snapshot.Finished(upper) && r.welcome(upper)
+	return upper.DeletionTimestamp == nil && !snapshot.Finished(upper) && r.Welcome(upper)
 }
 
 // askAbove asks the upper API server for the pod that has the name of a lower pod's upper one; nil if there is none.

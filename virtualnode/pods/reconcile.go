@@ -64,6 +64,8 @@ type Setup struct {
 	ShowAddresses bool
 	// Namespace sees to it that the lower namespace of an upper one is there for pods, see namespaces.Keeper.Use.
 	Namespace func(ctx context.Context, upper string) (namespaces.Used, error)
+	// Objects sees to it that the ConfigMaps and Secrets which an upper pod names are there, see objects.Keeper.Bring.
+	Objects func(ctx context.Context, upper *corev1.Pod) (left []error, err error)
 	// OwnerInOpenNamespaces has pods in namespaces that are not ours belong to these, too.
 	OwnerInOpenNamespaces bool
 	// Barred reports whether nothing may be done in the lower cluster, nor be concluded from what is to be seen there.
@@ -237,7 +239,7 @@ func (r *Reconciler) take(
 
 func (r *Reconciler) known(upper, lower *corev1.Pod, memory *memory) known {
 	return known{
-		wasBelow: memory.wasBelow, welcome: upper != nil && r.welcome(upper), lost: r.onLostNode(lower), sawDeleted: r.sawDeleted(lower),
+		wasBelow: memory.wasBelow, welcome: upper != nil && r.Welcome(upper), lost: r.onLostNode(lower), sawDeleted: r.sawDeleted(lower),
 	}
 }
 

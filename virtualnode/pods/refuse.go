@@ -20,9 +20,9 @@ const (
 	reasonDaemonSet   = "DaemonSetNotSupported"
 )
 
-// welcome reports whether a pod may be created below: its owner has opted in, and it came through admission, which never
+// Welcome reports whether a pod may be created below: its owner has opted in, and it came through admission, which never
 // marks pods of DaemonSets. A namespace's label is looked up, as anyone who may create pods can write the mark by hand.
-func (r *Reconciler) welcome(upper *corev1.Pod) bool {
+func (r *Reconciler) Welcome(upper *corev1.Pod) bool {
 	namespace, _ := r.Namespaces.Get(upper.Namespace) // What the cache does not have is asked for before anything is refused.
 	return optedIn(upper, namespace) && (r.AcceptUnasked || (translate.Marked(upper) && !translate.OfDaemonSet(upper)))
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/tessera-k8s/tessera/internal/snapshot"
 	"github.com/tessera-k8s/tessera/internal/translate"
 	"github.com/tessera-k8s/tessera/virtualnode/namespaces"
+	"github.com/tessera-k8s/tessera/virtualnode/objects"
 	"github.com/tessera-k8s/tessera/virtualnode/pair"
 	"github.com/tessera-k8s/tessera/virtualnode/pods/up"
 )
@@ -101,8 +102,10 @@ func refusal(err error) keys.Reason {
 	switch {
 	case errors.As(err, &notAllowed):
 		return keys.NotAllowed
-	case errors.Is(err, errForeign), errors.Is(err, namespaces.ErrForeign):
+	case errors.Is(err, errForeign), errors.Is(err, namespaces.ErrForeign), errors.Is(err, objects.ErrForeign):
 		return keys.NameConflict
+	case errors.Is(err, objects.ErrUnread):
+		return keys.ObjectsUnread
 	case errors.Is(err, errTaken):
 		return reasonOrphan
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
@@ -122,9 +125,9 @@ func refusal(err error) keys.Reason {
 // namespace is behind, the server is busy, the connection broke.
 func hiccup(err error) bool {
 	switch {
-	case errors.Is(err, errForeign), errors.Is(err, namespaces.ErrForeign), errors.Is(err, errSealed):
+	case errors.Is(err, errForeign), errors.Is(err, namespaces.ErrForeign), errors.Is(err, objects.ErrForeign), errors.Is(err, errSealed):
 		return false
-	case errors.Is(err, errTaken), apierrors.IsConflict(err), apierrors.IsTooManyRequests(err), apierrors.IsNotFound(err),
+	case errors.Is(err, objects.ErrUnread), errors.Is(err, errTaken), apierrors.IsConflict(err), apierrors.IsTooManyRequests(err), apierrors.IsNotFound(err),
 		apierrors.IsServerTimeout(err):
 		return true
 	case apierrors.IsForbidden(err) && strings.Contains(err.Error(), "error looking up service account"):

@@ -2,6 +2,7 @@ package pods
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 
 	"github.com/tessera-k8s/tessera/internal/keys"
 	"github.com/tessera-k8s/tessera/internal/translate"
+	"github.com/tessera-k8s/tessera/virtualnode/objects"
 )
 
 // Everything that can keep a bound pod from a lower node, and when it is told.
@@ -39,6 +41,7 @@ func TestUnplaced(t *testing.T) {
 	failed := func(err error, times int, d time.Duration) failure {
 		return failure{err: err, times: times, since: now.Add(-d)}
 	}
+	unread := fmt.Errorf("x: %w", errors.Join(objects.ErrUnread, apierrors.NewForbidden(corev1.Resource("secrets"), "s", errors.New("rbac"))))
 	no := failure{}
 	for name, c := range map[string]struct {
 		upper, lower *corev1.Pod
@@ -56,6 +59,8 @@ func TestUnplaced(t *testing.T) {
 		"its name is taken":               {upperPod("1"), nil, failed(errForeign, 1, 0), keys.NameConflict, false},
 		"an older one has its name":       {upperPod("1"), nil, failed(errTaken, 5, moment), "", true},
 		"an older one keeps its name":     {upperPod("1"), nil, failed(errTaken, 5, long), reasonOrphan, false},
+		"an object it names is taken":     {upperPod("1"), nil, failed(fmt.Errorf("x: %w", objects.ErrForeign), 1, 0), keys.NameConflict, false},
+		"an object it names is unread":    {upperPod("1"), nil, failed(unread, 9, long), keys.ObjectsUnread, false},
 		"a power it may not have":         {upperPod("1"), nil, failed(&translate.NotAllowed{}, 1, 0), keys.NotAllowed, false},
 		"being deleted above":             {upperPod("1", deleting(30)), nil, failed(denied, 9, long), "", false},
 		"over above":                      {upperPod("1", phase(corev1.PodFailed)), nil, failed(denied, 9, long), "", false},

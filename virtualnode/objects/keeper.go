@@ -1,0 +1,349 @@
+package objects
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	coreinformers "k8s.io/client-go/informers/core/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/tessera-k8s/tessera/internal/keys"
+	"github.com/tessera-k8s/tessera/internal/tombstone"
+	"github.com/tessera-k8s/tessera/internal/translate"
+	"github.com/tessera-k8s/tessera/virtualnode/queue"
+)
+
+// Times of a keeper.
+const (
+	firstRetry   = 200 * time.Millisecond
+	slowestRetry = 30 * time.Second
+	gather       = 100 * time.Millisecond // changes of so long are brought down in one write
+	// knownWithin bounds how long a pod waits until it is known whether an object that it names is there.
+	knownWithin = 5 * time.Second
+)
+
+// ErrForeign is an object below that somebody else made, under the name of one that a pod needs.
+var ErrForeign = errors.New("the name is taken in the lower cluster by an object that Tessera has not made for this upper cluster")
+
+// ErrUnread is an object of which the upper cluster does not say whether it is there.
+var ErrUnread = errors.New("the upper cluster does not let it be read")
+
+// Pods is a cache of pods with the index ByObject.
+type Pods interface {
+	ByIndex(index, value string) ([]any, error)
+	ListIndexFuncValues(index string) []string
+	HasSynced() bool
+}
+
+// Setup is what a keeper works between and with.
+type Setup struct {
+	// Name is that of the virtual node.
+	Name string
+	// Target is the virtual node as it is labelled now.
+	Target  func() translate.Target
+	Lower   kubernetes.Interface
+	Sources *Sources
+	// Above are the upper pods bound to the virtual node, Below the lower pods that came through it.
+	Above, Below Pods
+	// Welcome reports whether an upper pod may go below: whether its namespace has opted in.
+	Welcome func(upper *corev1.Pod) bool
+	// Barred reports whether nothing may be done in the lower cluster.
+	Barred func() bool
+	// OwnNames are names of objects that each cluster publishes itself: a pod that names one means the lower cluster's.
+	OwnNames []string
+	Log      *slog.Logger
+}
+
+// Keeper looks after the objects below that pods of one virtual node name.
+//
+// Its queue holds keys of upper objects. Several keepers may look after one object below, those of virtual nodes that lead to the
+// same lower cluster: each notes on it that it needs it, and the last one takes it away.
+type Keeper struct {
+	Setup
+	queue *queue.Queue
+	rooms map[string]room
+	below map[string]cache.SharedIndexInformer // by kind
+
+	locks [64]sync.Mutex // one at a time writes an object
+}
+
+// New returns a keeper that does nothing before Run.
+func New(setup Setup, identity string) (*Keeper, error) {
+	ours := func(o *metav1.ListOptions) { o.LabelSelector = labels.Set{keys.Upper: identity}.String() }
+	k := &Keeper{
+		Setup: setup, queue: queue.New("object", setup.Log, firstRetry, slowestRetry), rooms: rooms(setup.Lower),
+		below: map[string]cache.SharedIndexInformer{
+			translate.KindConfigMap: coreinformers.NewFilteredConfigMapInformer(setup.Lower, "", 0, cache.Indexers{}, ours),
+			translate.KindSecret:    coreinformers.NewFilteredSecretInformer(setup.Lower, "", 0, cache.Indexers{}, ours),
+		},
+	}
+	for kind, informer := range k.below {
+		if err := informer.SetTransform(trim); err != nil {
+			return nil, fmt.Errorf("watching %ss of %s: %w", kind, setup.Name, err)
+		}
+		if _, err := informer.AddEventHandler(tombstone.Handler(func(h *held) { k.queue.Add(h.key().String()) })); err != nil {
+			return nil, fmt.Errorf("watching %ss of %s: %w", kind, setup.Name, err)
+		}
+	}
+	return k, nil
+}
+
+// Run works until ctx ends.
+func (k *Keeper) Run(ctx context.Context) {
+	var group sync.WaitGroup
+	synced := []cache.InformerSynced{k.Above.HasSynced, k.Below.HasSynced}
+	for _, informer := range k.below {
+		synced = append(synced, informer.HasSynced)
+		group.Go(func() { informer.RunWithContext(ctx) })
+	}
+	group.Go(func() {
+		if cache.WaitForCacheSync(ctx.Done(), synced...) {
+			k.queue.Work(ctx, k.reconcile)
+		}
+	})
+	group.Go(func() { queue.Resync(ctx, k.every, func(key string) { k.queue.Add(key) }) })
+	<-ctx.Done()
+	k.queue.ShutDown()
+	group.Wait()
+	k.Sources.LeaveAll(k)
+}
+
+// every is the keys of all objects, above and below.
+func (k *Keeper) every() []string {
+	all := k.Above.ListIndexFuncValues(ByObject)
+	for _, informer := range k.below {
+		for _, object := range informer.GetStore().List() {
+			all = append(all, object.(*held).key().String())
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// Look has an object looked at. Sources calls it with every change.
+func (k *Keeper) Look(key Key) { k.queue.AddAfter(key.String(), gather) }
+
+// LookAt has what a pod names looked at: the upper one, or the lower one of a namespace.
+func (k *Keeper) LookAt(pod *corev1.Pod, upperNamespace string) {
+	for _, reference := range translate.References(&pod.Spec) {
+		k.Look(Key{reference, upperNamespace})
+	}
+}
+
+// Bring sees to it that what an upper pod names is below, as far as it is there above: a kubelet waits for what is not.
+// left is what is not brought along at all, and why. The error is ErrForeign for a name that is taken, ErrUnread for what the upper
+// cluster does not show, or says what failed.
+func (k *Keeper) Bring(ctx context.Context, upper *corev1.Pod) (left []error, err error) {
+	for _, reference := range translate.References(&upper.Spec) {
+		key := Key{reference, upper.Namespace}
+		if k.own(key) {
+			continue
+		}
+		if err := k.await(ctx, key); err != nil {
+			return left, err
+		}
+		switch err := k.bring(ctx, key); {
+		case errors.Is(err, translate.ErrAccountToken):
+			left = append(left, fmt.Errorf("%s %s: %w", key.Kind, key.Name, err))
+		case err != nil:
+			return left, err
+		}
+	}
+	return left, nil
+}
+
+// await waits until it is known whether an object is there above.
+func (k *Keeper) await(ctx context.Context, key Key) error {
+	k.Sources.Use(key, k)
+	ctx, cancel := context.WithTimeout(ctx, knownWithin)
+	defer cancel()
+	select {
+	case <-k.Sources.Known(key):
+		return nil
+	case <-ctx.Done():
+		_, _, err := k.Sources.Get(key)
+		return fmt.Errorf("reading %s %s above: %w", key.Kind, key.Name, errors.Join(ErrUnread, err))
+	}
+}
+
+func (k *Keeper) own(key Key) bool { return slices.Contains(k.OwnNames, key.Name) }
+
+func (k *Keeper) reconcile(ctx context.Context, text string) (again time.Duration, err error) {
+	if k.Barred() {
+		return 2 * time.Second, nil
+	}
+	key, err := parseKey(text)
+	if err != nil {
+		return 0, nil //nolint:nilerr // Somebody changed our annotations below: it stands for nothing.
+	}
+	err = k.bring(ctx, key)
+	switch {
+	case errors.Is(err, translate.ErrAccountToken), errors.Is(err, ErrForeign), errors.Is(err, ErrUnread):
+		return 0, nil // Told on the pods that name it.
+	case apierrors.IsNotFound(err):
+		return 0, nil // The namespace is made with the first pod, and has gone with the last.
+	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
+		return 0, nil
+	}
+	return 0, err
+}
+
+// bring brings one object in line.
+func (k *Keeper) bring(ctx context.Context, key Key) error {
+	defer k.lock(key)()
+	if k.own(key) {
+		return nil
+	}
+	if !k.wanted(key) {
+		k.Sources.Leave(key, k)
+		return k.drop(ctx, key)
+	}
+	k.Sources.Use(key, k)
+	upper, known, err := k.Sources.Get(key)
+	switch {
+	case err != nil:
+		return fmt.Errorf("reading %s %s/%s above: %w", key.Kind, key.Namespace, key.Name, errors.Join(ErrUnread, err))
+	case !known:
+		return nil // It is looked at again as soon as it is.
+	case upper == nil:
+		return k.drop(ctx, key)
+	}
+	return k.put(ctx, key, upper)
+}
+
+func (k *Keeper) lock(key Key) (unlock func()) {
+	lock := &k.locks[maphash.Comparable(seed, key)%uint64(len(k.locks))]
+	lock.Lock()
+	return lock.Unlock
+}
+
+var seed = maphash.MakeSeed()
+
+// wanted reports whether a pod needs the object: one above that may go below, or one below, whose upper one may be missing.
+func (k *Keeper) wanted(key Key) bool {
+	below, _ := k.Below.ByIndex(ByObject, key.String()) // The index exists.
+	if len(below) > 0 {
+		return true
+	}
+	above, _ := k.Above.ByIndex(ByObject, key.String())
+	return slices.ContainsFunc(above, func(object any) bool { return k.Welcome(object.(*corev1.Pod)) })
+}
+
+// cached is the object below, nil if the cache has none of ours.
+func (k *Keeper) cached(key Key) *held {
+	namespace := k.Target().Rules.LowerNamespace(key.Namespace)
+	object, ok, _ := k.below[key.Kind].GetStore().GetByKey(namespace + "/" + key.Name) // A cache never fails.
+	if !ok || object.(*held).key() != key {
+		return nil
+	}
+	return object.(*held)
+}
+
+// made is the object as it is to be below.
+func (k *Keeper) made(key Key, upper metav1.Object) (metav1.Object, error) {
+	switch o := upper.(type) {
+	case *corev1.ConfigMap:
+		return translate.LowerConfigMap(o, k.Target()), nil
+	case *corev1.Secret:
+		return translate.LowerSecret(o, k.Target())
+	default:
+		return nil, fmt.Errorf("%s: a %T is none", key, upper)
+	}
+}
+
+// put makes the object below equal to the upper one.
+func (k *Keeper) put(ctx context.Context, key Key, upper metav1.Object) error {
+	wanted, err := k.made(key, upper)
+	if err != nil {
+		return errors.Join(err, k.drop(ctx, key)) // It may have been of another type before.
+	}
+	present := k.cached(key)
+	if present == nil {
+		wanted.GetAnnotations()[keys.UsedBy] = k.Name
+		if err = k.rooms[key.Kind].create(ctx, wanted); !apierrors.IsAlreadyExists(err) {
+			return doing("creating", key, err)
+		}
+		if present, err = k.read(ctx, key, wanted); err != nil || present == nil {
+			return err
+		}
+	}
+	users := withUser(usersOf(present), k.Name)
+	wanted.GetAnnotations()[keys.UsedBy] = strings.Join(users, ",")
+	next := holding(wanted)
+	if next.sum == present.sum && slices.Equal(users, usersOf(present)) &&
+		present.Annotations[keys.UpperUID] == next.Annotations[keys.UpperUID] {
+		return nil
+	}
+	if next.secret != present.secret || present.immutable && next.sum != present.sum {
+		// Neither can be changed: the exception to the rule that nothing is deleted to be created again.
+		if err := k.rooms[key.Kind].remove(ctx, present); err != nil && !apierrors.IsNotFound(err) {
+			return doing("replacing", key, err)
+		}
+		return doing("replacing", key, k.rooms[key.Kind].create(ctx, wanted))
+	}
+	wanted.SetResourceVersion(present.ResourceVersion)
+	return doing("updating", key, k.rooms[key.Kind].update(ctx, wanted))
+}
+
+// doing says what failed, and keeps the error of an object that has changed meanwhile as it is.
+func doing(what string, key Key, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s %s %s/%s below: %w", what, key.Kind, key.Namespace, key.Name, err)
+}
+
+// read is the object that has the name below, nil if it has just gone. Its error is ErrForeign for somebody else's.
+func (k *Keeper) read(ctx context.Context, key Key, wanted metav1.Object) (*held, error) {
+	found, err := k.rooms[key.Kind].get(ctx, wanted.GetNamespace(), key.Name)
+	if apierrors.IsNotFound(err) {
+		return nil, apierrors.NewConflict(corev1.Resource(strings.ToLower(key.Kind)), key.Name, errors.New("it has just gone"))
+	}
+	if err != nil {
+		return nil, doing("reading", key, err)
+	}
+	present := holding(found)
+	if present.Labels[keys.Upper] != wanted.GetLabels()[keys.Upper] || present.key() != key {
+		return nil, fmt.Errorf("%s %s: %w", key.Kind, key.Name, ErrForeign)
+	}
+	return present, nil
+}
+
+// drop takes the object away, or says on it that this virtual node does not need it, where others do.
+func (k *Keeper) drop(ctx context.Context, key Key) error {
+	present := k.cached(key)
+	if present == nil || !slices.Contains(usersOf(present), k.Name) {
+		return nil
+	}
+	users := withoutUser(usersOf(present), k.Name)
+	if len(users) == 0 {
+		err := k.rooms[key.Kind].remove(ctx, present)
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		return doing("deleting", key, err)
+	}
+	found, err := k.rooms[key.Kind].get(ctx, present.Namespace, key.Name)
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return doing("reading", key, err)
+	}
+	annotations := found.GetAnnotations()
+	annotations[keys.UsedBy] = strings.Join(withoutUser(usersOf(found), k.Name), ",")
+	found.SetAnnotations(annotations)
+	return doing("updating", key, k.rooms[key.Kind].update(ctx, found))
+}
