@@ -23,6 +23,10 @@ func (v *virtualNode) publish(s *snapshot.Snapshot) {
 	v.keeper.Touch()
 }
 
+// acceptedFor is how long pods that are found missing in a cluster which somebody accepted are believed to be so. It has to be listed
+// first.
+const acceptedFor = time.Minute
+
 // watchHealth notes when the lower cluster falls silent and when it is back.
 func (v *virtualNode) watchHealth(ctx context.Context) {
 	ticker := time.NewTicker(healthInterval)
@@ -38,7 +42,7 @@ func (v *virtualNode) watchHealth(ctx context.Context) {
 		now := time.Now() // Before the health is read: if this process is stopped in between, no silence is made of that.
 		facts := node.Facts{
 			Name: v.name, Health: v.health(), LowerUID: v.lowerUID(), Rules: v.config.rules(), Snapshot: v.part(),
-			Holder: v.lease.Taken(), Double: v.double(),
+			Holder: v.lease.Taken(), Unheld: v.lease.Unheld(), Double: v.double(),
 		}
 		for i, c := range []corev1.NodeCondition{facts.Ready(now), facts.Usable(now)} {
 			if c.Status != before[i].Status || c.Reason != before[i].Reason {
@@ -121,7 +125,7 @@ func (v *virtualNode) lowerUID() types.UID {
 	if next != *known && v.stands.CompareAndSwap(known, &next) {
 		v.log.Info("Virtual node stands for a lower cluster", "uid", next.uid, "before", known.uid)
 		if known.uid != "" { // Somebody accepted another cluster, and knows what is not in it.
-			v.pods.Believe()
+			v.pods.Believe(acceptedFor)
 		}
 	}
 	return next.uid
@@ -186,7 +190,7 @@ func (v *virtualNode) facts() node.Facts {
 	if f.Snapshot != nil {
 		f.Version = f.Snapshot.Version().String()
 	}
-	f.Refusals, f.Holder, f.Double = v.refusals.Refusals(), v.lease.Taken(), v.double()
+	f.Refusals, f.Holder, f.Unheld, f.Double = v.refusals.Refusals(), v.lease.Taken(), v.lease.Unheld(), v.double()
 	f.More = append(f.More, node.Credentials(v.server.tokenOf(v.name), time.Now())...)
 	f.More = append(f.More, node.Orphans(v.brake()))
 	if overlap := v.overlap.Load(); overlap != nil {

@@ -81,7 +81,7 @@ func (s *server) collectOrphans(w http.ResponseWriter, r *http.Request) {
 	case !v.reachable():
 		serve.Error(w, http.StatusConflict, fmt.Sprintf("cluster %s does not answer: try again when it does", v.name))
 	default:
-		v.pods.Believe()
+		v.pods.Believe(0)
 		released := v.orphans.Release()
 		for _, o := range released {
 			v.pods.Look(o.UpperNamespace + "/" + o.UpperName)

@@ -21,6 +21,7 @@ type Report struct {
 	VirtualNode *through.Result    `json:"virtualnode,omitempty"`
 	Memory      []through.Memory   `json:"memory,omitempty"`
 	Rest        []through.Rest     `json:"rest,omitempty"`
+	Objects     *through.Objects   `json:"objects,omitempty"`
 	Lifecycles  *lifecycles.Report `json:"lifecycles,omitempty"`
 	StandIn     *many.Result       `json:"standin,omitempty"`
 }
@@ -47,9 +48,13 @@ lower cluster, so that each of them watches the pods of all`},
 	{name: "rest", pods: 10000, play: playRest, help: `
 what one virtualnode process takes while nothing happens, with so many pods on one virtual node and on twenty,
 whose lower clusters the stand-in plays: processor time, what of it is the resync, bytes a pod`},
+	{name: "objects", rounds: 3, play: playObjects, help: `
+ConfigMaps and Secrets that pods bring along: how late a change is below, how much later a pod is with three
+of them, what many that nobody names cost`},
 	{name: "lifecycles", pods: 500, play: playLifecycles, help: `
 pods live in all sorts of ways while virtualnode and the API servers of both sides are killed (SIGKILL) at
-seeded moments: pods lost, doubled and orphaned, objects of others changed`},
+seeded moments: pods lost, doubled and orphaned, Secrets that came along with them stale or left over, objects
+of others changed`},
 	{name: "standin", pods: 1000, play: playStandIn, help: `
 the extender against lower clusters that the stand-in plays (bench/standin): how long until it has listed them
 all, events a second under churn, processor time and memory of both`},
@@ -132,6 +137,13 @@ func playRest(ctx context.Context, out io.Writer, o options, report *Report, pro
 		return err
 	}
 	return through.PrintRest(out, report.Rest)
+}
+
+func playObjects(ctx context.Context, out io.Writer, o options, report *Report, progress through.Progress) (err error) {
+	if report.Objects, err = through.MeasureObjects(ctx, out, o.seconds, o.rounds, progress); err != nil {
+		return err
+	}
+	return report.Objects.Print(out)
 }
 
 func playLifecycles(ctx context.Context, out io.Writer, o options, report *Report, progress through.Progress) error {

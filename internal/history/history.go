@@ -32,7 +32,8 @@ func NewProbe(client kubernetes.Interface, seen func() []string) *Probe {
 	return &Probe{client: client, seen: seen}
 }
 
-// Look reads the newest resource version, which the API server gets from etcd for it. It returns ErrWentBack if that is smaller
+// Look reads the newest resource version. The API server answers from its cache, which it first brings up to etcd's: so it has to have
+// been restarted with its etcd, as Kubernetes asks for. It returns ErrWentBack if that is smaller
 // than one before, and another error if it cannot be read. Versions that cannot be compared are not: an API server of another make.
 func (p *Probe) Look(ctx context.Context) error {
 	before := p.newest

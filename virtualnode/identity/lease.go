@@ -21,18 +21,16 @@ import (
 	"github.com/tessera-k8s/tessera/internal/keys"
 )
 
-// Times of a lease.
+// Times of a lease. Who cannot renew stops writing before another could take the lease for left: valid < quiet. Nobody's clock is
+// compared with another's.
 const (
-	interval = 2 * time.Second // between two renewals
-	retry    = interval / 8    // the first time, as all waits for it
-	timeout  = 4 * time.Second // of a request
-
-	// A holder that died without a word is waited for this long. A renewal seen meanwhile means that it lives.
-	quiet = 5 * time.Second
-	// A lease that was renewed longer ago, by our own clock, is nobody's.
-	duration = 15 * time.Second
-	// A lease that somebody was seen to hold is left alone until it was nobody's for so long: whoever has it restarts now and then.
-	forsaken = 15 * time.Minute
+	interval = 2 * time.Second  // between two renewals
+	retry    = interval / 8     // after one that failed
+	timeout  = 4 * time.Second  // of a request
+	valid    = 8 * time.Second  // after the last renewal
+	quiet    = 9 * time.Second  // without a renewal means that whoever holds it has died; one that is seen, that he lives
+	told     = 2 * quiet        // without the lease, and nobody else having it, is a fault
+	forsaken = 15 * time.Minute // a lease that somebody was seen to hold is left alone: he may restart
 )
 
 // Lease is that of one virtual node, as this process sees it. Its methods are safe for concurrent use.
@@ -47,7 +45,10 @@ type Lease struct {
 
 	mu        sync.Mutex
 	held      time.Time // until when it is ours; zero before
+	lost      time.Time // since when it is not
 	unguarded bool      // the cluster has no such lease, or our account may not have it
+	seen      bool      // it was read or written before, so that there is one to be had
+	fault     string    // what the last attempt failed with; "" if it did not
 	other     other
 }
 
@@ -65,8 +66,8 @@ func New(
 ) *Lease {
 	return &Lease{
 		leases: leases.Leases(keys.Namespace), log: log, accept: accept, change: change,
-		name:   nameOf(identity, virtualNode),
-		me:     rand.Text(),
+		name: nameOf(identity, virtualNode),
+		me:   rand.Text(), lost: time.Now(),
 		labels: map[string]string{keys.Upper: identity, keys.VirtualNode: virtualNode},
 	}
 }
@@ -93,13 +94,31 @@ func (l *Lease) Taken() string {
 	return l.other.holder
 }
 
+// Unheld says why the lease could not be had for a while although nobody else has it; "" otherwise.
+func (l *Lease) Unheld() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now()
+	if l.unguarded || l.other.alive || now.Before(l.held) || now.Sub(later(l.lost, l.held)) < told {
+		return ""
+	}
+	return l.fault
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
 // Run takes the lease and renews it until ctx ends, then gives it back.
 func (l *Lease) Run(ctx context.Context) {
 	var last *coordinationv1.Lease // as it was last written or read; nil for none
-	pause := retry
 	for {
-		if last = l.step(ctx, last); last != nil {
-			pause = interval
+		pause := interval
+		if last = l.step(ctx, last); last == nil && !l.Held() {
+			pause = retry
 		}
 		select {
 		case <-ctx.Done():
@@ -107,7 +126,6 @@ func (l *Lease) Run(ctx context.Context) {
 			return
 		case <-time.After(pause):
 		}
-		pause = min(2*pause, interval)
 	}
 }
 
@@ -123,12 +141,16 @@ func (l *Lease) step(ctx context.Context, last *coordinationv1.Lease) *coordinat
 	}()
 	begin := time.Now()
 	if last == nil || holderOf(last) != l.me {
-		var err error
-		if last, err = l.leases.Get(ctx, l.name, metav1.GetOptions{}); err != nil && !apierrors.IsNotFound(err) {
+		found, err := l.leases.Get(ctx, l.name, metav1.GetOptions{})
+		switch {
+		case err == nil:
+			last = found
+			l.found()
+		case apierrors.IsNotFound(err):
+			last = nil
+		default:
 			l.failed(err)
 			return nil
-		} else if err != nil {
-			last = nil
 		}
 	}
 	if last != nil && !l.free(last, begin) {
@@ -144,8 +166,15 @@ func (l *Lease) step(ctx context.Context, last *coordinationv1.Lease) *coordinat
 	if l.held.IsZero() || l.other.alive {
 		l.log.Info("Writing to the lower cluster from now on", "lease", l.name, "holder", l.me)
 	}
-	l.held, l.unguarded, l.other = begin.Add(duration), false, other{}
+	l.held, l.unguarded, l.seen, l.fault, l.other = begin.Add(valid), false, true, "", other{}
 	return written
+}
+
+// found notes that there is a lease to be had.
+func (l *Lease) found() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.seen, l.unguarded = true, false
 }
 
 func holderOf(lease *coordinationv1.Lease) string {
@@ -158,12 +187,15 @@ func holderOf(lease *coordinationv1.Lease) string {
 // free reports whether the lease is ours to write: it is our own, or nobody's, or of a process that has gone.
 func (l *Lease) free(lease *coordinationv1.Lease, now time.Time) bool {
 	holder := holderOf(lease)
-	if holder == l.me || holder != "" && holder == l.accept() {
+	if holder == l.me {
 		return true
 	}
+	accepted := l.accept()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.held = time.Time{} // If it was ours, it was taken.
+	if !l.held.IsZero() { // It was ours, and was taken.
+		l.held, l.lost = time.Time{}, now
+	}
 	if lease.ResourceVersion != l.other.version {
 		renewed := holder != "" && holder == l.other.holder
 		if renewed && !l.other.alive {
@@ -177,18 +209,18 @@ func (l *Lease) free(lease *coordinationv1.Lease, now time.Time) bool {
 	}
 	silent := now.Sub(l.other.since)
 	switch {
+	case l.other.holder != "" && l.other.holder == accepted: // He may have given it back since.
+		return true
 	case l.other.alive:
 		return silent >= forsaken
-	case holder == "":
-		return true
 	}
-	return silent >= quiet || lease.Spec.RenewTime == nil || now.Sub(lease.Spec.RenewTime.Time) >= duration
+	return holder == "" || silent >= quiet
 }
 
 // write makes the lease ours, or nobody's. last is what it replaces, nil if there is none.
 func (l *Lease) write(ctx context.Context, last *coordinationv1.Lease, holder string, now time.Time) (*coordinationv1.Lease, error) {
 	at := metav1.NewMicroTime(now)
-	seconds := int32(duration.Seconds())
+	seconds := int32(quiet.Seconds())
 	if last == nil {
 		return l.leases.Create(ctx, &coordinationv1.Lease{
 			ObjectMeta: metav1.ObjectMeta{Name: l.name, Namespace: keys.Namespace, Labels: l.labels},
@@ -206,24 +238,28 @@ func (l *Lease) write(ctx context.Context, last *coordinationv1.Lease, holder st
 	return l.leases.Update(ctx, next, metav1.UpdateOptions{}) // Its version makes it fail if somebody was faster.
 }
 
-// failed notes that the lease could not be read or written. Where there is none to be had, the cluster goes without.
+// failed notes that the lease could not be read or written. It is tried again, and what is held is held for a while. Where there was
+// never one to be had, for want of a right or of the namespace, the cluster goes without.
 func (l *Lease) failed(err error) {
-	if !apierrors.IsForbidden(err) && !apierrors.IsNotFound(err) {
-		return // It is tried again, and what is held is held for a while.
-	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.unguarded {
+	before := l.fault
+	l.fault = err.Error()
+	if !l.seen && !l.unguarded && (apierrors.IsForbidden(err) || apierrors.IsNotFound(err)) {
+		l.unguarded = true
 		l.log.Warn("The lower cluster gives no lease, so a clone of the upper cluster would not be noticed: apply manifests/lower there",
 			"lease", keys.Namespace+"/"+l.name, "err", err)
+		return
 	}
-	l.unguarded = true
+	if before == "" && !apierrors.IsConflict(err) && !apierrors.IsAlreadyExists(err) {
+		l.log.Warn("The lease in the lower cluster cannot be had, trying again", "lease", keys.Namespace+"/"+l.name, "err", err)
+	}
 }
 
 // release gives the lease back, so that the next process need not wait.
 func (l *Lease) release(ctx context.Context, last *coordinationv1.Lease) {
 	l.mu.Lock()
-	l.held = time.Time{}
+	l.held, l.lost = time.Time{}, time.Now()
 	l.mu.Unlock()
 	if last == nil || holderOf(last) != l.me {
 		return

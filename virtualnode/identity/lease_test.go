@@ -55,6 +55,9 @@ func (s *server) Create(_ context.Context, lease *coordinationv1.Lease, _ metav1
 func (s *server) Update(_ context.Context, lease *coordinationv1.Lease, _ metav1.UpdateOptions) (*coordinationv1.Lease, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.fail == nil && s.lease == nil {
+		return nil, apierrors.NewNotFound(resource, lease.Name)
+	}
 	if s.fail == nil && s.lease.ResourceVersion != lease.ResourceVersion {
 		return nil, apierrors.NewConflict(resource, lease.Name, errors.New("changed"))
 	}
@@ -95,8 +98,13 @@ type process struct {
 // start starts a process; accept is whom it may take the lease from.
 func start(t *testing.T, s *server, accept string) *process {
 	t.Helper()
+	return startWith(t, s, func() string { return accept })
+}
+
+func startWith(t *testing.T, s *server, accept func() string) *process {
+	t.Helper()
 	p := &process{}
-	p.Lease = New(s, "identity", "berlin", slog.New(slog.DiscardHandler), func() string { return accept }, func() { p.changes++ })
+	p.Lease = New(s, "identity", "berlin", slog.New(slog.DiscardHandler), accept, func() { p.changes++ })
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() {
@@ -144,7 +152,7 @@ func TestFirst(t *testing.T) {
 	})
 }
 
-// One that comes after another takes over: at once from one that gave back or has been away for long, else a moment later.
+// One that comes after another takes over: at once from one that gave back, else a moment later, whatever clocks say.
 func TestSuccessor(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -154,7 +162,7 @@ func TestSuccessor(t *testing.T) {
 	}{
 		"given back":       {"", time.Second, 0},
 		"killed just now":  {"dead", time.Second, quiet},
-		"killed long ago":  {"dead", duration, 0},
+		"killed long ago":  {"dead", time.Hour, quiet},
 		"its clock is off": {"dead", -time.Hour, quiet},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -164,7 +172,7 @@ func TestSuccessor(t *testing.T) {
 				if c.wait > 0 {
 					p.after(t, c.wait-time.Second, false, "")
 				}
-				p.after(t, interval, true, "")
+				p.after(t, 2*interval, true, "")
 			})
 		})
 	}
@@ -216,11 +224,11 @@ func TestRestored(t *testing.T) {
 		p.after(t, time.Minute, true, "")
 		old := left("dead", time.Hour)
 		s.set(func() { s.lease, s.version = old.lease, 7 })
-		p.after(t, 3*interval, true, "")
+		p.after(t, quiet+3*interval, true, "")
 	})
 }
 
-// Who cannot renew may write no more before another could think that it is dead and has gone.
+// Who cannot renew writes no more before another takes it for dead.
 func TestSilence(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -228,9 +236,19 @@ func TestSilence(t *testing.T) {
 		p := start(t, s, "")
 		p.after(t, time.Second, true, "")
 		s.set(func() { s.fail = errors.New("connection refused") })
-		p.after(t, duration, false, "")
+		p.after(t, valid, false, "")
+		if valid >= quiet {
+			t.Error("another may take the lease while this one writes")
+		}
+		p.after(t, time.Minute, false, "")
+		if why := p.Unheld(); why != "connection refused" {
+			t.Errorf("it says %q", why)
+		}
 		s.set(func() { s.fail = nil })
 		p.after(t, interval, true, "")
+		if why := p.Unheld(); why != "" {
+			t.Errorf("it still says %q", why)
+		}
 	})
 }
 
@@ -254,6 +272,50 @@ func TestWithoutTheRight(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A clone that was kept out stays out when the API server refuses it something for a moment, as one does that has just started, and
+// when somebody deletes the lease.
+func TestRefusedForAMoment(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &server{}
+		first := start(t, s, "")
+		first.after(t, time.Second, true, "")
+		clone := start(t, s, "")
+		clone.after(t, 2*interval, false, first.me)
+		s.set(func() { s.fail = apierrors.NewForbidden(resource, "x", errors.New("rbac")) })
+		clone.after(t, interval, false, first.me)
+		s.set(func() { s.fail = nil })
+		first.after(t, 2*interval, true, "")
+		clone.after(t, 2*interval, false, first.me)
+		s.set(func() { s.lease = nil })
+		<-time.After(time.Minute)
+		synctest.Wait()
+		if first.Held() == clone.Held() {
+			t.Errorf("after the lease was deleted both say that they hold it: %t", first.Held())
+		}
+	})
+}
+
+// The right one was stopped in an orderly way, and the other is to go on: it need not wait.
+func TestAcceptedAfterItWasGivenBack(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &server{}
+		first := start(t, s, "")
+		first.after(t, time.Second, true, "")
+		accept := ""
+		var mu sync.Mutex
+		clone := startWith(t, s, func() string { mu.Lock(); defer mu.Unlock(); return accept })
+		clone.after(t, 2*interval, false, first.me)
+		first.stop()
+		clone.after(t, 2*interval, false, first.me)
+		mu.Lock()
+		accept = clone.Taken()
+		mu.Unlock()
+		clone.after(t, interval+time.Millisecond, true, "")
+	})
 }
 
 func TestNameOf(t *testing.T) {

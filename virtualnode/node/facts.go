@@ -25,6 +25,8 @@ type Facts struct {
 	LowerUID types.UID
 	// Holder is another process of this identity that writes to the lower cluster; "" if there is none.
 	Holder string
+	// Unheld says why this process could not get the lease without which it writes nothing there; "" if it has it, or Holder has.
+	Unheld string
 	// Double is the virtual node that stands for the same nodes already; "" if there is none.
 	Double string
 	// Snapshot is the newest picture of the lower nodes that take part (see snapshot.Select); nil before the first.

@@ -32,6 +32,7 @@ const (
 	reasonFails   = "LowerFails"
 	reasonChanged = keys.LowerChanged
 	reasonTaken   = keys.IdentityTaken
+	reasonUnheld  = "LeaseFails"
 	reasonDouble  = string(keys.OtherCluster)
 	reasonNoNodes = keys.NoUsableNodes
 )
@@ -82,6 +83,9 @@ func (f *Facts) Usable(now time.Time) corev1.NodeCondition {
 		c.Reason, c.Message = reasonTaken, fmt.Sprintf("Another virtualnode of this identity, that of a clone of the upper cluster perhaps, "+
 			"holds the lease below, as %s. Nothing is done there until it has been away for a while, or `tessera clusters accept %s` "+
 			"says that this one is to go on in its place", f.Holder, f.Name)
+	case f.Unheld != "" && Reachable(f.Health, now):
+		c.Reason, c.Message = reasonUnheld, "The lower cluster does not let the lease in tessera-system be written, without which nothing is "+
+			"done there: "+f.Unheld
 	case f.Double != "":
 		c.Reason, c.Message = reasonDouble, fmt.Sprintf("The kubeconfig leads to the cluster that virtual node %s stands for already, and the "+
 			"node selectors of the two (nodes in perCluster) do not exclude each other: its room would be given away twice", f.Double)

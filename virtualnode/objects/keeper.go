@@ -22,6 +22,7 @@ import (
 	"github.com/tessera-k8s/tessera/internal/keys"
 	"github.com/tessera-k8s/tessera/internal/tombstone"
 	"github.com/tessera-k8s/tessera/internal/translate"
+	"github.com/tessera-k8s/tessera/virtualnode/pair"
 	"github.com/tessera-k8s/tessera/virtualnode/queue"
 )
 
@@ -57,6 +58,9 @@ type Setup struct {
 	Sources *Sources
 	// Above are the upper pods bound to the virtual node, Below the lower pods that came through it.
 	Above, Below Pods
+	// Absent is how long an object that was not seen to go above may be missing there before it is taken away below: an upper cluster
+	// that was restored or built anew gets it back in a while.
+	Absent time.Duration
 	// Welcome reports whether an upper pod may go below: whether its namespace has opted in.
 	Welcome func(upper *corev1.Pod) bool
 	// Barred reports whether nothing may be done in the lower cluster.
@@ -117,7 +121,6 @@ func (k *Keeper) Run(ctx context.Context) {
 	<-ctx.Done()
 	k.queue.ShutDown()
 	group.Wait()
-	k.Sources.LeaveAll(k)
 }
 
 // every is the keys of all objects, above and below.
@@ -142,6 +145,9 @@ func (k *Keeper) LookAt(pod *corev1.Pod, upperNamespace string) {
 	}
 }
 
+// Leave ends all that the keeper watches above. Nobody calls Bring any more.
+func (k *Keeper) Leave() { k.Sources.LeaveAll(k) }
+
 // Bring sees to it that what an upper pod names is below, as far as it is there above: a kubelet waits for what is not.
 // left is what is not brought along at all, and why. The error is ErrForeign for a name that is taken, ErrUnread for what the upper
 // cluster does not show, or says what failed.
@@ -152,9 +158,10 @@ func (k *Keeper) Bring(ctx context.Context, upper *corev1.Pod) (left []error, er
 			continue
 		}
 		if err := k.await(ctx, key); err != nil {
+			k.Look(key) // If the pod has gone meanwhile, nobody needs it to be watched.
 			return left, err
 		}
-		switch err := k.bring(ctx, key); {
+		switch _, err := k.bring(ctx, key, true); {
 		case errors.Is(err, translate.ErrAccountToken):
 			left = append(left, fmt.Errorf("%s %s: %w", key.Kind, key.Name, err))
 		case err != nil:
@@ -164,18 +171,16 @@ func (k *Keeper) Bring(ctx context.Context, upper *corev1.Pod) (left []error, er
 	return left, nil
 }
 
-// await waits until it is known whether an object is there above.
+// await waits until it is known whether an object is there above, or that it cannot be read.
 func (k *Keeper) await(ctx context.Context, key Key) error {
 	k.Sources.Use(key, k)
 	ctx, cancel := context.WithTimeout(ctx, knownWithin)
 	defer cancel()
-	select {
-	case <-k.Sources.Known(key):
-		return nil
-	case <-ctx.Done():
-		_, _, err := k.Sources.Get(key)
+	err := k.Sources.Await(ctx, key)
+	if err != nil {
 		return fmt.Errorf("reading %s %s above: %w", key.Kind, key.Name, errors.Join(ErrUnread, err))
 	}
+	return nil
 }
 
 func (k *Keeper) own(key Key) bool { return slices.Contains(k.OwnNames, key.Name) }
@@ -188,7 +193,7 @@ func (k *Keeper) reconcile(ctx context.Context, text string) (again time.Duratio
 	if err != nil {
 		return 0, nil //nolint:nilerr // Somebody changed our annotations below: it stands for nothing.
 	}
-	err = k.bring(ctx, key)
+	again, err = k.bring(ctx, key, false)
 	switch {
 	case errors.Is(err, translate.ErrAccountToken), errors.Is(err, ErrForeign), errors.Is(err, ErrUnread):
 		return 0, nil // Told on the pods that name it.
@@ -197,30 +202,41 @@ func (k *Keeper) reconcile(ctx context.Context, text string) (again time.Duratio
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
 		return 0, nil
 	}
-	return 0, err
+	return again, err
 }
 
-// bring brings one object in line.
-func (k *Keeper) bring(ctx context.Context, key Key) error {
+// bring brings one object in line. ahead: a pod that names it is about to be created, and may be.
+func (k *Keeper) bring(ctx context.Context, key Key, ahead bool) (again time.Duration, err error) {
 	defer k.lock(key)()
 	if k.own(key) {
-		return nil
+		return 0, nil
 	}
-	if !k.wanted(key) {
+	named, below := k.need(key)
+	switch {
+	case !named && k.usedBelow(key):
+		// The pods above have gone, and those below are somebody else's matter, as orphans or as forgeries: hands off.
 		k.Sources.Leave(key, k)
-		return k.drop(ctx, key)
+		return 0, nil
+	case !named:
+		k.Sources.Leave(key, k)
+		return 0, k.drop(ctx, key)
 	}
 	k.Sources.Use(key, k)
 	upper, known, err := k.Sources.Get(key)
 	switch {
 	case err != nil:
-		return fmt.Errorf("reading %s %s/%s above: %w", key.Kind, key.Namespace, key.Name, errors.Join(ErrUnread, err))
+		return 0, fmt.Errorf("reading %s %s/%s above: %w", key.Kind, key.Namespace, key.Name, errors.Join(ErrUnread, err))
 	case !known:
-		return nil // It is looked at again as soon as it is.
+		return 0, nil // It is looked at again as soon as it is.
 	case upper == nil:
-		return k.drop(ctx, key)
+		if left := k.Sources.Missing(key, k.Absent); left > 0 {
+			return left, nil
+		}
+		return 0, k.drop(ctx, key)
+	case !below && !ahead:
+		return 0, nil // No pod may come for it.
 	}
-	return k.put(ctx, key, upper)
+	return 0, k.put(ctx, key, upper)
 }
 
 func (k *Keeper) lock(key Key) (unlock func()) {
@@ -231,14 +247,28 @@ func (k *Keeper) lock(key Key) (unlock func()) {
 
 var seed = maphash.MakeSeed()
 
-// wanted reports whether a pod needs the object: one above that may go below, or one below, whose upper one may be missing.
-func (k *Keeper) wanted(key Key) bool {
-	below, _ := k.Below.ByIndex(ByObject, key.String()) // The index exists.
-	if len(below) > 0 {
-		return true
+// need says whether a pod above that may go below names the object, and whether one of those is below: what a pod that is refused
+// there names does not come either.
+func (k *Keeper) need(key Key) (named, below bool) {
+	above, _ := k.Above.ByIndex(ByObject, key.String()) // The index exists.
+	for _, object := range above {
+		pod := object.(*corev1.Pod)
+		if !k.Welcome(pod) {
+			continue
+		}
+		named = true
+		copies, _ := k.Below.ByIndex(pair.ByUpper, pair.KeyOf(pod))
+		if slices.ContainsFunc(copies, func(object any) bool { return pair.UpperUID(object.(*corev1.Pod)) == pod.UID }) {
+			return true, true
+		}
 	}
-	above, _ := k.Above.ByIndex(ByObject, key.String())
-	return slices.ContainsFunc(above, func(object any) bool { return k.Welcome(object.(*corev1.Pod)) })
+	return named, false
+}
+
+// usedBelow reports whether a pod below names the object.
+func (k *Keeper) usedBelow(key Key) bool {
+	pods, _ := k.Below.ByIndex(ByObject, key.String())
+	return len(pods) > 0
 }
 
 // cached is the object below, nil if the cache has none of ours.
@@ -275,9 +305,11 @@ func (k *Keeper) put(ctx context.Context, key Key, upper metav1.Object) error {
 		if err = k.rooms[key.Kind].create(ctx, wanted); !apierrors.IsAlreadyExists(err) {
 			return doing("creating", key, err)
 		}
-		if present, err = k.read(ctx, key, wanted); err != nil || present == nil {
+		found, err := k.read(ctx, key, wanted.GetNamespace())
+		if err != nil {
 			return err
 		}
+		present = holding(found)
 	}
 	users := withUser(usersOf(present), k.Name)
 	wanted.GetAnnotations()[keys.UsedBy] = strings.Join(users, ",")
@@ -288,8 +320,8 @@ func (k *Keeper) put(ctx context.Context, key Key, upper metav1.Object) error {
 	}
 	if next.secret != present.secret || present.immutable && next.sum != present.sum {
 		// Neither can be changed: the exception to the rule that nothing is deleted to be created again.
-		if err := k.rooms[key.Kind].remove(ctx, present); err != nil && !apierrors.IsNotFound(err) {
-			return doing("replacing", key, err)
+		if err := k.remove(ctx, key, present); err != nil {
+			return err
 		}
 		return doing("replacing", key, k.rooms[key.Kind].create(ctx, wanted))
 	}
@@ -305,20 +337,19 @@ func doing(what string, key Key, err error) error {
 	return fmt.Errorf("%s %s %s/%s below: %w", what, key.Kind, key.Namespace, key.Name, err)
 }
 
-// read is the object that has the name below, nil if it has just gone. Its error is ErrForeign for somebody else's.
-func (k *Keeper) read(ctx context.Context, key Key, wanted metav1.Object) (*held, error) {
-	found, err := k.rooms[key.Kind].get(ctx, wanted.GetNamespace(), key.Name)
+// read is the object that has the name below. Its error is ErrForeign for somebody else's.
+func (k *Keeper) read(ctx context.Context, key Key, namespace string) (metav1.Object, error) {
+	found, err := k.rooms[key.Kind].get(ctx, namespace, key.Name)
 	if apierrors.IsNotFound(err) {
 		return nil, apierrors.NewConflict(corev1.Resource(strings.ToLower(key.Kind)), key.Name, errors.New("it has just gone"))
 	}
 	if err != nil {
 		return nil, doing("reading", key, err)
 	}
-	present := holding(found)
-	if present.Labels[keys.Upper] != wanted.GetLabels()[keys.Upper] || present.key() != key {
+	if is := holding(found); is.Labels[keys.Upper] != k.Target().Identity || is.key() != key {
 		return nil, fmt.Errorf("%s %s: %w", key.Kind, key.Name, ErrForeign)
 	}
-	return present, nil
+	return found, nil
 }
 
 // drop takes the object away, or says on it that this virtual node does not need it, where others do.
@@ -327,23 +358,26 @@ func (k *Keeper) drop(ctx context.Context, key Key) error {
 	if present == nil || !slices.Contains(usersOf(present), k.Name) {
 		return nil
 	}
-	users := withoutUser(usersOf(present), k.Name)
-	if len(users) == 0 {
-		err := k.rooms[key.Kind].remove(ctx, present)
-		if apierrors.IsNotFound(err) {
-			return nil
-		}
-		return doing("deleting", key, err)
+	if len(withoutUser(usersOf(present), k.Name)) == 0 {
+		return k.remove(ctx, key, present)
 	}
-	found, err := k.rooms[key.Kind].get(ctx, present.Namespace, key.Name)
-	if apierrors.IsNotFound(err) {
-		return nil
-	}
+	found, err := k.read(ctx, key, present.Namespace) // Others write on it, too.
 	if err != nil {
-		return doing("reading", key, err)
+		return err
+	}
+	left := withoutUser(usersOf(found), k.Name)
+	if len(left) == 0 {
+		return k.remove(ctx, key, holding(found))
 	}
 	annotations := found.GetAnnotations()
-	annotations[keys.UsedBy] = strings.Join(withoutUser(usersOf(found), k.Name), ",")
+	annotations[keys.UsedBy] = strings.Join(left, ",")
 	found.SetAnnotations(annotations)
 	return doing("updating", key, k.rooms[key.Kind].update(ctx, found))
+}
+
+func (k *Keeper) remove(ctx context.Context, key Key, present *held) error {
+	if err := k.rooms[key.Kind].remove(ctx, present); err != nil && !apierrors.IsNotFound(err) {
+		return doing("deleting", key, err)
+	}
+	return nil
 }

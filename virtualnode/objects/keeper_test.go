@@ -14,12 +14,16 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/tessera-k8s/tessera/internal/keys"
 	"github.com/tessera-k8s/tessera/internal/translate"
+	"github.com/tessera-k8s/tessera/virtualnode/pair"
 )
 
 // bench is a keeper between two fake clusters, and the pods on both sides as a test wants them.
@@ -36,7 +40,7 @@ type pods struct{ cache.Indexer }
 func (pods) HasSynced() bool { return true }
 
 func podsBy(index cache.IndexFunc) pods {
-	return pods{cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{ByObject: index})}
+	return pods{cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{ByObject: index, pair.ByUpper: pair.IndexByUpper})}
 }
 
 func newBench(t *testing.T, name string, lower *fake.Clientset) *bench {
@@ -63,7 +67,7 @@ func newBench(t *testing.T, name string, lower *fake.Clientset) *bench {
 
 // names is a pod that names objects: kinds by name.
 func names(pod string, objects map[string]string) *corev1.Pod {
-	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: pod}}
+	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: pod, UID: types.UID(pod)}}
 	for _, name := range slices.Sorted(maps.Keys(objects)) {
 		ref := corev1.LocalObjectReference{Name: name}
 		from := corev1.EnvFromSource{ConfigMapRef: &corev1.ConfigMapEnvSource{LocalObjectReference: ref}}
@@ -75,22 +79,43 @@ func names(pod string, objects map[string]string) *corev1.Pod {
 	return p
 }
 
-// binds has a pod be bound to the virtual node, and tells the keeper.
-func (b *bench) binds(pod *corev1.Pod) {
+// runs has a pod be bound to the virtual node and created below.
+func (b *bench) runs(pod *corev1.Pod) {
 	b.Helper()
-	if err := b.above.Add(pod); err != nil {
+	b.binds(pod)
+	if _, err := b.Bring(b.Context(), pod); err != nil {
+		b.Fatal(err)
+	}
+	b.tell(b.below.Add(below(pod)), pod)
+}
+
+// below is the lower pod of an upper one.
+func below(pod *corev1.Pod) *corev1.Pod {
+	lower := pod.DeepCopy()
+	lower.UID = "below-" + pod.UID
+	lower.Annotations = map[string]string{
+		keys.UpperNamespace: pod.Namespace, keys.UpperName: pod.Name, keys.UpperUID: string(pod.UID),
+	}
+	return lower
+}
+
+// tell has the keeper look after a change of a pod.
+func (b *bench) tell(err error, pod *corev1.Pod) {
+	b.Helper()
+	if err != nil {
 		b.Fatal(err)
 	}
 	b.LookAt(pod, pod.Namespace)
 }
 
-// goes has it leave.
+// binds has a pod be bound to the virtual node.
+func (b *bench) binds(pod *corev1.Pod) { b.Helper(); b.tell(b.above.Add(pod), pod) }
+
+// goes has it leave on both sides.
 func (b *bench) goes(pod *corev1.Pod) {
 	b.Helper()
-	if err := b.above.Delete(pod); err != nil {
-		b.Fatal(err)
-	}
-	b.LookAt(pod, pod.Namespace)
+	b.tell(b.below.Delete(below(pod)), pod)
+	b.tell(b.above.Delete(pod), pod)
 }
 
 func secret(name string, uid types.UID, data string, kind corev1.SecretType) *corev1.Secret {
@@ -151,8 +176,8 @@ func TestFollows(t *testing.T) {
 	b.puts(secret("unused", "u", "no", ""))
 	one := names("one", map[string]string{"config": translate.KindConfigMap, "late": translate.KindSecret, "kube-root-ca.crt": translate.KindConfigMap})
 	two := names("two", map[string]string{"config": translate.KindConfigMap})
-	b.binds(one)
-	b.binds(two)
+	b.runs(one)
+	b.runs(two)
 	b.eventually(map[string]string{"ConfigMap config": "1"})
 	if n := b.Sources.Watched(); n != 2 {
 		t.Errorf("%d objects are watched above, want the two that are named", n)
@@ -180,7 +205,7 @@ func TestFollows(t *testing.T) {
 func TestReplaces(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, "v", fake.NewClientset())
-	b.binds(names("pod", map[string]string{"s": translate.KindSecret}))
+	b.runs(names("pod", map[string]string{"s": translate.KindSecret}))
 	first := secret("s", "a", "1", corev1.SecretTypeOpaque)
 	first.Immutable = new(true)
 	b.puts(first)
@@ -245,34 +270,74 @@ func TestBring(t *testing.T) {
 	}
 }
 
-// A pod that may not go below brings nothing along, and what one needs that has lost its upper pod stays.
+// What a pod names comes only if the pod does: not for one that may not go below, or is refused there. What a pod below needs that has
+// no upper one any more is left alone: it may be an orphan, or a forgery that would like to have a Secret.
 func TestWanted(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, "v", fake.NewClientset())
 	b.puts(secret("s", "a", "1", ""))
+	b.puts(secret("coveted", "a", "1", ""))
 	pod := names("pod", map[string]string{"s": translate.KindSecret})
-	unwelcome := pod.DeepCopy()
-	unwelcome.Name, unwelcome.Labels = "unwelcome", map[string]string{keys.Enabled: "false"}
+	unwelcome := names("unwelcome", map[string]string{"s": translate.KindSecret})
+	unwelcome.Labels = map[string]string{keys.Enabled: "false"}
+	forged := below(names("forged", map[string]string{"coveted": translate.KindSecret}))
+	b.tell(b.below.Add(forged), forged)
+	forged = below(names("pod", map[string]string{"s": translate.KindSecret, "coveted": translate.KindSecret}))
 	b.binds(unwelcome)
+	b.tell(b.below.Add(below(unwelcome)), unwelcome)
+	b.binds(pod) // It is refused below.
 	<-time.After(3 * gather)
 	b.eventually(map[string]string{})
+	b.runs(pod)
+	b.tell(b.below.Update(forged), forged)
+	<-time.After(3 * gather)
+	b.eventually(map[string]string{"Secret s": "1"})
+
+	b.tell(b.above.Delete(pod), pod)
+	b.puts(secret("s", "a", "changed", ""))
+	<-time.After(3 * gather)
+	b.eventually(map[string]string{"Secret s": "1"})
+	b.tell(b.below.Delete(below(pod)), pod)
+	b.tell(b.below.Delete(below(unwelcome)), unwelcome)
+	b.eventually(map[string]string{})
+}
+
+// What is missing above and was not seen to go is not taken from pods that run: an upper cluster that was built anew gets its objects
+// back in a while. It goes when that while is over.
+func TestMissing(t *testing.T) {
+	t.Parallel()
+	lower := fake.NewClientset()
+	first := newBench(t, "v", lower)
+	pod := names("pod", map[string]string{"s": translate.KindSecret})
+	first.puts(secret("s", "a", "1", ""))
+	first.runs(pod)
+	first.eventually(map[string]string{"Secret s": "1"})
+	again := newBench(t, "v", lower) // Whose upper cluster has no such Secret.
+	again.Absent = 2 * time.Second
+	again.binds(pod)
+	again.tell(again.below.Add(below(pod)), pod)
+	<-time.After(time.Second)
+	again.eventually(map[string]string{"Secret s": "1"})
+	again.eventually(map[string]string{})
+}
+
+// Nobody waits for what cannot be read.
+func TestUnread(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, "v", fake.NewClientset())
+	denied := apierrors.NewForbidden(corev1.Resource("secrets"), "s", errors.New("rbac"))
+	b.upper.PrependReactor("list", "secrets", func(clienttesting.Action) (bool, runtime.Object, error) { return true, nil, denied })
+	b.upper.PrependWatchReactor("secrets", func(clienttesting.Action) (bool, watch.Interface, error) { return true, nil, denied })
+	pod := names("pod", map[string]string{"s": translate.KindSecret})
 	b.binds(pod)
-	b.eventually(map[string]string{"Secret s": "1"})
-	lower := pod.DeepCopy()
-	lower.Annotations = map[string]string{keys.UpperNamespace: "shop"}
-	if err := b.below.Add(lower); err != nil {
-		t.Fatal(err)
+	begin := time.Now()
+	_, err := b.Bring(t.Context(), pod)
+	if !errors.Is(err, ErrUnread) || !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "Secret s") {
+		t.Errorf("got %v", err)
 	}
-	b.goes(pod)
-	<-time.After(3 * gather)
-	b.eventually(map[string]string{"Secret s": "1"})
-	lower = lower.DeepCopy()
-	lower.Status.Phase = corev1.PodSucceeded
-	if err := b.below.Update(lower); err != nil {
-		t.Fatal(err)
+	if took := time.Since(begin); took > knownWithin/2 {
+		t.Errorf("it took %s", took)
 	}
-	b.LookAt(lower, "shop")
-	b.eventually(map[string]string{})
 }
 
 // Two virtual nodes that lead to the same lower cluster share what their pods name: the last one takes it away.
@@ -283,7 +348,7 @@ func TestShared(t *testing.T) {
 	pod := names("pod", map[string]string{"s": translate.KindSecret})
 	for _, b := range []*bench{one, two} {
 		b.puts(secret("s", "a", "1", ""))
-		b.binds(pod)
+		b.runs(pod)
 	}
 	used := func(want string) {
 		t.Helper()

@@ -2,8 +2,10 @@ package objects
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -38,9 +40,11 @@ type source struct {
 	users map[user]bool
 	stop  context.CancelFunc // nil before it runs
 
-	known  chan struct{} // closed once it is known whether the object is there
-	object metav1.Object // nil where there is none
-	err    error         // why the last attempt to read it failed
+	known   chan struct{} // closed once it is known whether the object is there
+	object  metav1.Object // nil where there is none
+	missing time.Time     // since when there is none without anybody having seen it go; zero where it was seen
+	failed  chan struct{} // closed once an attempt to read it has failed
+	err     error         // why the last one did
 }
 
 // NewSources returns one that watches nothing before Run.
@@ -67,7 +71,7 @@ func (s *Sources) Use(key Key, by user) {
 	defer s.mu.Unlock()
 	used := s.sources[key]
 	if used == nil {
-		used = &source{of: s, key: key, users: map[user]bool{}, known: make(chan struct{})}
+		used = &source{of: s, key: key, users: map[user]bool{}, known: make(chan struct{}), failed: make(chan struct{})}
 		s.sources[key] = used
 		used.start()
 	}
@@ -124,14 +128,45 @@ func (s *Sources) Get(key Key) (object metav1.Object, known bool, err error) {
 	}
 }
 
-// Known is closed once it is known whether an object that is used is there.
-func (s *Sources) Known(key Key) <-chan struct{} {
+// Await waits until it is known whether an object that is used is there, or why that cannot be read.
+func (s *Sources) Await(ctx context.Context, key Key) error {
+	s.mu.Lock()
+	used := s.sources[key]
+	s.mu.Unlock()
+	if used == nil {
+		return nil
+	}
+	select {
+	case <-used.known:
+		return nil
+	default:
+	}
+	select {
+	case <-used.known:
+		return nil
+	case <-used.failed:
+		_, known, err := s.Get(key)
+		if !known && err == nil {
+			return errPending
+		}
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+var errPending = errors.New("it is being read")
+
+// Missing is how long it is until an object that is not there may be taken for gone: not at all if it was seen to go, else it has to
+// be missing for as long as within.
+func (s *Sources) Missing(key Key, within time.Duration) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if used := s.sources[key]; used != nil {
-		return used.known
+	used := s.sources[key]
+	if used == nil || used.missing.IsZero() {
+		return 0
 	}
-	return nil
+	return max(0, within-time.Since(used.missing))
 }
 
 // Watched is how many objects are watched.
@@ -186,21 +221,34 @@ func (s *source) calls() (
 func (s *source) note(err error) {
 	s.of.mu.Lock()
 	defer s.of.mu.Unlock()
-	s.err = err
+	if s.err = err; err != nil {
+		shut(s.failed)
+	}
 }
 
-// set notes the object, nil for none, and tells whoever uses it.
-func (s *source) set(object metav1.Object) {
+// shut closes a channel that may be closed already. The caller holds the lock.
+func shut(c chan struct{}) {
+	select {
+	case <-c:
+	default:
+		close(c)
+	}
+}
+
+// set notes the object, nil for none, and tells whoever uses it. seen: where there is none, its deletion was seen.
+func (s *source) set(object metav1.Object, seen bool) {
 	if object != nil {
 		object.SetManagedFields(nil)
 	}
 	s.of.mu.Lock()
 	s.object = object
-	select {
-	case <-s.known:
-	default:
-		close(s.known)
+	switch {
+	case object != nil || seen:
+		s.missing = time.Time{}
+	case s.missing.IsZero():
+		s.missing = time.Now()
 	}
+	shut(s.known)
 	users := make([]user, 0, len(s.users))
 	for by := range s.users {
 		users = append(users, by)
@@ -217,7 +265,7 @@ func (s *source) Add(object any) error { return s.Update(object) }
 // Update implements cache.ReflectorStore.
 func (s *source) Update(object any) error {
 	if found, ok := object.(metav1.Object); ok && found.GetName() == s.key.Name {
-		s.set(found)
+		s.set(found, false)
 	}
 	return nil
 }
@@ -225,7 +273,7 @@ func (s *source) Update(object any) error {
 // Delete implements cache.ReflectorStore.
 func (s *source) Delete(object any) error {
 	if gone, ok := object.(metav1.Object); ok && gone.GetName() == s.key.Name {
-		s.set(nil)
+		s.set(nil, true)
 	}
 	return nil
 }
@@ -234,11 +282,11 @@ func (s *source) Delete(object any) error {
 func (s *source) Replace(objects []any, _ string) error {
 	for _, object := range objects {
 		if found, ok := object.(metav1.Object); ok && found.GetName() == s.key.Name {
-			s.set(found)
+			s.set(found, false)
 			return nil
 		}
 	}
-	s.set(nil)
+	s.set(nil, false)
 	return nil
 }
 

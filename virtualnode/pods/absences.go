@@ -15,6 +15,7 @@ const (
 	absenceSettles = 5 * time.Second // so that all that have gone together are counted together
 	absencesAtMost = 5               // or a tenth of the pods, if that is more
 	rememberGone   = 10 * time.Minute
+	brakedAgain    = 30 * time.Second // until the next look at one that is braked; who says that it has gone, or its return, is sooner
 )
 
 // absences counts them by batches: those that were found missing at once, each within absenceSettles of the one before. A braked
@@ -71,9 +72,21 @@ func (a *absences) take(upper types.UID, evidence bool, of int, now time.Time) t
 	case !is.since.After(a.believed):
 		return 0
 	case is.batch.size > limitOfAbsences(of):
-		return recheck
+		return brakedAgain
 	}
 	return 0
+}
+
+// braked is how long it is until a pod that is known to be missing has to be looked at again; 0 is now. So many are not asked for
+// again and again for nothing.
+func (a *absences) braked(upper types.UID, of int) time.Duration {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	is, missing := a.missing[upper]
+	if _, seen := a.gone[upper]; !missing || seen || !is.since.After(a.believed) || is.batch.size <= limitOfAbsences(of) {
+		return 0
+	}
+	return brakedAgain
 }
 
 func (a *absences) add(upper types.UID, now time.Time) absence {
@@ -96,6 +109,13 @@ func (a *absences) drop(upper types.UID) {
 
 func limitOfAbsences(of int) int { return max(absencesAtMost, of/10) }
 
+// back notes that a pod is not missing any more.
+func (a *absences) back(upper types.UID) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.drop(upper)
+}
+
 // done forgets a pod that is not missing any more, was failed for it, or has gone above.
 func (a *absences) done(upper types.UID) {
 	a.mu.Lock()
@@ -104,11 +124,11 @@ func (a *absences) done(upper types.UID) {
 	delete(a.gone, upper)
 }
 
-// believe has all that is missing now be taken for gone.
-func (a *absences) believe(now time.Time) {
+// believe has all that is found missing until then be taken for gone.
+func (a *absences) believe(until time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.believed = now
+	a.believed = until
 }
 
 // brake says why pods that are missing are not failed, "" if they are. charged is the number of pods on the virtual node.

@@ -113,3 +113,31 @@ func TestAbsencesAtOnce(t *testing.T) {
 		})
 	}
 }
+
+// One that is braked is not looked at all the time; its return, its deletion having been seen, and somebody's word end that.
+func TestBraked(t *testing.T) {
+	t.Parallel()
+	now, of := time.Unix(1000, 0), 20
+	for name, change := range map[string]func(*absences){
+		"nothing happens":        func(*absences) {},
+		"it is back":             func(a *absences) { a.back("a") },
+		"its deletion was seen":  func(a *absences) { a.saw("a", now) },
+		"somebody says so":       func(a *absences) { a.believe(now.Add(time.Minute)) },
+		"somebody says so ahead": func(a *absences) { a.believe(now) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a := newAbsences()
+			for _, pod := range "abcdef" {
+				a.take(types.UID(pod), false, of, now)
+			}
+			if got := a.braked("unknown", of); got != 0 {
+				t.Errorf("one that is not missing waits %s", got)
+			}
+			change(&a)
+			if got := a.braked("a", of); (got > 0) != (name == "nothing happens") {
+				t.Errorf("it waits %s", got)
+			}
+		})
+	}
+}

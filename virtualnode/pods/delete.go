@@ -112,6 +112,9 @@ func (r *Reconciler) replace(ctx context.Context, upper *corev1.Pod, memory *mem
 	if time.Since(memory.createdAt) < recheck {
 		return recheck, nil // The cache has not seen the creation yet.
 	}
+	if again := r.absences.braked(upper.UID, r.Charged()); again > 0 {
+		return again, nil
+	}
 	lower, err := r.find(ctx, upper)
 	if err != nil {
 		return 0, err
@@ -149,9 +152,9 @@ func (r *Reconciler) nodeTakesPart(name string) bool { return name == "" || r.No
 // Missing says why upper pods whose lower ones are missing are not failed, "" if they are.
 func (r *Reconciler) Missing() string { return r.absences.brake(r.Charged, r.Name) }
 
-// Believe has all pods that are missing now be taken for gone.
-func (r *Reconciler) Believe() {
-	r.absences.believe(time.Now())
+// Believe has all pods that are missing now be taken for gone, and those that are found missing within a while.
+func (r *Reconciler) Believe(within time.Duration) {
+	r.absences.believe(time.Now().Add(within))
 	r.WakeAll()
 }
 

@@ -245,10 +245,8 @@ func (r *Reconciler) known(upper, lower *corev1.Pod, memory *memory) known {
 
 // tend looks after a pod that is on both sides.
 func (r *Reconciler) tend(ctx context.Context, upper, lower *corev1.Pod, memory *memory) (again time.Duration, err error) {
-	if !memory.wasBelow {
-		memory.wasBelow = true
-		r.absences.done(upper.UID) // It may have been missing before.
-	}
+	memory.wasBelow = true
+	r.absences.back(upper.UID) // It may have been missing before.
 	if pair.Gated(lower) && memory.ungated != lower.UID {
 		// This process or the one before it was interrupted on the way.
 		node, again := r.hints().Ask(ctx, upper, &memory.asking)

@@ -127,7 +127,9 @@ func hiccup(err error) bool {
 	switch {
 	case errors.Is(err, errForeign), errors.Is(err, namespaces.ErrForeign), errors.Is(err, objects.ErrForeign), errors.Is(err, errSealed):
 		return false
-	case errors.Is(err, objects.ErrUnread), errors.Is(err, errTaken), apierrors.IsConflict(err), apierrors.IsTooManyRequests(err), apierrors.IsNotFound(err),
+	case errors.Is(err, objects.ErrUnread):
+		return !apierrors.IsForbidden(err)
+	case errors.Is(err, errTaken), apierrors.IsConflict(err), apierrors.IsTooManyRequests(err), apierrors.IsNotFound(err),
 		apierrors.IsServerTimeout(err):
 		return true
 	case apierrors.IsForbidden(err) && strings.Contains(err.Error(), "error looking up service account"):

@@ -30,6 +30,8 @@ type evidence struct {
 	bound        map[types.UID]string
 	// leftAbove and leftBelow is what the API servers list at the end, in all namespaces.
 	leftAbove, leftBelow []corev1.Pod
+	// brought are the objects below that came along with pods; at the end no pod needs any.
+	brought []string
 	// planted and found are the versions of what belongs to others, before and after.
 	planted, found map[string]string
 }
@@ -152,8 +154,11 @@ func (e evidence) madeTwice(byUID map[types.UID]*instance) (lines []string) {
 	return lines
 }
 
-// orphaned are lower pods of an upper pod that does not exist.
+// orphaned are lower pods of an upper pod that does not exist, and objects that no pod needs.
 func (e evidence) orphaned() (lines []string) {
+	for _, object := range e.brought {
+		lines = append(lines, object+": is below and no pod needs it")
+	}
 	exists := map[types.UID]bool{}
 	for i := range e.leftAbove {
 		exists[e.leftAbove[i].UID] = true

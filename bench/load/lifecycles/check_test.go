@@ -54,6 +54,7 @@ func TestCheck(t *testing.T) {
 		"a container was restarted":        {change: func(e *evidence) { e.below["low-a"] = life{name: "a", standsFor: "up-a", restarts: 1} }, doubled: 1},
 		"reported twice":                   {change: func(e *evidence) { e.above["up-a"] = life{name: "a", starts: 2} }, doubled: 1},
 		"exists although the name is used": {change: func(e *evidence) { e.instances[1].refused = true }, doubled: 1},
+		"an object that nobody needs":      {change: func(e *evidence) { e.brought = []string{"Secret a/b"} }, orphaned: 1},
 		"left below":                       {change: func(e *evidence) { e.leftBelow = append(e.leftBelow, left("b", "low-b", "up-b")) }, orphaned: 1},
 		"others' orphans are not ours": {change: func(e *evidence) {
 			e.leftBelow = append(e.leftBelow, left("z", "low-z", "another"))

@@ -31,6 +31,7 @@ var kinds = []kind{
 	{name: "vanish", share: 8, play: (*driver).vanish},
 	{name: "stay", share: 12, play: (*driver).stay},
 	{name: "refused", share: 2, play: (*driver).refused},
+	{name: "brings", share: 10, play: (*driver).brings},
 }
 
 // pick chooses a kind by its share.

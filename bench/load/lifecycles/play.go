@@ -189,7 +189,8 @@ func (d *driver) list(ctx context.Context, e *evidence) error {
 		return fmt.Errorf("listing lower pods: %w", err)
 	}
 	e.leftAbove, e.leftBelow = above.Items, below.Items
-	return nil
+	e.brought, err = d.brought(ctx)
+	return err
 }
 
 // scheduled returns the pods that the lower scheduler says it has bound, name by UID.

@@ -58,34 +58,11 @@ func MeasureRest(ctx context.Context, out io.Writer, pods int, progress Progress
 }
 
 func measureRest(ctx context.Context, out io.Writer, virtualNodes, pods int, progress Progress) (r Rest, err error) {
-	l, err := lab.Start(ctx, lab.Options{
-		Parts: []string{lab.PartVirtualNode}, Log: out,
-		Config: map[string]map[string]any{lab.PartVirtualNode: {"extender": "", "extenderTokenFile": "", "hint": "off"}},
-	})
+	s, names, err := newPlayedSite(ctx, out, progress, virtualNodes, pods)
 	if err != nil {
 		return r, err
 	}
-	defer l.Stop()
-	s := &site{lab: l, progress: progress}
-	if s.upper, err = lab.NewClient(l.Upper()); err != nil {
-		return r, err
-	}
-	played := standin.DefaultOptions()
-	played.Clusters, played.Pods, played.Lean = virtualNodes, 0, true
-	played.Nodes = max(1, pods/virtualNodes/podsPerLowerNode)
-	played.Dir = filepath.Join(l.Dir(), "clusters")
-	process, err := standin.StartProcess(ctx, "", played)
-	if err != nil {
-		return r, err
-	}
-	defer process.Stop()
-	names := make([]string, virtualNodes)
-	for i := range names {
-		names[i] = fmt.Sprintf("%s%d", played.Prefix, i+1)
-	}
-	if err := s.usable(ctx, names); err != nil {
-		return r, err
-	}
+	defer s.stop()
 	r = Rest{VirtualNodes: virtualNodes, Pods: pods}
 	empty, err := s.atRest(ctx)
 	if err != nil {
@@ -107,6 +84,49 @@ func measureRest(ctx context.Context, out io.Writer, virtualNodes, pods int, pro
 	r.HeapBytesPerPod = float64(full.heap-empty.heap) / float64(pods)
 	r.ResidentBytes = s.virtualNode().RSS()
 	return r, nil
+}
+
+// playedSite is a site whose lower clusters the stand-in plays.
+type playedSite struct {
+	site
+	process *standin.Process
+}
+
+func (s *playedSite) stop() {
+	s.process.Stop()
+	s.lab.Stop()
+}
+
+// newPlayedSite starts one with so many virtual nodes, with room for so many pods altogether, and returns their names.
+func newPlayedSite(ctx context.Context, out io.Writer, progress Progress, virtualNodes, pods int) (s *playedSite, names []string, err error) {
+	l, err := lab.Start(ctx, lab.Options{
+		Parts: []string{lab.PartVirtualNode}, Log: out,
+		Config: map[string]map[string]any{lab.PartVirtualNode: {"extender": "", "extenderTokenFile": "", "hint": "off"}},
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	s = &playedSite{site: site{lab: l, progress: progress}}
+	if s.upper, err = lab.NewClient(l.Upper()); err != nil {
+		l.Stop()
+		return nil, nil, err
+	}
+	played := standin.DefaultOptions()
+	played.Clusters, played.Pods, played.Lean = virtualNodes, 0, true
+	played.Nodes = max(1, pods/virtualNodes/podsPerLowerNode)
+	played.Dir = filepath.Join(l.Dir(), "clusters")
+	if s.process, err = standin.StartProcess(ctx, "", played); err != nil {
+		l.Stop()
+		return nil, nil, err
+	}
+	for i := range virtualNodes {
+		names = append(names, fmt.Sprintf("%s%d", played.Prefix, i+1))
+	}
+	if err := s.usable(ctx, names); err != nil {
+		s.stop()
+		return nil, nil, err
+	}
+	return s, names, nil
 }
 
 // usable waits until pods may come to all virtual nodes.
@@ -177,16 +197,21 @@ func (s *site) atRest(ctx context.Context) (r rest, err error) {
 	if ctx.Err() != nil {
 		return r, context.Cause(ctx)
 	}
+	r.heap, err = s.liveHeap(ctx)
+	return r, err
+}
+
+// liveHeap is how many bytes live on virtualnode's heap after a collection.
+func (s *site) liveHeap(ctx context.Context) (int64, error) {
 	text, err := get(ctx, s.lab.PartURL(lab.PartVirtualNode)+"/debug/pprof/heap?gc=1&debug=1")
 	if err != nil {
-		return r, fmt.Errorf("reading the heap of virtualnode: %w", err)
+		return 0, fmt.Errorf("reading the heap of virtualnode: %w", err)
 	}
 	found := heapAlloc.FindSubmatch(text)
 	if found == nil {
-		return r, errors.New("reading the heap of virtualnode: the profile does not say how much of it lives")
+		return 0, errors.New("reading the heap of virtualnode: the profile does not say how much of it lives")
 	}
-	r.heap, err = strconv.ParseInt(string(found[1]), 10, 64)
-	return r, err
+	return strconv.ParseInt(string(found[1]), 10, 64)
 }
 
 // heapAlloc is the line of a heap profile in text that says how much lives, see runtime.MemStats.

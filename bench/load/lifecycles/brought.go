@@ -1,0 +1,109 @@
+package lifecycles
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/tessera-k8s/tessera/internal/keys"
+)
+
+// brings: it names a Secret of its own, made before it or after it, which changes while it runs and goes when it has gone.
+func (d *driver) brings(ctx context.Context, name string, random *rand.Rand) error {
+	pod := plainPod(name)
+	pod.Spec.Containers[0].EnvFrom = []corev1.EnvFromSource{{
+		SecretRef: &corev1.SecretEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: name}},
+	}}
+	late := random.IntN(2) == 0
+	if !late {
+		if err := d.putSecret(ctx, name, "first"); err != nil {
+			return err
+		}
+	}
+	i, err := d.create(ctx, "brings", pod)
+	if err != nil {
+		return err
+	}
+	if late {
+		pause(ctx, random, 300*time.Millisecond)
+		if err := d.putSecret(ctx, name, "first"); err != nil {
+			return err
+		}
+	}
+	d.sees(ctx, i, "running", running)
+	d.secretIs(ctx, i, "first")
+	if err := d.putSecret(ctx, name, "second"); err != nil {
+		return err
+	}
+	d.secretIs(ctx, i, "second")
+	if err := d.end(ctx, i, nil); err != nil {
+		return err
+	}
+	d.secretIs(ctx, i, "")
+	return nil
+}
+
+// putSecret gives a Secret above that content.
+func (d *driver) putSecret(ctx context.Context, name, content string) error {
+	secrets := d.upper.CoreV1().Secrets(d.namespace)
+	object := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: name}, StringData: map[string]string{"x": content}}
+	patch := fmt.Appendf(nil, `{"stringData":{"x":%q}}`, content)
+	err := d.until(ctx, func(ctx context.Context) error {
+		_, err := secrets.Patch(ctx, name, types.MergePatchType, patch, metav1.PatchOptions{})
+		if apierrors.IsNotFound(err) {
+			_, err = secrets.Create(ctx, object, metav1.CreateOptions{})
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("writing Secret %s: %w", name, err)
+	}
+	return nil
+}
+
+// secretIs waits until the Secret of an instance has that content below, "" for none; what is waited for in vain is its trouble.
+func (d *driver) secretIs(ctx context.Context, i *instance, content string) {
+	err := poll(ctx, func(ctx context.Context) error {
+		found, err := d.lower.CoreV1().Secrets(d.namespace).Get(ctx, i.name, metav1.GetOptions{})
+		switch {
+		case apierrors.IsNotFound(err) && content == "":
+			return nil
+		case err != nil:
+			return err
+		case string(found.Data["x"]) != content:
+			return fmt.Errorf("its Secret is %q below, want %q", found.Data["x"], content)
+		}
+		return nil
+	})
+	if err != nil && i.trouble == "" {
+		i.trouble = err.Error()
+		d.progress("%s pod %s: %s", i.kind, i.name, i.trouble)
+	}
+}
+
+// brought are the objects below that came along with pods.
+func (d *driver) brought(ctx context.Context) ([]string, error) {
+	ours := metav1.ListOptions{LabelSelector: keys.Upper}
+	secrets, err := d.lower.CoreV1().Secrets("").List(ctx, ours)
+	if err != nil {
+		return nil, fmt.Errorf("listing Secrets below: %w", err)
+	}
+	maps, err := d.lower.CoreV1().ConfigMaps("").List(ctx, ours)
+	if err != nil {
+		return nil, fmt.Errorf("listing ConfigMaps below: %w", err)
+	}
+	var found []string
+	for i := range secrets.Items {
+		found = append(found, "Secret "+secrets.Items[i].Namespace+"/"+secrets.Items[i].Name)
+	}
+	for i := range maps.Items {
+		found = append(found, "ConfigMap "+maps.Items[i].Namespace+"/"+maps.Items[i].Name)
+	}
+	return found, nil
+}
