@@ -21,16 +21,17 @@ import (
 	"github.com/tessera-k8s/tessera/internal/keys"
 )
 
-// Times of a lease. Who cannot renew stops writing before another could take the lease for left: valid < quiet. Nobody's clock is
-// compared with another's.
+// Times of a lease. Nobody's clock is compared with another's. Most who come find the lease of a predecessor who was killed, so quiet
+// is short: one who is alive renews three times in it, or once where a call takes two seconds. He who is slower than that and loses
+// the lease may write for up to valid after his last renewal; replicas of one upper cluster are kept apart by their election besides.
 const (
-	interval = 2 * time.Second  // between two renewals
-	retry    = interval / 8     // after one that failed
-	timeout  = 4 * time.Second  // of a request
-	valid    = 8 * time.Second  // after the last renewal
-	quiet    = 9 * time.Second  // without a renewal means that whoever holds it has died; one that is seen, that he lives
-	told     = 2 * quiet        // without the lease, and nobody else having it, is a fault
-	forsaken = 15 * time.Minute // a lease that somebody was seen to hold is left alone: he may restart
+	interval = 1500 * time.Millisecond // between two renewals
+	retry    = 250 * time.Millisecond  // after one that failed
+	timeout  = 4 * time.Second         // of a request
+	valid    = 8 * time.Second         // after the last renewal
+	quiet    = 5 * time.Second         // without a renewal means that whoever holds it has died; one that is seen, that he lives
+	told     = 15 * time.Second        // without the lease, and nobody else having it, is a fault
+	forsaken = 15 * time.Minute        // a lease that somebody was seen to hold is left alone: he may restart
 )
 
 // Lease is that of one virtual node, as this process sees it. Its methods are safe for concurrent use.
