@@ -35,7 +35,8 @@ type Folder struct {
 	// changed starts its cluster anew after the old one has returned; one with another token and nothing else does not: from then
 	// on the clients made of config send that. A cluster that ends with history.ErrWentBack is started again.
 	Start func(ctx context.Context, name string, config *rest.Config) error
-	// Token is told how long the token of a cluster is good, when it starts and at every new one. May be nil.
+	// Token is told how long the token of a cluster is good, when it starts and at every new one, also by a request that falls back to
+	// the other one. It is safe for concurrent use. May be nil.
 	Token func(name string, life Life)
 	// Broken is told of a file that cannot be used; "" in text means that it can be again, or has gone. May be nil.
 	Broken func(name, text string)
@@ -214,7 +215,7 @@ func (f *Folder) start(ctx context.Context, name string, data []byte, config *re
 		sum: sha256.Sum256(data), config: rest.CopyConfig(config), tokens: use, stop: stop, done: make(chan struct{}),
 	}
 	if config.BearerToken != "" {
-		cluster.token = &token{}
+		cluster.token = &token{fell: func(now tokens) { f.tokenOf(name, now) }}
 		cluster.token.use.Store(&use)
 		config = rest.CopyConfig(config)
 		config.BearerToken = ""

@@ -167,7 +167,10 @@ func TestANewTokenIsSwapped(t *testing.T) {
 	defer server.Close()
 	clients := make(chan *rest.RESTClient, 2)
 	s := &story{t: t, dir: t.TempDir()}
-	folder := &Folder{Dir: s.dir, Log: slog.New(slog.DiscardHandler), Start: func(ctx context.Context, _ string, config *rest.Config) error {
+	var told atomic.Int64 // the end of the token that was told last
+	folder := &Folder{Dir: s.dir, Log: slog.New(slog.DiscardHandler), Token: func(_ string, life Life) {
+		told.Store(life.Ends.Unix())
+	}, Start: func(ctx context.Context, _ string, config *rest.Config) error {
 		config.GroupVersion, config.NegotiatedSerializer = &corev1.SchemeGroupVersion, scheme.Codecs.WithoutConversion()
 		client, err := rest.UnversionedRESTClientFor(config)
 		if err != nil {
@@ -214,6 +217,9 @@ clusters: [{name: x, cluster: {server: %q, certificate-authority-data: %s}}], us
 	sent(ends(300))
 	refused.Store(ends(300)) // The cluster was built anew.
 	sent(ends(50))
+	if got := told.Load(); got != 50 {
+		t.Errorf("the token that is sent is said to end at %d, want 50", got)
+	}
 	refused.Store("")
 	folder.Offer("a", ends(400))
 	sent(ends(400))

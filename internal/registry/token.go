@@ -11,7 +11,11 @@ import (
 )
 
 // token is the bearer token that a cluster's requests carry now.
-type token struct{ use atomic.Pointer[tokens] }
+type token struct {
+	use atomic.Pointer[tokens]
+	// fell is called when the other one is used from now on, because the first is not taken.
+	fell func(tokens)
+}
 
 // tokens is the token to send and, where there are two, the other: it is sent from when the first is not taken.
 type tokens struct{ first, other string }
@@ -30,7 +34,9 @@ func (b bearer) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil || answer.StatusCode != http.StatusUnauthorized || use.other == "" {
 		return answer, err
 	}
-	b.token.use.CompareAndSwap(use, &tokens{first: use.other})
+	if now := (tokens{first: use.other}); b.token.use.CompareAndSwap(use, &now) {
+		b.token.fell(now)
+	}
 	again := r.Clone(r.Context())
 	if r.Body != nil && r.Body != http.NoBody {
 		if r.GetBody == nil {

@@ -31,11 +31,15 @@ func (r Reports) Report(
 		return 0, nil
 	}
 	told := r.reported(upper, lower, refused)
-	r.setUnplaced(&told.Status, upper, why)
+	event := r.setUnplaced(&told.Status, upper, why)
 	if again := memory.early(upper, told, time.Now()); again > 0 {
 		return again, nil
 	}
-	return 0, r.WriteStatus(ctx, upper, told)
+	err = r.WriteStatus(ctx, upper, told)
+	if err == nil {
+		event()
+	}
+	return 0, err
 }
 
 // scheduledPause is how long it is kept to ourselves that a lower pod has a node and nothing else happened: mostly its

@@ -71,19 +71,25 @@ func alike(a, b string) bool {
 // Unplaced tells the owner of a pod that is not below what keeps it from there: once, as a condition and as an event.
 func (r Reports) Unplaced(ctx context.Context, upper *corev1.Pod, why *Unplaced) error {
 	pod := *upper
-	r.setUnplaced(&pod.Status, upper, why)
-	return r.WriteStatus(ctx, upper, &pod)
+	event := r.setUnplaced(&pod.Status, upper, why)
+	err := r.WriteStatus(ctx, upper, &pod)
+	if err == nil {
+		event()
+	}
+	return err
 }
 
-// setUnplaced puts the condition into a status, and makes an event of a new reason.
-func (r Reports) setUnplaced(status *corev1.PodStatus, upper *corev1.Pod, why *Unplaced) {
+// setUnplaced puts the condition into a status. event tells of a new reason, to be called once the status is written.
+func (r Reports) setUnplaced(status *corev1.PodStatus, upper *corev1.Pod, why *Unplaced) (event func()) {
 	if why == nil {
-		return
+		return func() {}
 	}
 	before := pair.Condition(upper, keys.LowerPlaced)
 	c := why.condition(before, time.Now())
-	if before == nil || before.Reason != c.Reason {
-		r.Events.Event(upper, corev1.EventTypeWarning, c.Reason, c.Message)
-	}
 	status.Conditions = pair.SetCondition(status.Conditions, c)
+	return func() {
+		if before == nil || before.Reason != c.Reason {
+			r.Events.Event(upper, corev1.EventTypeWarning, c.Reason, c.Message)
+		}
+	}
 }
