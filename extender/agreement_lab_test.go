@@ -32,7 +32,6 @@ const (
 // and then created below, whatever the answer: one that fits has to get a node, and one that does not has to stay
 // unschedulable. Pods leave, nodes are cordoned, tainted and come back meanwhile.
 func TestAgreement(t *testing.T) {
-	t.Parallel()
 	l := startLab(t, lab.Options{
 		Lower: 1, Nodes: agreementNodes, Parts: []string{lab.PartExtender},
 		Shapes: []lab.Shape{

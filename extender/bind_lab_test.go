@@ -26,7 +26,6 @@ const (
 
 // TestStrictMode has the upper scheduler bind through the extender.
 func TestStrictMode(t *testing.T) {
-	t.Parallel()
 	holes := strictSizes(1)
 	l := startLab(t, lab.Options{
 		Lower: strictClusters, Nodes: strictPods / strictClusters, Parts: path, StrictBind: true,

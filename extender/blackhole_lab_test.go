@@ -18,7 +18,6 @@ import (
 // TestBlackHole swallows what is sent on the connections that kube-scheduler has open to the extender, as a firewall or a dead
 // host does, while new connections work. With HTTP/2 the scheduler would go on using the dead one for 45 s.
 func TestBlackHole(t *testing.T) {
-	t.Parallel()
 	l := startLab(t, lab.Options{Lower: 1, Nodes: 2, UpperNodes: 1, Parts: path})
 	upper := client(t, l.Upper())
 	newNamespace(t, upper, "ordinary", false)

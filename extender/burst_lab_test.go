@@ -15,7 +15,6 @@ import (
 // mirror is, and however often the extender dies in between, every pod runs, no lower scheduler ever lacks room for one, and no
 // hold is left. What happens without the hint: go run ./bench load. The two hardest rounds run always, all of them in `make chaos`.
 func TestBurst(t *testing.T) {
-	t.Parallel()
 	burst := load.Burst{Clusters: 3, Pods: 300, Seed: 11}
 	if lab.Chaos() {
 		burst.Pods = 1000

@@ -20,7 +20,6 @@ import (
 
 // TestFaults stops, kills and cuts off things in a lab of its own. Every case ends with the lab whole again.
 func TestFaults(t *testing.T) {
-	t.Parallel()
 	l := startLab(t, lab.Options{
 		Lower: 2, Nodes: 4, UpperNodes: 2, Parts: path,
 		Config: map[string]map[string]any{lab.PartExtender: {"maxViewAge": "6s"}},

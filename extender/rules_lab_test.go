@@ -28,7 +28,6 @@ const gpu corev1.ResourceName = "example.com/gpu"
 // TestRules has the real upper scheduler confirm what no test of ours alone can: that its own filters and its preemption
 // get along with virtual nodes. lower-1 has 10 nodes of 16 CPU, lower-2 has 3 that have 4 GPUs as well.
 func TestRules(t *testing.T) {
-	t.Parallel()
 	r := newRules(t)
 	t.Run("room beside cordoned nodes is shown and used", r.roomBesideCordonedNodes)
 	t.Run("what the extender takes passes the scheduler's own filters", r.extenderFitsMeansSchedulerFits)
