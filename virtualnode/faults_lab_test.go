@@ -165,7 +165,12 @@ func TestRestartMakesUpForWhatItMissed(t *testing.T) {
 // Clusters come and go while the process runs; a kubeconfig that cannot be used disturbs nobody else.
 func TestClustersComeAndGo(t *testing.T) {
 	t.Parallel()
-	l := own(t, lab.Options{Lower: 1, Nodes: 2, UpperNodes: 1})
+	const node2 = corev1.LabelHostname + "=lower-1-node-0002"
+	l := own(t, lab.Options{Lower: 1, Nodes: 2, UpperNodes: 1, Config: map[string]map[string]any{lab.PartVirtualNode: {
+		"perCluster": map[string]any{
+			"lower-1": map[string]any{"nodes": strings.Replace(node2, "=", "!=", 1)}, "broken": map[string]any{"nodes": node2},
+		},
+	}}})
 	w := newWorld(t, l)
 	file := func(name string) string { return clusterFile(l, name) }
 	write := func(name, text string) {

@@ -95,7 +95,7 @@ func newVirtualNode(s *server, name string, config *restclient.Config, broken st
 	if err := v.watchBoth(fenced(config, func() bool { return v.elsewhere() || !v.lease.Held() })); err != nil {
 		return nil, err
 	}
-	if err := v.addLease(fenced(config, v.elsewhere)); err != nil {
+	if err := v.addLease(config); err != nil {
 		return nil, err
 	}
 	if err := v.addParts(); err != nil {
@@ -134,9 +134,11 @@ func (v *virtualNode) addLease(config *restclient.Config) error {
 		}
 		return ""
 	}
-	v.lease = identity.New(client, v.server.identity, v.name, v.log, accepted, func() {
-		v.keeper.Touch()
-		v.pods.WakeAll()
+	v.lease = identity.New(client, v.server.identity, v.name, v.log, identity.Asks{
+		Barred: v.elsewhere, Accepted: accepted, Changed: func() {
+			v.keeper.Touch()
+			v.pods.WakeAll()
+		},
 	})
 	return nil
 }

@@ -63,18 +63,36 @@ func (w *Watch) Health() Health {
 	return health
 }
 
-// probe asks the API server for its health, so that a quiet cluster does not look stale and a silent one does. It returns
-// history.ErrWentBack when the cluster is not what it was.
-func (w *Watch) probe(ctx context.Context) error {
+// probe asks the API server for its health, so that a quiet cluster does not look stale and a silent one does.
+func (w *Watch) probe(ctx context.Context) {
 	ticker := time.NewTicker(probeInterval)
 	defer ticker.Stop()
 	for {
 		w.identify(ctx) // First, as nothing may be done to a cluster before it is known to be the right one.
-		err := w.ask(ctx)
-		w.contact(err)
+		w.contact(w.ask(ctx))
 		w.readVersion(ctx)
-		if err := w.lookBack(ctx, err != nil); err != nil {
-			return err
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+// lookBack returns history.ErrWentBack when the cluster is found restored from a backup, and nil when ctx ends. It looks now and then,
+// and at once when a cluster that was silent is back: that may be another history. The probe does not wait for it.
+func (w *Watch) lookBack(ctx context.Context) error {
+	ticker := time.NewTicker(wakeInterval)
+	defer ticker.Stop()
+	var looked time.Time // when there last was an answer; zero after a silence
+	for {
+		if w.Health().Err != nil {
+			looked = time.Time{}
+		} else if time.Since(looked) > pastInterval {
+			if err := w.compare(ctx); errors.Is(err, history.ErrWentBack) {
+				return err
+			}
+			looked = time.Now()
 		}
 		select {
 		case <-ctx.Done():
@@ -84,25 +102,11 @@ func (w *Watch) probe(ctx context.Context) error {
 	}
 }
 
-// lookBack returns history.ErrWentBack if the cluster was restored from a backup. It looks at once when one that was silent is back,
-// since that may be another history.
-func (w *Watch) lookBack(ctx context.Context, silent bool) error {
-	if silent {
-		w.looked = time.Time{}
-		return nil
-	}
-	if time.Since(w.looked) < pastInterval {
-		return nil
-	}
+// compare looks at the history once.
+func (w *Watch) compare(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
-	switch err := w.past.Look(ctx); {
-	case errors.Is(err, history.ErrWentBack):
-		return err
-	case err == nil:
-		w.looked = time.Now()
-	}
-	return nil
+	return w.past.Look(ctx)
 }
 
 func (w *Watch) ask(ctx context.Context) error {

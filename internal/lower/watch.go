@@ -55,8 +55,7 @@ type Watch struct {
 	// identified is when the cluster was last asked who it is, and answered.
 	identified time.Time
 
-	past   *history.Probe
-	looked time.Time // when the probe of its history last had an answer; the prober's alone
+	past *history.Probe
 
 	version version
 
@@ -129,9 +128,10 @@ func (w *Watch) Run(ctx context.Context) (err error) {
 	var group sync.WaitGroup
 	group.Go(func() { w.nodes.RunWithContext(ctx) })
 	group.Go(func() { w.pods.RunWithContext(ctx) })
+	group.Go(func() { w.probe(ctx) })
 	group.Go(func() {
 		defer stop()
-		err = w.probe(ctx)
+		err = w.lookBack(ctx)
 	})
 	group.Go(func() { w.stayAwake(ctx) })
 	group.Go(func() { w.publish(ctx) })

@@ -38,8 +38,7 @@ const (
 type Lease struct {
 	leases coordinationclient.LeaseInterface
 	log    *slog.Logger
-	change func() // called when Held or Taken do
-	accept func() string
+	Asks
 
 	name, me string
 	labels   map[string]string
@@ -53,6 +52,16 @@ type Lease struct {
 	other     other
 }
 
+// Asks are what a lease asks, and tells.
+type Asks struct {
+	// Barred reports whether nothing may be written to the cluster for another reason.
+	Barred func() bool
+	// Accepted is the name of a holder whose lease may be taken from it, "" for none.
+	Accepted func() string
+	// Changed is called whenever Held or Taken say something else.
+	Changed func()
+}
+
 // other is what is known of another holder.
 type other struct {
 	holder, version string
@@ -60,13 +69,10 @@ type other struct {
 	alive           bool      // it was seen to renew
 }
 
-// New returns a lease that is not held yet. accept is the name of a holder whose lease may be taken from it, "" for none; change is
-// called whenever Held or Taken say something else.
-func New(
-	leases coordinationclient.LeasesGetter, identity, virtualNode string, log *slog.Logger, accept func() string, change func(),
-) *Lease {
+// New returns a lease that is not held yet.
+func New(leases coordinationclient.LeasesGetter, identity, virtualNode string, log *slog.Logger, asks Asks) *Lease {
 	return &Lease{
-		leases: leases.Leases(keys.Namespace), log: log, accept: accept, change: change,
+		leases: leases.Leases(keys.Namespace), log: log, Asks: asks,
 		name: nameOf(identity, virtualNode),
 		me:   rand.Text(), lost: time.Now(),
 		labels: map[string]string{keys.Upper: identity, keys.VirtualNode: virtualNode},
@@ -132,17 +138,18 @@ func (l *Lease) Run(ctx context.Context) {
 
 // step renews, takes or looks at the lease. It returns it as it is then, nil if that is not known.
 func (l *Lease) step(ctx context.Context, last *coordinationv1.Lease) *coordinationv1.Lease {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
 	held, taken := l.Held(), l.Taken()
 	defer func() {
 		if l.Held() != held || l.Taken() != taken {
-			l.change()
+			l.Changed()
 		}
 	}()
+	if l.Barred() {
+		return last
+	}
 	begin := time.Now()
 	if last == nil || holderOf(last) != l.me {
-		found, err := l.leases.Get(ctx, l.name, metav1.GetOptions{})
+		found, err := l.read(ctx)
 		switch {
 		case err == nil:
 			last = found
@@ -171,6 +178,13 @@ func (l *Lease) step(ctx context.Context, last *coordinationv1.Lease) *coordinat
 	return written
 }
 
+// read reads the lease. As each request has its own time, a slow cluster's lease can be had.
+func (l *Lease) read(ctx context.Context) (*coordinationv1.Lease, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	return l.leases.Get(ctx, l.name, metav1.GetOptions{})
+}
+
 // found notes that there is a lease to be had.
 func (l *Lease) found() {
 	l.mu.Lock()
@@ -191,7 +205,7 @@ func (l *Lease) free(lease *coordinationv1.Lease, now time.Time) bool {
 	if holder == l.me {
 		return true
 	}
-	accepted := l.accept()
+	accepted := l.Accepted()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !l.held.IsZero() { // It was ours, and was taken.
@@ -220,6 +234,8 @@ func (l *Lease) free(lease *coordinationv1.Lease, now time.Time) bool {
 
 // write makes the lease ours, or nobody's. last is what it replaces, nil if there is none.
 func (l *Lease) write(ctx context.Context, last *coordinationv1.Lease, holder string, now time.Time) (*coordinationv1.Lease, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
 	at := metav1.NewMicroTime(now)
 	seconds := int32(quiet.Seconds())
 	if last == nil {
@@ -262,11 +278,9 @@ func (l *Lease) release(ctx context.Context, last *coordinationv1.Lease) {
 	l.mu.Lock()
 	l.held, l.lost = time.Time{}, time.Now()
 	l.mu.Unlock()
-	if last == nil || holderOf(last) != l.me {
+	if last == nil || holderOf(last) != l.me || l.Barred() {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
 	if _, err := l.write(ctx, last, "", time.Now()); err != nil {
 		l.log.Info("Giving back the lease failed, the next process waits a moment", "lease", l.name, "err", err)
 	}

@@ -26,12 +26,16 @@ type server struct {
 	mu      sync.Mutex
 	lease   *coordinationv1.Lease
 	version int
-	fail    error // the answer to everything, if set
+	fail    error         // the answer to everything, if set
+	delay   time.Duration // before each answer
 }
 
 func (s *server) Leases(string) coordinationclient.LeaseInterface { return s }
 
-func (s *server) Get(_ context.Context, name string, _ metav1.GetOptions) (*coordinationv1.Lease, error) {
+func (s *server) Get(ctx context.Context, name string, _ metav1.GetOptions) (*coordinationv1.Lease, error) {
+	if err := s.wait(ctx); err != nil {
+		return nil, err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.fail != nil {
@@ -43,7 +47,10 @@ func (s *server) Get(_ context.Context, name string, _ metav1.GetOptions) (*coor
 	return s.lease.DeepCopy(), nil
 }
 
-func (s *server) Create(_ context.Context, lease *coordinationv1.Lease, _ metav1.CreateOptions) (*coordinationv1.Lease, error) {
+func (s *server) Create(ctx context.Context, lease *coordinationv1.Lease, _ metav1.CreateOptions) (*coordinationv1.Lease, error) {
+	if err := s.wait(ctx); err != nil {
+		return nil, err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.lease != nil {
@@ -52,7 +59,10 @@ func (s *server) Create(_ context.Context, lease *coordinationv1.Lease, _ metav1
 	return s.write(lease)
 }
 
-func (s *server) Update(_ context.Context, lease *coordinationv1.Lease, _ metav1.UpdateOptions) (*coordinationv1.Lease, error) {
+func (s *server) Update(ctx context.Context, lease *coordinationv1.Lease, _ metav1.UpdateOptions) (*coordinationv1.Lease, error) {
+	if err := s.wait(ctx); err != nil {
+		return nil, err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.fail == nil && s.lease == nil {
@@ -72,6 +82,18 @@ func (s *server) write(lease *coordinationv1.Lease) (*coordinationv1.Lease, erro
 	s.lease = lease.DeepCopy()
 	s.lease.ResourceVersion = strconv.Itoa(s.version)
 	return s.lease.DeepCopy(), nil
+}
+
+func (s *server) wait(ctx context.Context) error {
+	s.mu.Lock()
+	delay := s.delay
+	s.mu.Unlock()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(delay):
+		return nil
+	}
 }
 
 // set changes what the server has or does.
@@ -104,7 +126,9 @@ func start(t *testing.T, s *server, accept string) *process {
 func startWith(t *testing.T, s *server, accept func() string) *process {
 	t.Helper()
 	p := &process{}
-	p.Lease = New(s, "identity", "berlin", slog.New(slog.DiscardHandler), accept, func() { p.changes++ })
+	p.Lease = New(s, "identity", "berlin", slog.New(slog.DiscardHandler), Asks{
+		Barred: func() bool { return false }, Accepted: accept, Changed: func() { p.changes++ },
+	})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() {
@@ -312,6 +336,24 @@ func TestAcceptedAfterItWasGivenBack(t *testing.T) {
 		accept = clone.Taken()
 		mu.Unlock()
 		clone.after(t, interval+time.Millisecond, true, "")
+	})
+}
+
+// A cluster that takes two seconds for each call is slow, and its lease is held all the same; a clone is kept out.
+func TestSlow(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &server{delay: 2 * time.Second}
+		p := start(t, s, "")
+		p.after(t, 5*time.Second, true, "")
+		clone := start(t, s, "")
+		for range 60 {
+			p.after(t, time.Second, true, "")
+			if clone.Held() {
+				t.Fatal("the clone has the lease, too")
+			}
+		}
+		clone.after(t, time.Second, false, p.me)
 	})
 }
 

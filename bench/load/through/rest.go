@@ -22,8 +22,8 @@ import (
 // podsPerLowerNode says how many lower nodes the stand-in plays: a real one takes 110 pods.
 const podsPerLowerNode = 100
 
-// restSeconds is how long a process is looked at: three resyncs, which are a minute apart.
-const restSeconds = 180
+// restSeconds is how long a process is looked at: two resyncs, which are a minute apart.
+const restSeconds = 120
 
 // Rest is what one virtualnode process takes while nothing happens.
 type Rest struct {
