@@ -23,7 +23,7 @@ const (
 	wayFloor  = "floor"  // through the floor program
 	wayDirect = "direct" // straight into the lower cluster
 
-	wayFloorHinted = "floorHinted" // through the floor program, with a hint for each pod
+	wayFloorHinted = "floor-hinted" // through the floor program, with a hint for each pod
 )
 
 // Run is a burst that went one way.
@@ -105,7 +105,7 @@ func (s *site) saturate(ctx context.Context, n, rounds int) (*Saturation, error)
 			if err != nil {
 				return nil, fmt.Errorf("saturation, %s, round %d: %w", way, round+1, err)
 			}
-			s.progress("round %d of %d, %-11s: %d of %d pods in %.1f s, %.0f a second",
+			s.progress("round %d of %d, %-12s: %d of %d pods in %.1f s, %.0f a second",
 				round+1, rounds, way, run.Pods-run.Lost, run.Pods, run.Seconds, run.PodsPerSecond)
 			result.Rounds[way] = append(result.Rounds[way], run)
 		}
