@@ -89,6 +89,16 @@ func DefaultConfig() *Config {
 	}
 }
 
+// validateNames looks at the names of objects.
+func (c *Config) validateNames() (errs []error) {
+	for _, name := range c.OwnNames {
+		if faults := validation.IsDNS1123Subdomain(name); len(faults) > 0 {
+			errs = append(errs, fmt.Errorf("ownNames: %q is no name of a ConfigMap or Secret: %s", name, strings.Join(faults, "; ")))
+		}
+	}
+	return errs
+}
+
 // Validate implements serve.Validator.
 func (c *Config) Validate() error {
 	errs := []error{c.Config.Validate(), c.LeaderElection.Validate(c.Namespace)}
@@ -99,11 +109,7 @@ func (c *Config) Validate() error {
 	if c.OrphanGrace.Duration < 0 {
 		errs = append(errs, fmt.Errorf("orphanGrace: %s is negative", c.OrphanGrace.Duration))
 	}
-	for _, name := range c.OwnNames {
-		if faults := validation.IsDNS1123Subdomain(name); len(faults) > 0 {
-			errs = append(errs, fmt.Errorf("ownNames: %q is no name of a ConfigMap or Secret: %s", name, strings.Join(faults, "; ")))
-		}
-	}
+	errs = append(errs, c.validateNames()...)
 	if c.DefaultToleration.Duration < 0 {
 		errs = append(errs, fmt.Errorf("defaultToleration: %s is negative", c.DefaultToleration.Duration))
 	}

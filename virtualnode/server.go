@@ -109,11 +109,11 @@ func run(ctx context.Context, log *slog.Logger, config *Config) error {
 	defer broadcaster.Shutdown()
 	broadcaster.StartRecordingToSink(&corev1client.EventSinkImpl{Interface: upper.CoreV1().Events("")})
 	s := &server{
-		config: config, log: log, election: election, upper: upper, above: above, crowds: budgets.NewCrowds(upper), sources: objects.NewSources(upper, log),
-		identity: identity, provider: providerScheme(ctx, log, open), extender: extender, metrics: newMetrics(election.Leads),
-		events:  broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "tessera-virtualnode"}),
-		endured: rate.NewLimiter(enduredPerSecond, enduredPerSecond),
-		nodes:   map[string]*virtualNode{}, tokens: map[string]registry.Life{}, broken: map[string]func(){},
+		config: config, log: log, election: election, upper: upper, above: above, crowds: budgets.NewCrowds(upper),
+		sources: objects.NewSources(upper, log), identity: identity, provider: providerScheme(ctx, log, open), extender: extender,
+		metrics: newMetrics(election.Leads), endured: rate.NewLimiter(enduredPerSecond, enduredPerSecond),
+		events: broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "tessera-virtualnode"}),
+		nodes:  map[string]*virtualNode{}, tokens: map[string]registry.Life{}, broken: map[string]func(){},
 	}
 	if extender != nil {
 		s.hints = hints.New(extender, func(cluster string) hints.Mode { return config.cluster(cluster).Hint }, time.Now)

@@ -159,7 +159,8 @@ func (v *virtualNode) addParts() (err error) {
 		Budgets: s.above.Budgets(), Changes: s.above.budgets, Below: v.below, Crowds: s.crowds, Log: v.log,
 	})
 	v.objects, err = objects.New(objects.Setup{
-		Name: v.name, Target: v.target, Lower: client, Sources: s.sources, Above: indexed{v.above}, Below: v.below, Absent: s.config.OrphanGrace.Duration,
+		Name: v.name, Target: v.target, Lower: client, Sources: s.sources, Above: indexed{v.above}, Below: v.below,
+		Absent:  s.config.OrphanGrace.Duration,
 		Welcome: func(upper *corev1.Pod) bool { return v.pods.Welcome(upper) }, Barred: v.barred, OwnNames: s.config.OwnNames, Log: v.log,
 	}, s.identity)
 	if err != nil {

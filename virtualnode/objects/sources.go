@@ -212,10 +212,12 @@ func (s *source) calls() (
 ) {
 	if s.key.Kind == translate.KindSecret {
 		secrets := s.of.client.CoreV1().Secrets(s.key.Namespace)
-		return &corev1.Secret{}, func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return secrets.List(ctx, o) }, secrets.Watch
+		list = func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return secrets.List(ctx, o) }
+		return &corev1.Secret{}, list, secrets.Watch
 	}
 	maps := s.of.client.CoreV1().ConfigMaps(s.key.Namespace)
-	return &corev1.ConfigMap{}, func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return maps.List(ctx, o) }, maps.Watch
+	list = func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return maps.List(ctx, o) }
+	return &corev1.ConfigMap{}, list, maps.Watch
 }
 
 func (s *source) note(err error) {

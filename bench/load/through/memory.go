@@ -123,7 +123,7 @@ func (s *site) fill(ctx context.Context, namespace, node string, pods int) error
 	if err := create(ctx, s.upper, namespace, node, pods); err != nil {
 		return err
 	}
-	if got, _ := watched.wait(ctx, pods, lostAfter, runsAbove); got < pods {
+	if got, _ := watched.wait(ctx, pods, runsAbove); got < pods {
 		return fmt.Errorf("%d of %d pods run on %s", got, pods, node)
 	}
 	return nil

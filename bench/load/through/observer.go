@@ -104,8 +104,8 @@ func (o *observer) delays(from, to func(*seen) time.Time) []time.Duration {
 	return all
 }
 
-// wait waits until n pods have a time, at most until nothing has been added for as long as patience lasts.
-func (o *observer) wait(ctx context.Context, n int, patience time.Duration, of func(*seen) time.Time) (got int, last time.Time) {
+// wait waits until n pods have a time, at most until nothing has been added for lostAfter.
+func (o *observer) wait(ctx context.Context, n int, of func(*seen) time.Time) (got int, last time.Time) {
 	since := time.Now()
 	ticker := time.NewTicker(20 * time.Millisecond)
 	defer ticker.Stop()
@@ -114,7 +114,7 @@ func (o *observer) wait(ctx context.Context, n int, patience time.Duration, of f
 		if now > got {
 			since = time.Now()
 		}
-		if got, last = now, at; got >= n || time.Since(since) > patience {
+		if got, last = now, at; got >= n || time.Since(since) > lostAfter {
 			return got, last
 		}
 		select {

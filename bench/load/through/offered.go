@@ -98,7 +98,7 @@ func (s *site) steadily(ctx context.Context, echo *latency.Echo, name string, ra
 	}
 	sleepUntil(ctx, end)
 	result.running, _ = watched.count(runsAbove)
-	got, _ := watched.wait(ctx, n, lostAfter, runsAbove)
+	got, _ := watched.wait(ctx, n, runsAbove)
 	after, err := s.costs(ctx)
 	if err != nil {
 		return result, err

@@ -98,7 +98,9 @@ func (s *playedSite) stop() {
 }
 
 // newPlayedSite starts one with so many virtual nodes, with room for so many pods altogether, and returns their names.
-func newPlayedSite(ctx context.Context, out io.Writer, progress Progress, virtualNodes, pods int) (s *playedSite, names []string, err error) {
+func newPlayedSite(
+	ctx context.Context, out io.Writer, progress Progress, virtualNodes, pods int,
+) (s *playedSite, names []string, err error) {
 	l, err := lab.Start(ctx, lab.Options{
 		Parts: []string{lab.PartVirtualNode}, Log: out,
 		Config: map[string]map[string]any{lab.PartVirtualNode: {"extender": "", "extenderTokenFile": "", "hint": "off"}},

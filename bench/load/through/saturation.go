@@ -56,7 +56,7 @@ func (s *site) burst(ctx context.Context, watched *observer, name, node string, 
 	if err := create(ctx, where, name, node, n); err != nil {
 		return Run{}, err
 	}
-	got, last := watched.wait(ctx, n, lostAfter, runs)
+	got, last := watched.wait(ctx, n, runs)
 	after, err := s.costs(ctx)
 	if err != nil {
 		return Run{}, err
