@@ -126,15 +126,18 @@ func run(ctx context.Context, log *slog.Logger, config *Config) error {
 	return serve.Run(ctx,
 		func(ctx context.Context) error { return config.Serve(ctx, log, s.routes(guard)) },
 		func(ctx context.Context) error {
-			return election.Run(ctx, func(ctx context.Context) error {
-				clusters := folder.Run
-				if config.RenewTokens {
-					clusters = func(ctx context.Context) error { return folder.RunWithTokens(ctx, upper, config.Namespace) }
-				}
-				return serve.Run(ctx, above.run, s.sources.Run, clusters, s.watchOverlaps, s.whole.run)
-			})
+			return election.Run(ctx, func(ctx context.Context) error { return s.work(ctx, folder) })
 		},
 	)
+}
+
+// work serves the clusters of a folder while this process leads.
+func (s *server) work(ctx context.Context, folder *registry.Folder) error {
+	clusters := folder.Run
+	if s.config.RenewTokens {
+		clusters = func(ctx context.Context) error { return folder.RunWithTokens(ctx, s.upper, s.config.Namespace) }
+	}
+	return serve.Run(ctx, s.above.run, s.sources.Run, clusters, s.watchOverlaps, s.whole.run)
 }
 
 // providerScheme is that of the provider IDs of the upper cluster's real nodes, "" where the first ones have none.

@@ -117,13 +117,11 @@ type process struct {
 	stop    func()
 }
 
-// start starts a process; accept is whom it may take the lease from.
-func start(t *testing.T, s *server, accept string) *process {
-	t.Helper()
-	return startWith(t, s, func() string { return accept })
-}
+// noOne is that no lease may be taken from its holder.
+func noOne() string { return "" }
 
-func startWith(t *testing.T, s *server, accept func() string) *process {
+// start starts a process; accept is whom it may take the lease from.
+func start(t *testing.T, s *server, accept func() string) *process {
 	t.Helper()
 	p := &process{}
 	p.Lease = New(s, "identity", "berlin", slog.New(slog.DiscardHandler), Asks{
@@ -138,6 +136,16 @@ func startWith(t *testing.T, s *server, accept func() string) *process {
 	p.stop = func() { cancel(); <-done }
 	t.Cleanup(p.stop)
 	return p
+}
+
+// keptOut starts a process that holds the lease, and a clone of it that does not get it.
+func keptOut(t *testing.T, s *server, accept func() string) (first, clone *process) {
+	t.Helper()
+	first = start(t, s, noOne)
+	first.after(t, time.Second, true, "")
+	clone = start(t, s, accept)
+	clone.after(t, 2*interval, false, first.me)
+	return first, clone
 }
 
 // after waits, and compares what the process says then: whether it may write, and who keeps it from that.
@@ -163,7 +171,7 @@ func TestFirst(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := &server{}
-		p := start(t, s, "")
+		p := start(t, s, noOne)
 		p.after(t, time.Millisecond, true, "")
 		p.after(t, time.Minute, true, "")
 		if p.changes != 1 {
@@ -192,7 +200,7 @@ func TestSuccessor(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				p := start(t, left(c.holder, c.ago), "")
+				p := start(t, left(c.holder, c.ago), noOne)
 				if c.wait > 0 {
 					p.after(t, c.wait-time.Second, false, "")
 				}
@@ -207,13 +215,10 @@ func TestClone(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := &server{}
-		first := start(t, s, "")
-		first.after(t, time.Second, true, "")
-		clone := start(t, s, "")
-		clone.after(t, 2*interval, false, first.me)
+		first, clone := keptOut(t, s, noOne)
 		first.stop()
 		clone.after(t, interval+time.Millisecond, false, first.me)
-		second := start(t, s, "")
+		second := start(t, s, noOne)
 		second.after(t, time.Millisecond, true, "")
 		clone.after(t, time.Minute, false, second.me)
 		if clone.changes != 2 {
@@ -230,9 +235,9 @@ func TestAccepted(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := &server{}
-		first := start(t, s, "")
+		first := start(t, s, noOne)
 		first.after(t, time.Second, true, "")
-		clone := start(t, s, first.me)
+		clone := start(t, s, func() string { return first.me })
 		clone.after(t, interval, true, "")
 		first.after(t, 2*interval, false, clone.me)
 		clone.after(t, time.Minute, true, "")
@@ -244,7 +249,7 @@ func TestRestored(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := &server{}
-		p := start(t, s, "")
+		p := start(t, s, noOne)
 		p.after(t, time.Minute, true, "")
 		old := left("dead", time.Hour)
 		s.set(func() { s.lease, s.version = old.lease, 7 })
@@ -257,7 +262,7 @@ func TestSilence(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := &server{}
-		p := start(t, s, "")
+		p := start(t, s, noOne)
 		p.after(t, time.Second, true, "")
 		s.set(func() { s.fail = errors.New("connection refused") })
 		p.after(t, valid, false, "")
@@ -283,7 +288,7 @@ func TestWithoutTheRight(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				s := &server{fail: fail}
-				p := start(t, s, "")
+				p := start(t, s, noOne)
 				p.after(t, time.Millisecond, true, "")
 				s.set(func() { s.fail = nil })
 				p.after(t, interval, true, "")
@@ -301,10 +306,7 @@ func TestRefusedForAMoment(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := &server{}
-		first := start(t, s, "")
-		first.after(t, time.Second, true, "")
-		clone := start(t, s, "")
-		clone.after(t, 2*interval, false, first.me)
+		first, clone := keptOut(t, s, noOne)
 		s.set(func() { s.fail = apierrors.NewForbidden(resource, "x", errors.New("rbac")) })
 		clone.after(t, interval, false, first.me)
 		s.set(func() { s.fail = nil })
@@ -324,12 +326,9 @@ func TestAcceptedAfterItWasGivenBack(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := &server{}
-		first := start(t, s, "")
-		first.after(t, time.Second, true, "")
 		accept := ""
 		var mu sync.Mutex
-		clone := startWith(t, s, func() string { mu.Lock(); defer mu.Unlock(); return accept })
-		clone.after(t, 2*interval, false, first.me)
+		first, clone := keptOut(t, s, func() string { mu.Lock(); defer mu.Unlock(); return accept })
 		first.stop()
 		clone.after(t, 2*interval, false, first.me)
 		mu.Lock()
@@ -344,9 +343,9 @@ func TestSlow(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := &server{delay: 2 * time.Second}
-		p := start(t, s, "")
+		p := start(t, s, noOne)
 		p.after(t, 5*time.Second, true, "")
-		clone := start(t, s, "")
+		clone := start(t, s, noOne)
 		for range 60 {
 			p.after(t, time.Second, true, "")
 			if clone.Held() {
