@@ -122,7 +122,7 @@ func (r *rules) nomination(t *testing.T) {
 	if err := r.upper.CoreV1().Pods("nominated").Delete(t.Context(), victim, *metav1.NewDeleteOptions(40)); err != nil {
 		t.Fatal(err)
 	}
-	r.patchStatus(t, "nominated", "high", corev1.PodStatus{NominatedNodeName: "lower-2"})
+	r.nominate(t, "nominated", "high", "lower-2")
 	for range 4 {
 		r.tryAgain(t, "nominated", "high")
 		if got := ours(r.refusedWith(t, "nominated", "high", "not eligible due to a terminating pod")); got != words {
@@ -139,6 +139,22 @@ func (r *rules) nomination(t *testing.T) {
 	}
 	r.boundTo(t, "nominated", "high", "lower-2")
 	r.noneDies(t, "nominated", victim)
+}
+
+// nominate writes a nomination as kube-scheduler does after it has ended a victim, until it has seen it: an attempt that was under way,
+// woken by the end of the victim, takes it back.
+func (r *rules) nominate(t *testing.T, namespace, name, node string) {
+	t.Helper()
+	lab.Eventually(t, 20*time.Second, func() error {
+		if r.pod(t, namespace, name).Status.NominatedNodeName != node {
+			r.patchStatus(t, namespace, name, corev1.PodStatus{NominatedNodeName: node})
+		}
+		r.tryAgain(t, namespace, name)
+		if pod := r.pod(t, namespace, name); pod.Status.NominatedNodeName != node {
+			return fmt.Errorf("an attempt that was under way has taken the nomination of %s back", name)
+		}
+		return nil
+	})
 }
 
 // ours is what the scheduler says of a refusal before it comes to preemption, which is its own affair.

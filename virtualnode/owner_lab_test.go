@@ -59,22 +59,24 @@ func TestDrainBelow(t *testing.T) {
 	}
 	kubectl("drain", node, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=60s", "--pod-selector=app=web")
 	defer kubectl("uncordon", node)
-	after := w.running("web", 4)
 	moved := 0
 	for _, pod := range below.Items {
 		if pod.Spec.NodeName == node {
 			moved++
 		}
 	}
-	same := 0
-	for uid := range after {
-		if before[uid] {
-			same++
+	w.eventually(func() error { // The drain is over below before all of it is told above.
+		same := 0
+		for uid := range w.running("web", 4) {
+			if before[uid] {
+				same++
+			}
 		}
-	}
-	if same != 4-moved {
-		t.Errorf("%d of 4 pods are the same, %d were on the node", same, moved)
-	}
+		if same != 4-moved {
+			return fmt.Errorf("%d of 4 pods are the same, %d were on the node", same, moved)
+		}
+		return nil
+	})
 }
 
 // running waits until so many pods of a Deployment run, not counting those that have ended, and returns their UIDs.
