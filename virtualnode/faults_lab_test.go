@@ -138,10 +138,7 @@ func TestRestartMakesUpForWhatItMissed(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.create(w.pod("new", 1))
-	watcher, err := w.upper.CoreV1().Nodes().Watch(t.Context(), metav1.ListOptions{FieldSelector: "metadata.name=" + l.LowerName(1)})
-	if err != nil {
-		t.Fatal(err)
-	}
+	staysReady := w.staysReady(l.LowerName(1))
 	if err := part.Restart(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -152,14 +149,7 @@ func TestRestartMakesUpForWhatItMissed(t *testing.T) {
 	if again := w.get(w.lower(1), "stays"); again.UID != stays.UID || again.DeletionTimestamp != nil {
 		t.Error("the pod that nobody touched was replaced or deleted")
 	}
-	watcher.Stop()
-	for event := range watcher.ResultChan() {
-		for _, c := range event.Object.(*corev1.Node).Status.Conditions {
-			if c.Type == corev1.NodeReady && c.Status != corev1.ConditionTrue {
-				t.Errorf("the restart made the node NotReady: %s %s", c.Reason, c.Message)
-			}
-		}
-	}
+	staysReady()
 }
 
 // Clusters come and go while the process runs; a kubeconfig that cannot be used disturbs nobody else.

@@ -255,17 +255,13 @@ func glitch(w *world) {
 	w.create(w.pod("p", 1))
 	w.becomes(w.upper, "p", "Running", running)
 	staysReady := w.staysReady(name)
-	pods, err := w.upper.CoreV1().Pods(w.ns).Watch(w.Context(), metav1.ListOptions{})
-	if err != nil {
-		w.Fatal(err)
-	}
+	watcher, err := w.upper.CoreV1().Pods(w.ns).Watch(w.Context(), metav1.ListOptions{})
+	pods := seen[*corev1.Pod](w, watcher, err)
 	w.stopped(name+"/apiserver", 3*time.Second)
 	w.create(w.pod("after", 1))
 	w.becomes(w.upper, "after", "Running", running)
 	staysReady()
-	pods.Stop()
-	for event := range pods.ResultChan() {
-		pod := event.Object.(*corev1.Pod)
+	for _, pod := range pods() {
 		if pod.Name == "p" && (pod.DeletionTimestamp != nil || conditionOf(pod.Status.Conditions, corev1.PodReady).Status != corev1.ConditionTrue) {
 			w.Errorf("the pod was moved: %+v", pod.Status.Conditions)
 		}
@@ -281,19 +277,22 @@ func glitch(w *world) {
 // staysReady watches a virtual node; the function it returns fails the test if it was anything but Ready since.
 func (w *world) staysReady(name string) (check func()) {
 	w.Helper()
-	watcher, err := w.upper.CoreV1().Nodes().Watch(w.Context(), metav1.ListOptions{FieldSelector: "metadata.name=" + name})
-	if err != nil {
-		w.Fatal(err)
-	}
+	nodes := w.nodesSeen(name)
 	return func() {
 		w.Helper()
-		watcher.Stop()
-		for event := range watcher.ResultChan() {
-			if c := nodeCondition(event.Object.(*corev1.Node), corev1.NodeReady); c.Status != corev1.ConditionTrue {
+		for _, node := range nodes() {
+			if c := nodeCondition(node, corev1.NodeReady); c.Status != corev1.ConditionTrue {
 				w.Errorf("the node was Ready=%s: %s %s", c.Status, c.Reason, c.Message)
 			}
 		}
 	}
+}
+
+// nodesSeen watches a virtual node.
+func (w *world) nodesSeen(name string) func() []*corev1.Node {
+	w.Helper()
+	watcher, err := w.upper.CoreV1().Nodes().Watch(w.Context(), metav1.ListOptions{FieldSelector: "metadata.name=" + name})
+	return seen[*corev1.Node](w, watcher, err)
 }
 
 // stopped stops a process for a while.
@@ -325,13 +324,10 @@ func cordonAndDrain(w *world) {
 	}
 	first := w.replicas("web", name, 4) // None came to the cordoned node.
 	w.kubectl("uncordon", other)
-	events, err := w.upper.CoreV1().Pods(w.ns).Watch(w.Context(), metav1.ListOptions{})
-	if err != nil {
-		w.Fatal(err)
-	}
+	watcher, err := w.upper.CoreV1().Pods(w.ns).Watch(w.Context(), metav1.ListOptions{})
+	pods := seen[*corev1.Pod](w, watcher, err)
 	w.kubectl("drain", name, "--timeout=60s", "--pod-selector=app=web")
 	second := w.replicas("web", other, 4)
-	events.Stop()
 	ready := len(first)
 	for uid := range second {
 		if first[uid] {
@@ -343,8 +339,7 @@ func cordonAndDrain(w *world) {
 	for uid := range first {
 		state[uid] = true
 	}
-	for event := range events.ResultChan() {
-		pod := event.Object.(*corev1.Pod)
+	for _, pod := range pods() {
 		state[pod.UID] = pod.DeletionTimestamp == nil && conditionOf(pod.Status.Conditions, corev1.PodReady).Status == corev1.ConditionTrue
 		count := 0
 		for _, up := range state {

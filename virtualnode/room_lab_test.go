@@ -18,10 +18,7 @@ func TestForeignChurnWritesNoNode(t *testing.T) {
 	if _, err := lower.CoreV1().Namespaces().Create(t.Context(), openNamespace(w.ns), metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	writes, err := w.upper.CoreV1().Nodes().Watch(t.Context(), metav1.ListOptions{FieldSelector: "metadata.name=" + name})
-	if err != nil {
-		t.Fatal(err)
-	}
+	writes := w.nodesSeen(name)
 	const churn = 8
 	for i := range churn {
 		pod := &corev1.Pod{
@@ -40,12 +37,8 @@ func TestForeignChurnWritesNoNode(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	writes.Stop()
-	seen := -1 // The first event is the Node as it is.
-	for range writes.ResultChan() {
-		seen++
-	}
-	if seen > 1 { // A heartbeat may fall into this time.
-		t.Errorf("the Node was written %d times while %d pods of others came and went", seen, churn)
+	written := len(writes()) - 1 // The first event is the Node as it is.
+	if written > 1 {             // A heartbeat may fall into this time.
+		t.Errorf("the Node was written %d times while %d pods of others came and went", written, churn)
 	}
 }
