@@ -89,7 +89,10 @@ func eachObject(t *testing.T, visit func(t *testing.T, object runtime.Object)) {
 }
 
 // clusterScoped are the kinds here that have no namespace.
-var clusterScoped = []string{"Namespace", "ClusterRole", "ClusterRoleBinding", "MutatingWebhookConfiguration", "PriorityClass"}
+var clusterScoped = []string{
+	"Namespace", "ClusterRole", "ClusterRoleBinding", "MutatingWebhookConfiguration", "PriorityClass",
+	"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding",
+}
 
 func TestObjects(t *testing.T) {
 	eachObject(t, func(t *testing.T, object runtime.Object) {

@@ -132,7 +132,7 @@ func (s stuck) judge(now time.Time, pod Pod) (since time.Time, reason string, ok
 			break
 		}
 	}
-	elsewhere := pod.Unplaced != "" && pod.Unplaced != keys.ObjectsUnread // Which no other cluster would help.
+	elsewhere := pod.Unplaced != "" && pod.Unplaced != keys.ObjectsUnread && pod.Unplaced != keys.TokenRefused // Nor would others help.
 	return pod.Since, string(pod.Unplaced), elsewhere && !pod.Since.IsZero() && now.Sub(pod.Since) > after
 }
 

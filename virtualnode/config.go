@@ -14,6 +14,7 @@ import (
 
 	"github.com/tessera-k8s/tessera/internal/keys"
 	"github.com/tessera-k8s/tessera/internal/serve"
+	"github.com/tessera-k8s/tessera/internal/translate"
 )
 
 // Config is the configuration file of `tessera virtualnode`.
@@ -42,6 +43,8 @@ type Config struct {
 	DefaultToleration metav1.Duration `json:"defaultToleration"`
 	// RenewTokens has tokens of lower clusters renewed by TokenRequest.
 	RenewTokens bool `json:"renewTokens"`
+	// TokenRefreshAfter is the age at which tokens of upper ServiceAccounts are made anew; 0 is half of their life.
+	TokenRefreshAfter metav1.Duration `json:"tokenRefreshAfter"`
 	// OrphanGrace is how long a lower pod stays whose upper pod has gone without this process having seen it go, counted
 	// from when the upper cluster was last seen whole.
 	OrphanGrace metav1.Duration `json:"orphanGrace"`
@@ -66,6 +69,7 @@ defaultToleration: 5m        how long the upper API server has pods tolerate a l
                              --default-not-ready-toleration-seconds, --default-unreachable-toleration-seconds); pods with
                              any other time keep it, whatever onLost says
 renewTokens: true            tokens of the kubeconfigs are renewed after half of their life, into Secrets tessera-token-NAME
+tokenRefreshAfter: 0s        age at which tokens of upper ServiceAccounts that pods have below are made anew; 0: half of their life
 orphanGrace: 15m             how long a lower pod whose upper pod has gone unseen stays, counted from when it was first seen alone or
                              the upper cluster was last not whole, whichever is later
 ownNames: [kube-root-ca.crt, istio-ca-root-cert, openshift-service-ca.crt]
@@ -109,6 +113,9 @@ func (c *Config) Validate() error {
 	if c.OrphanGrace.Duration < 0 {
 		errs = append(errs, fmt.Errorf("orphanGrace: %s is negative", c.OrphanGrace.Duration))
 	}
+	if c.TokenRefreshAfter.Duration < 0 {
+		errs = append(errs, fmt.Errorf("tokenRefreshAfter: %s is negative", c.TokenRefreshAfter.Duration))
+	}
 	errs = append(errs, c.validateNames()...)
 	if c.DefaultToleration.Duration < 0 {
 		errs = append(errs, fmt.Errorf("defaultToleration: %s is negative", c.DefaultToleration.Duration))
@@ -129,6 +136,12 @@ func (c *Config) Validate() error {
 }
 
 func (c *Config) validateClusters() (errs []error) {
+	for _, name := range append([]string{""}, slices.Sorted(maps.Keys(c.PerCluster))...) {
+		if own := c.cluster(name); slices.Contains(own.Allow, translate.UpperToken) && own.UpperAPI == "" {
+			errs = append(errs, fmt.Errorf("upperAPI: empty, needed by allow: [%s]%s: the URL of the upper API server as pods below reach it",
+				translate.UpperToken, strings.TrimSuffix(" of cluster "+name, " of cluster ")))
+		}
+	}
 	for _, name := range slices.Sorted(maps.Keys(c.PerCluster)) {
 		if faults := validation.IsDNS1123Subdomain(name); len(faults) > 0 {
 			errs = append(errs, fmt.Errorf("perCluster: %q is no name of a cluster: %s", name, faults[0]))

@@ -18,6 +18,8 @@ import (
 	"github.com/tessera-k8s/tessera/internal/translate"
 	"github.com/tessera-k8s/tessera/virtualnode/hints"
 	"github.com/tessera-k8s/tessera/virtualnode/pods/up"
+	"github.com/tessera-k8s/tessera/virtualnode/policies"
+	"github.com/tessera-k8s/tessera/virtualnode/services"
 )
 
 // ClusterConfig is what can be set for all lower clusters and for one. Empty values leave what holds for all.
@@ -26,6 +28,10 @@ type ClusterConfig struct {
 	Hint hints.Mode `json:"hint,omitempty"`
 	// Network says whether addresses of lower pods are shown above.
 	Network Network `json:"network,omitempty"`
+	// Services says which Services of the upper cluster are in the lower one.
+	Services services.Mode `json:"services,omitempty"`
+	// NetworkPolicies says what becomes of those of the upper cluster.
+	NetworkPolicies policies.Mode `json:"networkPolicies,omitempty"`
 	// NamespacePrefix goes before the names of namespaces below.
 	NamespacePrefix string `json:"namespacePrefix,omitempty"`
 	// OpenNamespaces are lower namespaces not made by us that pods may go to nevertheless; "*" is all.
@@ -42,8 +48,10 @@ type ClusterConfig struct {
 	PriorityBelow translate.Priority `json:"priorityBelow,omitempty"`
 	// PriorityClasses gives the lower class of an upper one.
 	PriorityClasses map[string]string `json:"priorityClasses,omitempty"`
-	// Allow lists the powers over lower nodes that pods may have.
+	// Allow lists the powers over lower nodes and clusters that pods may have.
 	Allow []translate.Power `json:"allow,omitempty"`
+	// UpperAPI is the URL under which pods below reach the upper API server.
+	UpperAPI string `json:"upperAPI,omitempty"`
 	// Nodes is a label selector over the lower nodes that take part.
 	Nodes string `json:"nodes,omitempty"`
 	// Reserve is the room left to the lower cluster's own growth, by resource: a quantity or a share.
@@ -138,6 +146,10 @@ hint: nominated              how the lower scheduler is told that node. nominate
                              affinity; required: required node affinity; off: it is not told
 network: isolated            isolated: addresses of lower pods stay in the annotation tessera.sh/lower-ip; flat: they are the
                              pods' addresses above too, for networks in which all pods reach each other
+services: all                Services that are below, too: all: of namespaces that opted in, where network is flat, else as namespace:
+                             of those with pods there; none
+networkPolicies: ignore      NetworkPolicies hold below, too. ignore: what cannot mean the same there is left out, so that fewer are let in;
+                             refuse: pods that such a policy selects do not come either; none: no policy comes
 namespacePrefix: ""          put before the names of namespaces below; empty: the same names
 openNamespaces: []           lower namespaces not made by Tessera that pods may go to ("*": all), beside those with the label
                              tessera.sh/open-to
@@ -149,7 +161,10 @@ schedulerName: ""            scheduler below; empty: the lower cluster's default
 priorityBelow: none          none: pods have no class below; same: the class of that name; map: see the next
 priorityClasses: {}          lower class by upper class, for priorityBelow: map; "" is for all others: {"": tessera} gives them the class
                              of manifests/lower, which never preempts
-allow: []                    powers over lower nodes that pods may have: hostNamespaces, hostPath, privileged
+allow: []                    powers that pods may have: hostNamespaces, hostPath, privileged; upperToken: tokens of their ServiceAccounts
+                             above, which whoever rules the lower cluster can use; lowerAccount: those of the account of that
+                             name below, with annotation tessera.sh/token=lower
+upperAPI: ""                 URL of the upper API server as pods below reach it, such as https://192.0.2.1:6443; needed by upperToken
 nodes: ""                    label selector over the lower nodes that take part; empty: all
 reserve: {}                  room left to the lower cluster's own growth: {cpu: "4", memory: 10%}
 onLost: standard             pods of a cluster that does not answer: standard: as their tolerations say; keep: they stay; {after: 10m}
@@ -161,7 +176,8 @@ unasked: refuse              pods bound to a virtual node past admission: refuse
 
 func defaultClusterConfig() ClusterConfig {
 	return ClusterConfig{
-		Hint: hints.Nominated, Network: NetworkIsolated, PriorityBelow: translate.PriorityNone, OnLost: &OnLost{},
+		Hint: hints.Nominated, Network: NetworkIsolated, Services: services.All, NetworkPolicies: policies.Ignore,
+		PriorityBelow: translate.PriorityNone, OnLost: &OnLost{},
 		ProviderID: ProviderAuto, OwnerInOpenNamespaces: new(true), Unasked: UnaskedRefuse,
 	}
 }
@@ -172,6 +188,8 @@ func (c *Config) cluster(name string) ClusterConfig {
 	return ClusterConfig{
 		Hint:                  cmp.Or(own.Hint, all.Hint),
 		Network:               cmp.Or(own.Network, all.Network),
+		Services:              cmp.Or(own.Services, all.Services),
+		NetworkPolicies:       cmp.Or(own.NetworkPolicies, all.NetworkPolicies),
 		NamespacePrefix:       cmp.Or(own.NamespacePrefix, all.NamespacePrefix),
 		OpenNamespaces:        either(own.OpenNamespaces, all.OpenNamespaces),
 		OwnerInOpenNamespaces: cmp.Or(own.OwnerInOpenNamespaces, all.OwnerInOpenNamespaces, defaultClusterConfig().OwnerInOpenNamespaces),
@@ -181,6 +199,7 @@ func (c *Config) cluster(name string) ClusterConfig {
 		PriorityBelow:         cmp.Or(own.PriorityBelow, all.PriorityBelow),
 		PriorityClasses:       eitherMap(own.PriorityClasses, all.PriorityClasses),
 		Allow:                 either(own.Allow, all.Allow),
+		UpperAPI:              cmp.Or(own.UpperAPI, all.UpperAPI),
 		Nodes:                 cmp.Or(own.Nodes, all.Nodes),
 		Reserve:               eitherMap(own.Reserve, all.Reserve),
 		OnLost:                cmp.Or(own.OnLost, all.OnLost, defaultClusterConfig().OnLost),
@@ -196,6 +215,13 @@ func either[T any](own, all []T) []T {
 	return all
 }
 
+func texts[T ~string](values []T) (texts []string) {
+	for _, value := range values {
+		texts = append(texts, string(value))
+	}
+	return texts
+}
+
 func eitherMap[K comparable, V any](own, all map[K]V) map[K]V {
 	if own != nil {
 		return own
@@ -207,7 +233,7 @@ func eitherMap[K comparable, V any](own, all map[K]V) map[K]V {
 func (c ClusterConfig) rules() translate.Rules {
 	rules := translate.Rules{
 		NamespacePrefix: c.NamespacePrefix, OpenNamespaces: c.OpenNamespaces, SchedulerName: c.SchedulerName,
-		Nodes: c.Nodes, Reserve: c.Reserve, Allow: c.Allow,
+		Nodes: c.Nodes, Reserve: c.Reserve, Allow: c.Allow, UpperAPI: c.UpperAPI,
 	}
 	if c.PriorityBelow != translate.PriorityNone {
 		rules.Priority, rules.PriorityClasses = c.PriorityBelow, c.PriorityClasses
@@ -226,12 +252,17 @@ func (c ClusterConfig) validate(at string) error {
 	}
 	oneOf("hint", string(c.Hint), string(hints.Nominated), string(hints.Preferred), string(hints.Required), string(hints.Off))
 	oneOf("network", string(c.Network), string(NetworkIsolated), string(NetworkFlat))
+	oneOf("services", string(c.Services), string(services.All), string(services.Namespace), string(services.None))
+	oneOf("networkPolicies", string(c.NetworkPolicies), string(policies.Ignore), string(policies.Refuse), string(policies.None))
 	oneOf("podSecurity", c.PodSecurity, "baseline", "restricted")
 	oneOf("priorityBelow", string(c.PriorityBelow),
 		string(translate.PriorityNone), string(translate.PrioritySame), string(translate.PriorityMap))
 	oneOf("unasked", string(c.Unasked), string(UnaskedRefuse), string(UnaskedAccept))
 	for _, power := range c.Allow {
-		oneOf("allow", string(power), string(translate.HostNamespaces), string(translate.HostPath), string(translate.Privileged))
+		oneOf("allow", string(power), texts(translate.Powers())...)
+	}
+	if _, _, err := translate.ParseUpperAPI(c.UpperAPI); err != nil && c.UpperAPI != "" {
+		fault("upperAPI: %w", err)
 	}
 	if faults := validation.IsDNS1123Label(c.NamespacePrefix + "x"); len(faults) > 0 || len(c.NamespacePrefix) > 30 {
 		fault("namespacePrefix: %q cannot begin the name of a namespace (30 characters at most, such as team-a-)", c.NamespacePrefix)

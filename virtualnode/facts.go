@@ -12,6 +12,8 @@ import (
 	"github.com/tessera-k8s/tessera/internal/snapshot"
 	"github.com/tessera-k8s/tessera/internal/translate"
 	"github.com/tessera-k8s/tessera/virtualnode/node"
+	"github.com/tessera-k8s/tessera/virtualnode/policies"
+	"github.com/tessera-k8s/tessera/virtualnode/services"
 )
 
 // healthInterval is how often the health of a lower cluster is looked at.
@@ -193,6 +195,12 @@ func (v *virtualNode) facts() node.Facts {
 	f.Refusals, f.Holder, f.Unheld, f.Double = v.refusals.Refusals(), v.lease.Taken(), v.lease.Unheld(), v.double()
 	f.More = append(f.More, node.Credentials(v.server.tokenOf(v.name), time.Now())...)
 	f.More = append(f.More, node.Orphans(v.brake()))
+	if v.config.Services != services.None {
+		f.More = append(f.More, node.Services(node.ServicesBelow{Forbidden: v.services.Forbidden(), Prefix: v.config.NamespacePrefix}))
+	}
+	if v.config.NetworkPolicies != policies.None {
+		f.More = append(f.More, node.Policies(node.PoliciesBelow{Forbidden: v.policies.Forbidden(), NotTheSame: v.policies.NotTheSame()}))
+	}
 	if overlap := v.overlap.Load(); overlap != nil {
 		f.More = append(f.More, node.Flat(*overlap))
 	}

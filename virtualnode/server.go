@@ -30,6 +30,8 @@ import (
 	"github.com/tessera-k8s/tessera/virtualnode/budgets"
 	"github.com/tessera-k8s/tessera/virtualnode/hints"
 	"github.com/tessera-k8s/tessera/virtualnode/objects"
+	"github.com/tessera-k8s/tessera/virtualnode/policies"
+	"github.com/tessera-k8s/tessera/virtualnode/services"
 )
 
 // enduredPerSecond is how many pods a second are given the tolerations of virtual nodes that were bound before this process started.
@@ -44,6 +46,9 @@ type server struct {
 	above    *upperObjects    // what all virtual nodes look at
 	crowds   *budgets.Crowds  // the same for pods of namespaces with budgets
 	sources  *objects.Sources // ConfigMaps and Secrets that pods on virtual nodes name
+	services *services.Upper
+	policies *policies.Upper
+	hub      *services.Hub // where pods of all clusters meet as endpoints of Services
 	identity string
 	provider string        // scheme of the provider IDs of the real nodes, "" where they have none
 	extender *ask.Extender // nil without a URL
@@ -110,13 +115,19 @@ func run(ctx context.Context, log *slog.Logger, config *Config) error {
 	broadcaster.StartRecordingToSink(&corev1client.EventSinkImpl{Interface: upper.CoreV1().Events("")})
 	s := &server{
 		config: config, log: log, election: election, upper: upper, above: above, crowds: budgets.NewCrowds(upper),
-		sources: objects.NewSources(upper, log), identity: identity, provider: providerScheme(ctx, log, open), extender: extender,
+		sources: objects.NewSources(upper, log), hub: services.NewHub(), identity: identity, provider: providerScheme(ctx, log, open), extender: extender,
 		metrics: newMetrics(election.Leads), endured: rate.NewLimiter(enduredPerSecond, enduredPerSecond),
 		events: broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "tessera-virtualnode"}),
 		nodes:  map[string]*virtualNode{}, tokens: map[string]registry.Life{}, broken: map[string]func(){},
 	}
 	if extender != nil {
 		s.hints = hints.New(extender, func(cluster string) hints.Mode { return config.cluster(cluster).Hint }, time.Now)
+	}
+	if s.services, err = services.NewUpper(upper, s.hub.Look); err != nil {
+		return err
+	}
+	if s.policies, err = policies.NewUpper(upper); err != nil {
+		return err
 	}
 	s.whole = newUpperWatch(upper, log, s.seenAbove)
 	folder := &registry.Folder{
@@ -137,7 +148,7 @@ func (s *server) work(ctx context.Context, folder *registry.Folder) error {
 	if s.config.RenewTokens {
 		clusters = func(ctx context.Context) error { return folder.RunWithTokens(ctx, s.upper, s.config.Namespace) }
 	}
-	return serve.Run(ctx, s.above.run, s.sources.Run, clusters, s.watchOverlaps, s.whole.run)
+	return serve.Run(ctx, s.above.run, s.sources.Run, s.services.Run, s.policies.Run, s.hub.Run, clusters, s.watchOverlaps, s.whole.run)
 }
 
 // providerScheme is that of the provider IDs of the upper cluster's real nodes, "" where the first ones have none.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
 	coreinformers "k8s.io/client-go/informers/core/v1"
 	coordinationclient "k8s.io/client-go/kubernetes/typed/coordination/v1"
 	restclient "k8s.io/client-go/rest"
@@ -31,7 +33,10 @@ import (
 	"github.com/tessera-k8s/tessera/virtualnode/pair"
 	"github.com/tessera-k8s/tessera/virtualnode/pods"
 	"github.com/tessera-k8s/tessera/virtualnode/pods/up"
+	"github.com/tessera-k8s/tessera/virtualnode/policies"
 	"github.com/tessera-k8s/tessera/virtualnode/refusals"
+	"github.com/tessera-k8s/tessera/virtualnode/services"
+	"github.com/tessera-k8s/tessera/virtualnode/tokens"
 )
 
 // snapshotPause is the time between two snapshots at least: what is made of them is written twice a second at most.
@@ -59,6 +64,7 @@ type virtualNode struct {
 	overlap  atomic.Pointer[string] // what node.Overlaps says; nil where the network is not flat
 	keeper   *node.Keeper
 	charges  node.Charges // of the pods bound to it
+	homes    sync.Map     // upper namespaces with pods bound to it
 
 	// nil where broken:
 	watch    *lower.Watch
@@ -71,6 +77,9 @@ type virtualNode struct {
 	spaces   *namespaces.Keeper
 	budgets  *budgets.Keeper
 	objects  *objects.Keeper
+	tokens   *tokens.Keeper
+	services *services.Keeper
+	policies *policies.Keeper
 	self     cache.SharedIndexInformer // the Node itself, for its labels
 	above    cache.SharedIndexInformer // upper pods bound to it
 	below    *lower.Kept               // lower pods that came through it
@@ -114,7 +123,7 @@ func (v *virtualNode) watchBoth(config *restclient.Config) (err error) {
 	v.devices = lower.NewDevices(v.watch.Client(), v.log, v.keeper.Touch)
 	v.self = coreinformers.NewFilteredNodeInformer(s.upper, 0, nil, selectField("metadata.name", v.name))
 	v.above = coreinformers.NewFilteredPodInformer(s.upper, "", 0,
-		cache.Indexers{byLower: v.lowerKey, objects.ByObject: objects.IndexAbove}, selectField("spec.nodeName", v.name))
+		cache.Indexers{byLower: v.lowerKey, cache.NamespaceIndex: cache.MetaNamespaceIndexFunc, objects.ByObject: objects.IndexAbove(v.target)}, selectField("spec.nodeName", v.name))
 	ours := labels.SelectorFromSet(labels.Set{keys.Upper: s.identity, keys.VirtualNode: v.name})
 	v.below, err = v.watch.Keep(func(pod *corev1.Pod) bool {
 		return ours.Matches(labels.Set(pod.Labels)) && pair.Stands(pod, v.lowerNamespace)
@@ -166,11 +175,23 @@ func (v *virtualNode) addParts() (err error) {
 	if err != nil {
 		return err
 	}
+	v.tokens, err = tokens.New(tokens.Setup{
+		Name: v.name, Identity: s.identity, Target: v.target, Upper: s.upper, Lower: client,
+		Above: v.above.GetStore(), Synced: v.above.HasSynced, Below: v.below,
+		Welcome: func(upper *corev1.Pod) bool { return v.pods.Welcome(upper) }, Barred: v.barred,
+		RefreshAfter: s.config.TokenRefreshAfter.Duration, Events: s.events, Log: v.log,
+	})
+	if err != nil {
+		return err
+	}
+	if err := v.addServices(); err != nil {
+		return err
+	}
 	v.orphans = orphans.New(s.config.OrphanGrace.Duration, s.whole.brokenAt)
 	v.refusals = refusals.New(v.keeper.Touch)
 	setup := pods.Setup{
 		Name: v.name, Target: v.target, Barred: v.barred, Reachable: v.reachable,
-		NodeReady: v.nodeReady, NodeUsable: v.nodeUsable, Namespace: v.spaces.Use, Objects: v.objects.Bring,
+		NodeReady: v.nodeReady, NodeUsable: v.nodeUsable, Namespace: v.spaces.Use, Objects: v.bring,
 		OwnerInOpenNamespaces: *v.config.OwnerInOpenNamespaces,
 		ShowAddresses:         v.config.Network == NetworkFlat, AcceptUnasked: v.config.Unasked == UnaskedAccept,
 		Namespaces: s.above.Namespaces(), Upper: s.upper.CoreV1(), Lower: client.CoreV1(),
@@ -184,6 +205,60 @@ func (v *virtualNode) addParts() (err error) {
 		Upper: s.upper.CoreV1(), Lower: client.CoreV1(), Metrics: s.metrics.events, Log: v.log,
 	})
 	return nil
+}
+
+// addServices makes who looks after Services and network policies.
+func (v *virtualNode) addServices() (err error) {
+	s := v.server
+	member := &services.Member{
+		Name: v.name, Flat: v.config.Network == NetworkFlat, LowerName: v.lowerNamespace, Below: v.below,
+		Cluster: func() types.UID { return v.health().UID }, Reachable: v.reachable,
+	}
+	v.services, err = services.New(services.Setup{
+		Member: member, Mode: v.config.Services, Target: v.target, Upper: s.services, Hub: s.hub, Lower: v.watch.Client(),
+		Namespaces: s.above.Namespaces(), Changes: s.above.namespaces, Inhabited: v.inhabited, Room: v.spaces.Use, Barred: v.barred,
+		Absent: s.config.OrphanGrace.Duration, Zone: v.zone, Events: s.events, Log: v.log,
+	}, s.identity)
+	if err != nil {
+		return err
+	}
+	v.policies, err = policies.New(policies.Setup{
+		Member: member, Mode: v.config.NetworkPolicies, Target: v.target, Upper: s.policies, Hub: s.hub, Lower: v.watch.Client(),
+		Namespaces: s.above.Namespaces(), Changes: s.above.namespaces, Inhabited: v.inhabited, Room: v.spaces.Use, Barred: v.barred,
+		Absent: s.config.OrphanGrace.Duration, Events: s.events, Log: v.log,
+	}, s.identity)
+	return err
+}
+
+// inhabited reports whether pods of an upper namespace are bound to the virtual node that may go below.
+func (v *virtualNode) inhabited(namespace string) bool {
+	found, _ := v.above.GetIndexer().ByIndex(cache.NamespaceIndex, namespace) // The index exists.
+	return slices.ContainsFunc(found, func(object any) bool { return v.pods.Welcome(object.(*corev1.Pod)) })
+}
+
+// inhabit notes that a pod of an upper namespace has come, or has gone: what its namespace brings along follows the first and the last.
+func (v *virtualNode) inhabit(namespace string, here bool) {
+	here = here || v.inhabited(namespace)
+	if _, before := v.homes.Load(namespace); before == here {
+		return
+	}
+	if here {
+		v.homes.Store(namespace, true)
+	} else {
+		v.homes.Delete(namespace)
+	}
+	v.services.LookIn(namespace)
+	v.policies.LookIn(namespace)
+}
+
+// zone is that of a lower node, "" if it has none.
+func (v *virtualNode) zone(name string) string {
+	if s := v.snapshot.Load(); s != nil {
+		if node := s.Node(name); node != nil {
+			return node.Object.Labels[corev1.LabelTopologyZone]
+		}
+	}
+	return ""
 }
 
 func selectField(name, value string) func(*metav1.ListOptions) {
@@ -217,12 +292,28 @@ func (v *virtualNode) addHandlers() error {
 	if _, err := v.above.AddEventHandler(v.looks(pair.KeyOf, changed, deleted)); err != nil {
 		return fmt.Errorf("watching pods of %s: %w", v.name, err)
 	}
-	needs := tombstone.Handler(func(upper *corev1.Pod) { v.objects.LookAt(upper, upper.Namespace) })
+	needs := tombstone.Handler(func(upper *corev1.Pod) {
+		v.objects.LookAbove(upper)
+		v.tokens.Look(upper, pair.KeyOf(upper))
+	})
 	if _, err := v.above.AddEventHandler(needs); err != nil {
 		return fmt.Errorf("watching pods of %s: %w", v.name, err)
 	}
-	needed := tombstone.Handler(func(below *corev1.Pod) { v.objects.LookAt(below, below.Annotations[keys.UpperNamespace]) })
+	needed := tombstone.Handler(func(below *corev1.Pod) {
+		v.objects.LookBelow(below)
+		v.tokens.Look(below, pair.UpperKey(below))
+	})
 	if _, err := v.below.AddEventHandler(needed); err != nil {
+		return fmt.Errorf("watching pods of %s: %w", v.name, err)
+	}
+	inhabits := cache.ResourceEventHandlerFuncs{
+		AddFunc:    func(object any) { v.inhabit(object.(*corev1.Pod).Namespace, true) },
+		DeleteFunc: tombstone.Handler(func(upper *corev1.Pod) { v.inhabit(upper.Namespace, false) }).OnDelete,
+	}
+	if _, err := v.above.AddEventHandler(inhabits); err != nil {
+		return fmt.Errorf("watching pods of %s: %w", v.name, err)
+	}
+	if _, err := v.below.AddEventHandler(v.services.HandleBelow()); err != nil {
 		return fmt.Errorf("watching pods of %s: %w", v.name, err)
 	}
 	gone := v.pods.Gone
@@ -277,6 +368,9 @@ func (v *virtualNode) run(ctx context.Context) (err error) {
 		group.Go(func() { v.spaces.Run(ctx) })
 		group.Go(func() { v.budgets.Run(ctx) })
 		group.Go(func() { v.objects.Run(ctx) })
+		group.Go(func() { v.tokens.Run(ctx) })
+		group.Go(func() { v.services.Run(ctx) })
+		group.Go(func() { v.policies.Run(ctx) })
 		group.Go(func() {
 			if cache.WaitForCacheSync(ctx.Done(), v.above.HasSynced, v.below.HasSynced, v.server.above.synced) {
 				v.log.Info("Pods are synced", "above", len(v.above.GetStore().ListKeys()), "below", len(v.below.List()))
@@ -290,6 +384,21 @@ func (v *virtualNode) run(ctx context.Context) (err error) {
 		v.objects.Leave()
 	}
 	return err
+}
+
+// bring sees to it that what an upper pod needs is below before it; left is what it has to do without.
+func (v *virtualNode) bring(ctx context.Context, upper *corev1.Pod) (left []error, err error) {
+	if left, err = v.objects.Bring(ctx, upper); err != nil {
+		return left, err
+	}
+	for _, volume := range v.target().LeftTokens(upper) {
+		left = append(left, fmt.Errorf("volume %s asks for a token of ServiceAccount %s: annotation %s says whose is meant",
+			volume, upper.Spec.ServiceAccountName, keys.Token))
+	}
+	if err := v.tokens.Bring(ctx, upper); err != nil {
+		return left, err
+	}
+	return left, v.policies.Bring(ctx, upper)
 }
 
 // indexed is an informer as a cache with indexes.

@@ -15,7 +15,9 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
@@ -33,13 +35,16 @@ var holds = newFakeExtender()
 var shared = lab.NewShared(lab.Options{
 	Lower: 2, Nodes: 4, UpperNodes: 1, Parts: []string{lab.PartVirtualNode},
 	Config: map[string]map[string]any{lab.PartVirtualNode: {
-		"extender": holds.server.URL, "extenderTokenFile": "",
-		"perCluster": map[string]any{"lower-2": map[string]any{"ownerInOpenNamespaces": false}},
+		"extender": holds.server.URL, "extenderTokenFile": "", "tokenRefreshAfter": "3s",
+		"perCluster": map[string]any{
+			"lower-1": map[string]any{"allow": []string{"upperToken", "lowerAccount"}},
+			"lower-2": map[string]any{"ownerInOpenNamespaces": false},
+		},
 	}},
 })
 
 func TestMain(m *testing.M) {
-	code := lab.Run(m, shared, realNode)
+	code := lab.Run(m, shared, realNode, networked)
 	holds.server.Close()
 	os.Exit(code)
 }
@@ -247,4 +252,28 @@ func (w *world) nodeReady(name string, status corev1.ConditionStatus, reason str
 		return nil
 	})
 	return last
+}
+
+// seen collects what a watch tells from now on; the function it returns ends the watch and gives it all.
+func seen[T runtime.Object](w *world, watcher watch.Interface, err error) (all func() []T) {
+	w.Helper()
+	if err != nil {
+		w.Fatal(err)
+	}
+	var objects []T
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for event := range watcher.ResultChan() {
+			if object, ok := event.Object.(T); ok {
+				objects = append(objects, object)
+			}
+		}
+	}()
+	w.Cleanup(watcher.Stop)
+	return func() []T {
+		watcher.Stop()
+		<-ended
+		return objects
+	}
 }

@@ -25,6 +25,23 @@ var realNode = lab.NewShared(lab.Options{
 	Config: map[string]map[string]any{lab.PartVirtualNode: {"hint": "off"}},
 })
 
+// networked is the lab of the tests in which pods of two clusters talk to each other and to the upper API server.
+var networked = lab.NewShared(lab.Options{
+	Lower: 2, Networks: lab.Flat, Parts: []string{lab.PartExtender, lab.PartAdmission, lab.PartVirtualNode},
+	Config: map[string]map[string]any{lab.PartVirtualNode: {
+		"network": "flat", "allow": []string{"upperToken"}, "tokenRefreshAfter": "20s",
+	}},
+})
+
+// newNetworkedWorld is newRealWorld in the lab with networks.
+func newNetworkedWorld(t *testing.T) *world {
+	t.Helper()
+	lab.NeedNetworks(t)
+	w := newWorld(t, networked.Get(t))
+	w.patience = time.Minute
+	return w
+}
+
 // newRealWorld gives a test a namespace in that lab. The tests run side by side: most of their time they wait for a process.
 func newRealWorld(t *testing.T) *world {
 	t.Helper()

@@ -63,6 +63,11 @@ func check(pod *corev1.Pod) error {
 	default:
 		return fmt.Errorf("annotation %s: %q is none of only, prefer, overflow (supported now: only)", keys.Policy, policy)
 	}
+	if text, said := pod.Annotations[keys.Token]; said {
+		if _, err := translate.ParseToken(text); err != nil {
+			return err
+		}
+	}
 	for _, key := range []string{keys.LowerNode, keys.LowerIP, keys.HintNode} {
 		if _, set := pod.Annotations[key]; set {
 			return fmt.Errorf("annotation %s: Tessera writes it, users may not: remove it", key)

@@ -193,6 +193,7 @@ func TestMarkDenies(t *testing.T) {
 		"prefer":       {pod(annotated(keys.Policy, "prefer")), []string{keys.Policy, `"prefer" is not supported yet`, `use "only"`}},
 		"overflow":     {pod(annotated(keys.Policy, "overflow")), []string{keys.Policy, `"overflow" is not supported yet`}},
 		"unknown":      {pod(annotated(keys.Policy, "maybe")), []string{keys.Policy, `"maybe" is none of only, prefer, overflow`}},
+		"token":        {pod(annotated(keys.Token, "mine")), []string{keys.Token, `"mine" is none of upper, lower, none`}},
 		"empty policy": {pod(annotated(keys.Policy, "")), []string{keys.Policy}},
 		"sealed":       {pod(annotated(keys.Sealed, "{}")), []string{keys.Sealed, "remove it"}},
 		"lower node":   {pod(annotated(keys.LowerNode, "n1")), []string{keys.LowerNode, "remove it"}},

@@ -151,6 +151,14 @@ func (c *cluster) serverForParts() string {
 	return fmt.Sprintf("https://%s:%d", c.address, c.port)
 }
 
+// serverForPods is the API server as pods of other clusters see it, if these have networks.
+func (c *cluster) serverForPods() string {
+	if !c.address.IsValid() {
+		return c.server()
+	}
+	return fmt.Sprintf("https://%s:%d", c.address, c.port)
+}
+
 // addressArgs say where the API server listens. In a namespace that is loopback too, where a forwarder comes out.
 func (c *cluster) addressArgs() []string {
 	if !c.address.IsValid() {

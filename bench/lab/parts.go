@@ -155,7 +155,7 @@ func (l *Lab) partConfig(part string) map[string]any {
 			"upperKubeconfig": file(".kubeconfig"), "clusters": clusters, "clientCAFile": l.partsCAFile(), "namespace": installNamespace,
 		})
 	case PartVirtualNode:
-		maps.Copy(config, map[string]any{"upperKubeconfig": file(".kubeconfig"), "clusters": clusters})
+		maps.Copy(config, map[string]any{"upperKubeconfig": file(".kubeconfig"), "clusters": clusters, "upperAPI": l.upper().serverForPods()})
 	case PartRebalance:
 		maps.Copy(config, map[string]any{"upperKubeconfig": file(".kubeconfig")})
 	}

@@ -49,12 +49,12 @@ lower cluster, so that each of them watches the pods of all`},
 what one virtualnode process takes while nothing happens, with so many pods on one virtual node and on twenty,
 whose lower clusters the stand-in plays: processor time, what of it is the resync, bytes a pod`},
 	{name: "objects", rounds: 3, play: playObjects, help: `
-ConfigMaps and Secrets that pods bring along: how late a change is below, how much later a pod is with three
-of them, what many that nobody names cost`},
+what pods bring along: how late a changed ConfigMap or Secret is below, how much later a pod is with three of
+them, what many that nobody names cost; how late an endpoint of a Service is known in another flat cluster`},
 	{name: "lifecycles", pods: 500, play: playLifecycles, help: `
 pods live in all sorts of ways while virtualnode and the API servers of both sides are killed (SIGKILL) at
-seeded moments: pods lost, doubled and orphaned, Secrets that came along with them stale or left over, objects
-of others changed`},
+seeded moments: pods lost, doubled and orphaned, Secrets, Services and policies that came along with them stale
+or left over, objects of others changed`},
 	{name: "standin", pods: 1000, play: playStandIn, help: `
 the extender against lower clusters that the stand-in plays (bench/standin): how long until it has listed them
 all, events a second under churn, processor time and memory of both`},

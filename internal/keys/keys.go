@@ -66,12 +66,19 @@ const (
 	// LowerPod is a finalizer: the pod has ended above because its lower node is lost, and its lower pod is still there.
 	// No pod of the same name may run elsewhere meanwhile.
 	LowerPod = Domain + "lower-pod"
+	// Token is a pod annotation: "upper", "lower" or "none", whose tokens of the pod's ServiceAccount it has in its volumes. Below it is
+	// a label of the Secrets with such tokens: "upper".
+	Token = Domain + "token"
 	// Keep is a pod annotation: "true" keeps rebalance from moving the pod.
 	Keep = Domain + "keep"
 	// Rules is an annotation of a virtual node: how it translates pods (translate.Rules), as JSON.
 	Rules = Domain + "rules"
 	// NetworkOverlap is a condition of a virtual node: addresses of its pods may also belong to others.
 	NetworkOverlap = Domain + "NetworkOverlap"
+	// ServicesMirrored is a condition of a virtual node: Services of the upper cluster are found below by their names.
+	ServicesMirrored = Domain + "ServicesMirrored"
+	// PoliciesMirrored is a condition of a virtual node: NetworkPolicies of the upper cluster hold below, and mean the same there.
+	PoliciesMirrored = Domain + "NetworkPoliciesMirrored"
 	// OrphanBrake is a condition of a virtual node: so many of its lower pods have no upper pod that none is collected.
 	OrphanBrake = Domain + "OrphanBrake"
 	// TokenOf is a label of Secrets in the install namespace: the lower cluster whose renewed token they hold.
@@ -94,6 +101,8 @@ const (
 	UpperName      = Domain + "upper-name"
 	// UsedBy is an annotation of an object that pods need: the virtual nodes whose pods do, separated by commas.
 	UsedBy = Domain + "used-by"
+	// RefreshAfter is an annotation of a Secret with tokens: when they are to be made anew, RFC 3339.
+	RefreshAfter = Domain + "refresh-after"
 	// UpperGeneration is an annotation: the generation of the upper pod that the lower one was last made equal to.
 	UpperGeneration = Domain + "upper-generation"
 	// UpperLabels, UpperAnnotations and UpperServiceAccount are annotations, only where the pod reads them by the downward
@@ -125,9 +134,11 @@ const (
 	HintGate = Domain + "hint"
 )
 
-// ObjectsUnread is a reason of LowerPlaced: the upper cluster does not let a ConfigMap or Secret be read that the pod names. No other
-// lower cluster would help.
-const ObjectsUnread Reason = "ObjectsUnread"
+// Reasons of LowerPlaced for what the upper cluster refuses, so that no other lower cluster would help.
+const (
+	ObjectsUnread Reason = "ObjectsUnread" // it does not let a ConfigMap or Secret be read that the pod names
+	TokenRefused  Reason = "TokenRefused"  // it gives no token of the pod's ServiceAccount
+)
 
 // Reason says why a virtual node does not take a pod. Few and stable: kube-scheduler counts equal texts, and a
 // text that changes between attempts wakes the pod it is written to.
@@ -165,6 +176,8 @@ const (
 	NamespaceEnding Reason = "NamespaceEnding"
 	// RefusedBelow: the lower cluster does not take the pod: a policy, a webhook, or somebody who does not answer.
 	RefusedBelow Reason = "RefusedBelow"
+	// NetworkPolicy: a policy that selects the pod cannot mean the same in the lower cluster.
+	NetworkPolicy Reason = "NetworkPolicy"
 	// OtherCluster: behind the kubeconfig is another cluster than the one that the virtual node stands for, or one that another
 	// virtual node stands for already, or that another upper cluster of the same identity works with.
 	OtherCluster Reason = "OtherCluster"

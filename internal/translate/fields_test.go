@@ -20,7 +20,7 @@ const fieldsFile = "testdata/fields.txt"
 
 // everyPower is a target that changes what rules can change and lets everything through.
 var everyPower = Target{VirtualNode: "v", Identity: "us", Rules: Rules{
-	NamespacePrefix: "t-", SchedulerName: "batch", Nodes: "pool=shared", Allow: []Power{HostNamespaces, HostPath, Privileged},
+	NamespacePrefix: "t-", SchedulerName: "batch", Nodes: "pool=shared", Allow: Powers(),
 	Priority: PriorityMap, PriorityClasses: map[string]string{"x": "low"},
 }}
 

@@ -37,6 +37,11 @@ func FuzzSealAndLower(f *testing.F) {
 "volumes":[{"name":"h","hostPath":{"path":"/"}},{"name":"d","downwardAPI":{"items":[{"path":"l","fieldRef":{"fieldPath":"metadata.labels"}}]}}],
 "affinity":{"podAntiAffinity":{"requiredDuringSchedulingIgnoredDuringExecution":[{"topologyKey":"z","namespaces":["shop"]}]}}}}`), "", "a",
 		`{"namespacePrefix":"t-","priority":"map","priorityClasses":{"high":"low"},"allow":["hostPath","privileged","hostNamespaces"]}`)
+	f.Add([]byte(`{"metadata":{"name":"p","namespace":"shop","uid":"u","annotations":{"tessera.sh/token":"upper"}},"spec":{"serviceAccountName":"web",
+"containers":[{"name":"c","env":[{"name":"KUBERNETES_SERVICE_HOST","value":"x"}],"volumeMounts":[{"name":"kube-api-access-x","mountPath":"/t"}]}],
+"volumes":[{"name":"kube-api-access-x","projected":{"sources":[{"serviceAccountToken":{"path":"token","expirationSeconds":3607}},
+{"configMap":{"name":"kube-root-ca.crt"}},{"serviceAccountToken":{"path":"vault","audience":"vault"}}]}}]}}`), "", "a",
+		`{"allow":["upperToken","lowerAccount"],"upperAPI":"https://192.0.2.1"}`)
 	f.Add([]byte(`{}`), `{"nodeSelector":{"a":"b"},"requiredNodeAffinity":{"nodeSelectorTerms":null}}`, "a", `{}`)
 	f.Add([]byte(`{"metadata":{"name":"p"}}`), `null`, "b", `{"nodes":"x"}`)
 	f.Add([]byte(`{}`), `{"requiredNodeAffinity":{"nodeSelectorTerms":[{"matchExpressions":[{"key":"tessera.sh/cluster","operator":"Gt","values":["x","y"]}]}]}}`, "1", ``)
@@ -57,7 +62,7 @@ func FuzzSealAndLower(f *testing.F) {
 		}
 		before := encode(t, pod)
 		lower, err := LowerPod(pod, target)
-		if refused := target.allows(&pod.Spec) != nil; refused != errors.As(err, new(*NotAllowed)) {
+		if refused := target.allows(pod) != nil; refused != errors.As(err, new(*NotAllowed)) {
 			t.Errorf("refused: %t, LowerPod says %v", refused, err)
 		}
 		if err == nil {
@@ -122,6 +127,12 @@ func followsRules(t *testing.T, pod, lower *corev1.Pod, rules Rules) {
 	if s := &lower.Spec; lower.Namespace != rules.LowerNamespace(pod.Namespace) || s.SchedulerName != rules.SchedulerName ||
 		s.PriorityClassName != rules.priorityClass(pod.Spec.PriorityClassName) {
 		t.Errorf("rules %+v: namespace %s, scheduler %s, class %s", rules, lower.Namespace, s.SchedulerName, s.PriorityClassName)
+	}
+	if account := lower.Spec.ServiceAccountName; account != "" && pod.Annotations[keys.Token] != string(TokenLower) {
+		t.Errorf("the account %s came down", account)
+	}
+	if len(tokenSources(&lower.Spec)) > 0 && pod.Annotations[keys.Token] != string(TokenLower) {
+		t.Error("a token of the default account below is mounted")
 	}
 	if rules.Nodes == "" {
 		return
@@ -191,7 +202,7 @@ func saysNothingOfAbove(t *testing.T, pod *corev1.Pod) {
 			}
 		}
 	}
-	if s := &pod.Spec; s.NodeName+s.ServiceAccountName != "" || s.Priority != nil || s.PreemptionPolicy != nil ||
+	if s := &pod.Spec; s.NodeName != "" || s.Priority != nil || s.PreemptionPolicy != nil ||
 		len(s.SchedulingGates)+len(s.EphemeralContainers)+len(s.EvictionResponders)+len(s.Overhead) > 0 || s.SchedulingGroup != nil {
 		t.Errorf("what names things of the upper cluster came down: %+v", s)
 	}

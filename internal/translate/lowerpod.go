@@ -2,9 +2,7 @@ package translate
 
 import (
 	"maps"
-	"slices"
 	"strconv"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -29,9 +27,9 @@ type Target struct {
 // creates it, so what is dropped here is never filtered on and what is filtered on is kept.
 //
 // What becomes of each field, and why, is in testdata/fields.txt. Its error is a *NotAllowed where the rules of the
-// virtual node do not let the pod through; others name a sealed annotation or rules that cannot be read.
+// virtual node do not let the pod through; others name an annotation or rules that cannot be read.
 func LowerPod(pod *corev1.Pod, target Target) (*corev1.Pod, error) {
-	if err := target.allows(&pod.Spec); err != nil {
+	if err := target.allows(pod); err != nil {
 		return nil, err
 	}
 	whole, err := Unseal(pod)
@@ -55,7 +53,9 @@ func LowerPod(pod *corev1.Pod, target Target) (*corev1.Pod, error) {
 	spec.Tolerations = TolerationsOf(pod).below()
 	resolveLabelKeys(spec, lower.Labels)
 	target.Rules.translateNamespaces(spec.Affinity)
-	dropServiceAccount(spec)
+	if err := target.translateAccount(pod, spec); err != nil {
+		return nil, err
+	}
 	dropMarker(spec.InitContainers)
 	dropMarker(spec.Containers)
 	keepUpperFields(pod, lower)
@@ -101,23 +101,6 @@ func letGo(pod *corev1.Pod, annotations map[string]string) {
 // takes pods that have one without --force, and controllers of the lower cluster do not adopt them.
 func OwnedByNamespace(name string, uid types.UID) []metav1.OwnerReference {
 	return []metav1.OwnerReference{{APIVersion: "v1", Kind: "Namespace", Name: name, UID: uid, Controller: new(true)}}
-}
-
-// tokenVolume is the prefix that the ServiceAccount admission plugin gives to the volume of its token.
-const tokenVolume = "kube-api-access-"
-
-// dropServiceAccount takes away the upper identity: a token of the upper cluster means nothing below.
-func dropServiceAccount(spec *corev1.PodSpec) {
-	spec.ServiceAccountName, spec.DeprecatedServiceAccount = "", ""
-	spec.AutomountServiceAccountToken = new(bool)
-	spec.Volumes = slices.DeleteFunc(spec.Volumes,
-		func(v corev1.Volume) bool { return strings.HasPrefix(v.Name, tokenVolume) })
-	for _, containers := range [][]corev1.Container{spec.InitContainers, spec.Containers} {
-		for i := range containers {
-			containers[i].VolumeMounts = slices.DeleteFunc(containers[i].VolumeMounts,
-				func(m corev1.VolumeMount) bool { return strings.HasPrefix(m.Name, tokenVolume) })
-		}
-	}
 }
 
 func dropMarker(containers []corev1.Container) {

@@ -5,6 +5,8 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/tessera-k8s/tessera/internal/keys"
 )
 
 // NotAllowed is the error for a pod that asks for a power which the virtual node does not let through.
@@ -22,8 +24,8 @@ func (e *NotAllowed) Error() string {
 }
 
 // allows returns a *NotAllowed for the first power that the pod asks for and the rules do not let through.
-func (t Target) allows(spec *corev1.PodSpec) error {
-	for _, asked := range demands(spec) {
+func (t Target) allows(pod *corev1.Pod) error {
+	for _, asked := range demands(pod) {
 		if !slices.Contains(t.Rules.Allow, asked.Power) {
 			asked.VirtualNode = t.VirtualNode
 			return &asked
@@ -33,21 +35,25 @@ func (t Target) allows(spec *corev1.PodSpec) error {
 }
 
 // demands lists the powers that a pod asks for.
-func demands(spec *corev1.PodSpec) []NotAllowed {
+func demands(pod *corev1.Pod) []NotAllowed {
 	var asked []NotAllowed
+	spec := &pod.Spec
 	ask := func(yes bool, power Power, field string, args ...any) {
 		if yes {
 			asked = append(asked, NotAllowed{Power: power, Field: fmt.Sprintf(field, args...)})
 		}
 	}
+	token := Token(pod.Annotations[keys.Token])
+	ask(token == TokenUpper, UpperToken, "metadata.annotations[%s]=%s", keys.Token, token)
+	ask(token == TokenLower, LowerAccount, "metadata.annotations[%s]=%s", keys.Token, token)
 	ask(spec.HostNetwork, HostNamespaces, "spec.hostNetwork")
 	ask(spec.HostPID, HostNamespaces, "spec.hostPID")
 	ask(spec.HostIPC, HostNamespaces, "spec.hostIPC")
 	for i := range spec.Volumes {
 		ask(spec.Volumes[i].HostPath != nil, HostPath, "spec.volumes[%s].hostPath", spec.Volumes[i].Name)
 	}
-	if pod := spec.SecurityContext; pod != nil {
-		ask(hostProcess(pod.WindowsOptions), Privileged, "spec.securityContext.windowsOptions.hostProcess")
+	if whole := spec.SecurityContext; whole != nil {
+		ask(hostProcess(whole.WindowsOptions), Privileged, "spec.securityContext.windowsOptions.hostProcess")
 	}
 	container := func(list, name string, c *corev1.SecurityContext) {
 		if c != nil {

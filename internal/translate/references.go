@@ -3,7 +3,6 @@ package translate
 import (
 	"cmp"
 	"slices"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 )
@@ -17,14 +16,24 @@ const (
 // Reference names an object in a pod's own namespace.
 type Reference struct{ Kind, Name string }
 
+// References are the ConfigMaps and Secrets of the upper cluster that the lower pod of an upper one names. RootCACopy stands for the
+// upper RootCA.
+func (t Target) References(upper *corev1.Pod) []Reference {
+	found := References(&upper.Spec)
+	root := Reference{KindConfigMap, RootCA}
+	if len(t.AccountTokens(upper)) == 0 || !slices.ContainsFunc(configMapNames(&upper.Spec), func(n *string) bool { return *n == RootCA }) {
+		return found
+	}
+	found = slices.DeleteFunc(found, func(r Reference) bool { return r == root })
+	return append(found, Reference{KindConfigMap, RootCACopy})
+}
+
 // References are the ConfigMaps and Secrets that a pod names, each once, sorted: in volumes, in the environment of its containers
-// and to pull its images. An object that the pod can do without is among them.
+// and to pull its images. An object that the pod can do without is among them, what admission adds for a token is not.
 func References(spec *corev1.PodSpec) []Reference {
 	var found references
 	for i := range spec.Volumes {
-		if !strings.HasPrefix(spec.Volumes[i].Name, tokenVolume) { // LowerPod drops it.
-			found.volume(&spec.Volumes[i].VolumeSource)
-		}
+		found.volume(&spec.Volumes[i])
 	}
 	for _, containers := range [][]corev1.Container{spec.InitContainers, spec.Containers} {
 		for i := range containers {
@@ -56,7 +65,7 @@ func (r *references) secret(ref *corev1.LocalObjectReference) {
 	}
 }
 
-func (r *references) volume(v *corev1.VolumeSource) {
+func (r *references) volume(v *corev1.Volume) {
 	if v.ConfigMap != nil {
 		r.add(KindConfigMap, v.ConfigMap.Name)
 	}
@@ -65,7 +74,7 @@ func (r *references) volume(v *corev1.VolumeSource) {
 	}
 	if v.Projected != nil {
 		for _, source := range v.Projected.Sources {
-			if source.ConfigMap != nil {
+			if source.ConfigMap != nil && (!injected(v) || source.ConfigMap.Name != RootCA) {
 				r.add(KindConfigMap, source.ConfigMap.Name)
 			}
 			if source.Secret != nil {
@@ -73,7 +82,7 @@ func (r *references) volume(v *corev1.VolumeSource) {
 			}
 		}
 	}
-	r.plugins(v)
+	r.plugins(&v.VolumeSource)
 }
 
 // plugins adds what the plugins of network volumes are given.
@@ -128,4 +137,35 @@ func (r *references) environment(env []corev1.EnvVar, from []corev1.EnvFromSourc
 			r.add(KindSecret, source.SecretRef.Name)
 		}
 	}
+}
+
+// configMapNames are the places in a pod that name a ConfigMap.
+func configMapNames(spec *corev1.PodSpec) (names []*string) {
+	for i := range spec.Volumes {
+		if source := spec.Volumes[i].ConfigMap; source != nil {
+			names = append(names, &source.Name)
+		}
+		if projected := spec.Volumes[i].Projected; projected != nil {
+			for j := range projected.Sources {
+				if source := projected.Sources[j].ConfigMap; source != nil {
+					names = append(names, &source.Name)
+				}
+			}
+		}
+	}
+	for _, containers := range [][]corev1.Container{spec.InitContainers, spec.Containers} {
+		for i := range containers {
+			for j := range containers[i].Env {
+				if from := containers[i].Env[j].ValueFrom; from != nil && from.ConfigMapKeyRef != nil {
+					names = append(names, &from.ConfigMapKeyRef.Name)
+				}
+			}
+			for j := range containers[i].EnvFrom {
+				if from := containers[i].EnvFrom[j].ConfigMapRef; from != nil {
+					names = append(names, &from.Name)
+				}
+			}
+		}
+	}
+	return names
 }

@@ -30,8 +30,10 @@ type Rules struct {
 	// PriorityClasses gives the lower class of an upper one, for PriorityMap. The entry of "" is for pods without a class and
 	// for classes without an entry.
 	PriorityClasses map[string]string `json:"priorityClasses,omitempty"`
-	// Allow lists the features of pods with power over their lower node that are let through.
+	// Allow lists the features of pods with power over their lower node, or over a whole cluster, that are let through.
 	Allow []Power `json:"allow,omitempty"`
+	// UpperAPI is the URL under which pods below reach the upper API server, for those that have tokens of it.
+	UpperAPI string `json:"upperAPI,omitempty"`
 }
 
 // Priority is how a pod's priority is translated.
@@ -44,7 +46,7 @@ const (
 	PriorityMap  Priority = "map"  // the class that Rules.PriorityClasses names
 )
 
-// Power is a feature that gives a pod power over the node it runs on.
+// Power is a feature that gives a pod power over the node it runs on, or over a cluster.
 type Power string
 
 // The powers.
@@ -52,7 +54,12 @@ const (
 	HostNamespaces Power = "hostNamespaces" // hostNetwork, hostPID, hostIPC
 	HostPath       Power = "hostPath"       // volumes of the node's file system
 	Privileged     Power = "privileged"     // privileged containers
+	UpperToken     Power = "upperToken"     // tokens of upper ServiceAccounts, which whoever rules the lower cluster can read
+	LowerAccount   Power = "lowerAccount"   // the lower ServiceAccount of the same name, with its rights
 )
+
+// Powers are all of them.
+func Powers() []Power { return []Power{HostNamespaces, HostPath, Privileged, UpperToken, LowerAccount} }
 
 // Write puts the rules into the annotations of a virtual node. Rules that say nothing leave no annotation.
 func (r Rules) Write(node *corev1.Node) error {

@@ -182,7 +182,7 @@ func TestPowers(t *testing.T) {
 
 func without(power Power) []Power {
 	var others []Power
-	for _, p := range []Power{HostNamespaces, HostPath, Privileged} {
+	for _, p := range Powers() {
 		if p != power {
 			others = append(others, p)
 		}

@@ -8,7 +8,6 @@ import (
 	"hash"
 	"maps"
 	"slices"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -72,26 +71,6 @@ func write[V any](sum hash.Hash, data map[string]V, bytes func(V) []byte) {
 		fmt.Fprintf(sum, "%d %s %d ", len(key), key, len(value))
 		sum.Write(value)
 	}
-}
-
-// usersOf are the virtual nodes that need an object below.
-func usersOf(object metav1.Object) []string {
-	text := object.GetAnnotations()[keys.UsedBy]
-	if text == "" {
-		return nil
-	}
-	return strings.Split(text, ",")
-}
-
-// withUser and withoutUser are the names with one more, or one less.
-func withUser(users []string, name string) []string {
-	all := append(slices.Clone(users), name)
-	slices.Sort(all)
-	return slices.Compact(all)
-}
-
-func withoutUser(users []string, name string) []string {
-	return slices.DeleteFunc(slices.Clone(users), func(user string) bool { return user == name })
 }
 
 // room is where objects of one kind are kept in a lower cluster.

@@ -35,9 +35,6 @@ const (
 	knownWithin = 5 * time.Second
 )
 
-// ErrForeign is an object below that somebody else made, under the name of one that a pod needs.
-var ErrForeign = errors.New("the name is taken in the lower cluster by an object that Tessera has not made for this upper cluster")
-
 // ErrUnread is an object of which the upper cluster does not say whether it is there.
 var ErrUnread = errors.New("the upper cluster does not let it be read")
 
@@ -85,7 +82,9 @@ type Keeper struct {
 
 // New returns a keeper that does nothing before Run.
 func New(setup Setup, identity string) (*Keeper, error) {
-	ours := func(o *metav1.ListOptions) { o.LabelSelector = labels.Set{keys.Upper: identity}.String() }
+	ours := func(o *metav1.ListOptions) {
+		o.LabelSelector = labels.Set{keys.Upper: identity}.String() + ",!" + keys.Token // Those are made, not brought.
+	}
 	k := &Keeper{
 		Setup: setup, queue: queue.New("object", setup.Log, firstRetry, slowestRetry), rooms: rooms(setup.Lower),
 		below: map[string]cache.SharedIndexInformer{
@@ -138,10 +137,15 @@ func (k *Keeper) every() []string {
 // Look has an object looked at. Sources calls it with every change.
 func (k *Keeper) Look(key Key) { k.queue.AddAfter(key.String(), gather) }
 
-// LookAt has what a pod names looked at: the upper one, or the lower one of a namespace.
-func (k *Keeper) LookAt(pod *corev1.Pod, upperNamespace string) {
-	for _, reference := range translate.References(&pod.Spec) {
-		k.Look(Key{reference, upperNamespace})
+// LookAbove has what an upper pod names looked at, LookBelow what a lower one does.
+func (k *Keeper) LookAbove(upper *corev1.Pod) { k.lookAll(namedAbove(upper, k.Target())) }
+
+// LookBelow is LookAbove for a lower pod.
+func (k *Keeper) LookBelow(lower *corev1.Pod) { k.lookAll(namedBelow(lower)) }
+
+func (k *Keeper) lookAll(all []Key) {
+	for _, key := range all {
+		k.Look(key)
 	}
 }
 
@@ -149,11 +153,10 @@ func (k *Keeper) LookAt(pod *corev1.Pod, upperNamespace string) {
 func (k *Keeper) Leave() { k.Sources.LeaveAll(k) }
 
 // Bring sees to it that what an upper pod names is below, as far as it is there above: a kubelet waits for what is not.
-// left is what is not brought along at all, and why. The error is ErrForeign for a name that is taken, ErrUnread for what the upper
+// left is what is not brought along at all, and why. The error is pair.ErrForeign for a name that is taken, ErrUnread for what the upper
 // cluster does not show, or says what failed.
 func (k *Keeper) Bring(ctx context.Context, upper *corev1.Pod) (left []error, err error) {
-	for _, reference := range translate.References(&upper.Spec) {
-		key := Key{reference, upper.Namespace}
+	for _, key := range namedAbove(upper, k.Target()) {
 		if k.own(key) {
 			continue
 		}
@@ -195,7 +198,7 @@ func (k *Keeper) reconcile(ctx context.Context, text string) (again time.Duratio
 	}
 	again, err = k.bring(ctx, key, false)
 	switch {
-	case errors.Is(err, translate.ErrAccountToken), errors.Is(err, ErrForeign), errors.Is(err, ErrUnread):
+	case errors.Is(err, translate.ErrAccountToken), errors.Is(err, pair.ErrForeign), errors.Is(err, ErrUnread):
 		return 0, nil // Told on the pods that name it.
 	case apierrors.IsNotFound(err):
 		return 0, nil // The namespace is made with the first pod, and has gone with the last.
@@ -285,7 +288,9 @@ func (k *Keeper) cached(key Key) *held {
 func (k *Keeper) made(key Key, upper metav1.Object) (metav1.Object, error) {
 	switch o := upper.(type) {
 	case *corev1.ConfigMap:
-		return translate.LowerConfigMap(o, k.Target()), nil
+		lower := translate.LowerConfigMap(o, k.Target())
+		lower.Name, lower.Annotations[keys.UpperName] = key.Name, key.Name // It may be a copy under another name.
+		return lower, nil
 	case *corev1.Secret:
 		return translate.LowerSecret(o, k.Target())
 	default:
@@ -301,7 +306,7 @@ func (k *Keeper) put(ctx context.Context, key Key, upper metav1.Object) error {
 	}
 	present := k.cached(key)
 	if present == nil {
-		wanted.GetAnnotations()[keys.UsedBy] = k.Name
+		pair.SetUsers(wanted, []string{k.Name})
 		if err = k.rooms[key.Kind].create(ctx, wanted); !apierrors.IsAlreadyExists(err) {
 			return doing("creating", key, err)
 		}
@@ -311,10 +316,10 @@ func (k *Keeper) put(ctx context.Context, key Key, upper metav1.Object) error {
 		}
 		present = holding(found)
 	}
-	users := withUser(usersOf(present), k.Name)
-	wanted.GetAnnotations()[keys.UsedBy] = strings.Join(users, ",")
+	users := pair.WithUser(pair.Users(present), k.Name)
+	pair.SetUsers(wanted, users)
 	next := holding(wanted)
-	if next.sum == present.sum && slices.Equal(users, usersOf(present)) &&
+	if next.sum == present.sum && slices.Equal(users, pair.Users(present)) &&
 		present.Annotations[keys.UpperUID] == next.Annotations[keys.UpperUID] {
 		return nil
 	}
@@ -337,7 +342,7 @@ func doing(what string, key Key, err error) error {
 	return fmt.Errorf("%s %s %s/%s below: %w", what, key.Kind, key.Namespace, key.Name, err)
 }
 
-// read is the object that has the name below. Its error is ErrForeign for somebody else's.
+// read is the object that has the name below. Its error is pair.ErrForeign for somebody else's.
 func (k *Keeper) read(ctx context.Context, key Key, namespace string) (metav1.Object, error) {
 	found, err := k.rooms[key.Kind].get(ctx, namespace, key.Name)
 	if apierrors.IsNotFound(err) {
@@ -347,7 +352,7 @@ func (k *Keeper) read(ctx context.Context, key Key, namespace string) (metav1.Ob
 		return nil, doing("reading", key, err)
 	}
 	if is := holding(found); is.Labels[keys.Upper] != k.Target().Identity || is.key() != key {
-		return nil, fmt.Errorf("%s %s: %w", key.Kind, key.Name, ErrForeign)
+		return nil, fmt.Errorf("%s %s: %w", key.Kind, key.Name, pair.ErrForeign)
 	}
 	return found, nil
 }
@@ -355,23 +360,21 @@ func (k *Keeper) read(ctx context.Context, key Key, namespace string) (metav1.Ob
 // drop takes the object away, or says on it that this virtual node does not need it, where others do.
 func (k *Keeper) drop(ctx context.Context, key Key) error {
 	present := k.cached(key)
-	if present == nil || !slices.Contains(usersOf(present), k.Name) {
+	if present == nil || !slices.Contains(pair.Users(present), k.Name) {
 		return nil
 	}
-	if len(withoutUser(usersOf(present), k.Name)) == 0 {
+	if len(pair.WithoutUser(pair.Users(present), k.Name)) == 0 {
 		return k.remove(ctx, key, present)
 	}
 	found, err := k.read(ctx, key, present.Namespace) // Others write on it, too.
 	if err != nil {
 		return err
 	}
-	left := withoutUser(usersOf(found), k.Name)
+	left := pair.WithoutUser(pair.Users(found), k.Name)
 	if len(left) == 0 {
 		return k.remove(ctx, key, holding(found))
 	}
-	annotations := found.GetAnnotations()
-	annotations[keys.UsedBy] = strings.Join(left, ",")
-	found.SetAnnotations(annotations)
+	pair.SetUsers(found, left)
 	return doing("updating", key, k.rooms[key.Kind].update(ctx, found))
 }
 

@@ -45,9 +45,12 @@ func podsBy(index cache.IndexFunc) pods {
 
 func newBench(t *testing.T, name string, lower *fake.Clientset) *bench {
 	t.Helper()
-	b := &bench{T: t, upper: fake.NewClientset(), lower: lower, above: podsBy(IndexAbove), below: podsBy(IndexBelow)}
+	target := translate.Target{VirtualNode: name, Identity: "us", Rules: translate.Rules{Allow: []translate.Power{translate.UpperToken}}}
+	b := &bench{
+		T: t, upper: fake.NewClientset(), lower: lower,
+		above: podsBy(IndexAbove(func() translate.Target { return target })), below: podsBy(IndexBelow),
+	}
 	sources := NewSources(b.upper, slog.New(slog.DiscardHandler))
-	target := translate.Target{VirtualNode: name, Identity: "us"}
 	var err error
 	b.Keeper, err = New(Setup{
 		Name: name, Target: func() translate.Target { return target }, Lower: lower, Sources: sources, Above: b.above, Below: b.below,
@@ -105,7 +108,8 @@ func (b *bench) tell(err error, pod *corev1.Pod) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.LookAt(pod, pod.Namespace)
+	b.LookAbove(pod)
+	b.LookBelow(below(pod))
 }
 
 // binds has a pod be bound to the virtual node.
@@ -166,6 +170,19 @@ func (b *bench) eventually(want map[string]string) {
 	b.Errorf("below are %v, want %v", got, want)
 }
 
+// watched waits until so many objects are watched above.
+func (b *bench) watched(want int) {
+	b.Helper()
+	got := 0
+	for range 200 {
+		if got = b.Sources.Watched(); got == want {
+			return
+		}
+		<-time.After(50 * time.Millisecond)
+	}
+	b.Errorf("%d objects are watched above, want %d", got, want)
+}
+
 // What pods name comes below, follows what is above, and goes with the last pod that needs it.
 func TestFollows(t *testing.T) {
 	t.Parallel()
@@ -179,9 +196,7 @@ func TestFollows(t *testing.T) {
 	b.runs(one)
 	b.runs(two)
 	b.eventually(map[string]string{"ConfigMap config": "1"})
-	if n := b.Sources.Watched(); n != 2 {
-		t.Errorf("%d objects are watched above, want the two that are named", n)
-	}
+	b.watched(2) // Those that are named.
 	b.puts(secret("late", "a", "came later", ""))
 	b.eventually(map[string]string{"ConfigMap config": "1", "Secret late": "came later"})
 	if _, err := b.upper.CoreV1().ConfigMaps("shop").Update(t.Context(), configMap("config", "2"), metav1.UpdateOptions{}); err != nil {
@@ -196,9 +211,7 @@ func TestFollows(t *testing.T) {
 	b.eventually(map[string]string{"ConfigMap config": "2"})
 	b.goes(two)
 	b.eventually(map[string]string{})
-	if n := b.Sources.Watched(); n != 0 {
-		t.Errorf("%d objects are still watched above", n)
-	}
+	b.watched(0)
 }
 
 // What cannot be changed is deleted and created: an immutable one that was made anew above, and one of another type.
@@ -232,7 +245,7 @@ func TestForeign(t *testing.T) {
 	pod := names("pod", map[string]string{"s": translate.KindSecret})
 	b.binds(pod)
 	b.puts(secret("s", "a", "ours", ""))
-	if _, err := b.Bring(t.Context(), pod); !errors.Is(err, ErrForeign) || !strings.Contains(err.Error(), "Secret s") {
+	if _, err := b.Bring(t.Context(), pod); !errors.Is(err, pair.ErrForeign) || !strings.Contains(err.Error(), "Secret s") {
 		t.Errorf("got %v", err)
 	}
 	another := names("another", map[string]string{"c": translate.KindConfigMap})
@@ -240,7 +253,7 @@ func TestForeign(t *testing.T) {
 	if _, err := b.upper.CoreV1().ConfigMaps("shop").Create(t.Context(), configMap("c", "ours"), metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.Bring(t.Context(), another); !errors.Is(err, ErrForeign) {
+	if _, err := b.Bring(t.Context(), another); !errors.Is(err, pair.ErrForeign) {
 		t.Errorf("got %v", err)
 	}
 	b.goes(pod)
@@ -400,4 +413,29 @@ func TestParseKey(t *testing.T) {
 			t.Errorf("%q is read as %v", text, got)
 		}
 	}
+}
+
+// A pod with tokens of its upper account has the upper cluster's CA beside them, under another name: each cluster has its own.
+func TestRootCA(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, "v", fake.NewClientset(configMap(translate.RootCA, "the lower one")))
+	if _, err := b.upper.CoreV1().ConfigMaps("shop").Create(t.Context(), configMap(translate.RootCA, "the upper one"), metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	pod := names("pod", nil)
+	pod.Spec.ServiceAccountName = "web"
+	pod.Spec.Volumes = []corev1.Volume{{Name: "kube-api-access-x", VolumeSource: corev1.VolumeSource{
+		Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{
+			{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{Path: "token"}},
+			{ConfigMap: &corev1.ConfigMapProjection{LocalObjectReference: corev1.LocalObjectReference{Name: translate.RootCA}}},
+		}},
+	}}}
+	b.runs(pod)
+	b.eventually(map[string]string{"ConfigMap " + translate.RootCA: "the lower one", "ConfigMap " + translate.RootCACopy: "the upper one"})
+	if _, err := b.upper.CoreV1().ConfigMaps("shop").Update(t.Context(), configMap(translate.RootCA, "a new one"), metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	b.eventually(map[string]string{"ConfigMap " + translate.RootCA: "the lower one", "ConfigMap " + translate.RootCACopy: "a new one"})
+	b.goes(pod)
+	b.eventually(map[string]string{"ConfigMap " + translate.RootCA: "the lower one"})
 }

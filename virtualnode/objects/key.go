@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/tools/cache"
 
 	"github.com/tessera-k8s/tessera/internal/keys"
 	"github.com/tessera-k8s/tessera/internal/snapshot"
@@ -31,31 +32,55 @@ func parseKey(text string) (Key, error) {
 // ByObject indexes pods by the objects they name, as keys of the upper cluster; pods that have finished need none.
 const ByObject = "object"
 
-// IndexAbove is the function of the index ByObject for upper pods.
-func IndexAbove(object any) ([]string, error) {
-	pod, ok := object.(*corev1.Pod)
-	if !ok {
-		return nil, nil
+// above is the name of the object in the upper cluster.
+func (k Key) above() string {
+	if k.Reference == (translate.Reference{Kind: translate.KindConfigMap, Name: translate.RootCACopy}) {
+		return translate.RootCA
 	}
-	return named(pod, pod.Namespace), nil
+	return k.Name
+}
+
+// IndexAbove returns the function of the index ByObject for upper pods that go to a target.
+func IndexAbove(target func() translate.Target) cache.IndexFunc {
+	return func(object any) ([]string, error) {
+		pod, ok := object.(*corev1.Pod)
+		if !ok || snapshot.Finished(pod) {
+			return nil, nil
+		}
+		return texts(namedAbove(pod, target())), nil
+	}
 }
 
 // IndexBelow is the function of the index ByObject for lower pods.
 func IndexBelow(object any) ([]string, error) {
 	pod, ok := object.(*corev1.Pod)
-	if !ok {
+	if !ok || snapshot.Finished(pod) {
 		return nil, nil
 	}
-	return named(pod, pod.Annotations[keys.UpperNamespace]), nil
+	return texts(namedBelow(pod)), nil
 }
 
-func named(pod *corev1.Pod, namespace string) []string {
-	if snapshot.Finished(pod) {
-		return nil
+// namedAbove and namedBelow are the keys of what an upper pod names, and a lower one.
+func namedAbove(pod *corev1.Pod, target translate.Target) []Key {
+	return in(pod.Namespace, target.References(pod))
+}
+
+func namedBelow(pod *corev1.Pod) []Key {
+	return in(pod.Annotations[keys.UpperNamespace], translate.References(&pod.Spec))
+}
+
+func in(namespace string, references []translate.Reference) []Key {
+	found := make([]Key, 0, len(references))
+	for _, reference := range references {
+		found = append(found, Key{reference, namespace})
 	}
-	var found []string
-	for _, reference := range translate.References(&pod.Spec) {
-		found = append(found, Key{reference, namespace}.String())
+	return found
+}
+
+func texts(keys []Key) []string {
+	found := make([]string, 0, len(keys))
+	for _, key := range keys {
+		found = append(found, key.String())
 	}
 	return found
 }

@@ -184,7 +184,7 @@ func (s *source) start() {
 	ctx, stop := context.WithCancel(s.of.ctx)
 	s.stop = stop
 	example, list, open := s.calls()
-	only := fields.OneTermEqualSelector(metav1.ObjectNameField, s.key.Name).String()
+	only := fields.OneTermEqualSelector(metav1.ObjectNameField, s.key.above()).String()
 	noting := &cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
 			options.FieldSelector = only
@@ -266,7 +266,7 @@ func (s *source) Add(object any) error { return s.Update(object) }
 
 // Update implements cache.ReflectorStore.
 func (s *source) Update(object any) error {
-	if found, ok := object.(metav1.Object); ok && found.GetName() == s.key.Name {
+	if found, ok := object.(metav1.Object); ok && found.GetName() == s.key.above() {
 		s.set(found, false)
 	}
 	return nil
@@ -274,7 +274,7 @@ func (s *source) Update(object any) error {
 
 // Delete implements cache.ReflectorStore.
 func (s *source) Delete(object any) error {
-	if gone, ok := object.(metav1.Object); ok && gone.GetName() == s.key.Name {
+	if gone, ok := object.(metav1.Object); ok && gone.GetName() == s.key.above() {
 		s.set(nil, true)
 	}
 	return nil
@@ -283,7 +283,7 @@ func (s *source) Delete(object any) error {
 // Replace implements cache.ReflectorStore.
 func (s *source) Replace(objects []any, _ string) error {
 	for _, object := range objects {
-		if found, ok := object.(metav1.Object); ok && found.GetName() == s.key.Name {
+		if found, ok := object.(metav1.Object); ok && found.GetName() == s.key.above() {
 			s.set(found, false)
 			return nil
 		}

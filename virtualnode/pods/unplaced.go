@@ -16,6 +16,8 @@ import (
 	"github.com/tessera-k8s/tessera/virtualnode/objects"
 	"github.com/tessera-k8s/tessera/virtualnode/pair"
 	"github.com/tessera-k8s/tessera/virtualnode/pods/up"
+	"github.com/tessera-k8s/tessera/virtualnode/policies"
+	"github.com/tessera-k8s/tessera/virtualnode/tokens"
 )
 
 // A bound pod may be kept from a lower node for a moment by what passes by itself: the default ServiceAccount of a new namespace
@@ -102,10 +104,14 @@ func refusal(err error) keys.Reason {
 	switch {
 	case errors.As(err, &notAllowed):
 		return keys.NotAllowed
-	case errors.Is(err, errForeign), errors.Is(err, namespaces.ErrForeign), errors.Is(err, objects.ErrForeign):
+	case foreign(err):
 		return keys.NameConflict
 	case errors.Is(err, objects.ErrUnread):
 		return keys.ObjectsUnread
+	case errors.Is(err, tokens.ErrRefused):
+		return keys.TokenRefused
+	case errors.Is(err, policies.ErrNotTheSame):
+		return keys.NetworkPolicy
 	case errors.Is(err, errTaken):
 		return reasonOrphan
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
@@ -121,11 +127,17 @@ func refusal(err error) keys.Reason {
 	}
 }
 
+// foreign reports whether a name is somebody else's below: the pod's, its namespace's, or that of what it brings along.
+func foreign(err error) bool {
+	return slices.ContainsFunc([]error{errForeign, namespaces.ErrForeign, pair.ErrForeign},
+		func(taken error) bool { return errors.Is(err, taken) })
+}
+
 // hiccup reports whether an error is likely to pass within moments, so that the next attempt may come soon: a cache or a new
 // namespace is behind, the server is busy, the connection broke.
 func hiccup(err error) bool {
 	switch {
-	case errors.Is(err, errForeign), errors.Is(err, namespaces.ErrForeign), errors.Is(err, objects.ErrForeign), errors.Is(err, errSealed):
+	case foreign(err), errors.Is(err, errSealed), errors.Is(err, tokens.ErrRefused), errors.Is(err, policies.ErrNotTheSame):
 		return false
 	case errors.Is(err, objects.ErrUnread):
 		return !apierrors.IsForbidden(err)

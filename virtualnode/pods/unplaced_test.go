@@ -13,6 +13,9 @@ import (
 	"github.com/tessera-k8s/tessera/internal/keys"
 	"github.com/tessera-k8s/tessera/internal/translate"
 	"github.com/tessera-k8s/tessera/virtualnode/objects"
+	"github.com/tessera-k8s/tessera/virtualnode/pair"
+	"github.com/tessera-k8s/tessera/virtualnode/policies"
+	"github.com/tessera-k8s/tessera/virtualnode/tokens"
 )
 
 // Everything that can keep a bound pod from a lower node, and when it is told.
@@ -59,8 +62,10 @@ func TestUnplaced(t *testing.T) {
 		"its name is taken":               {upperPod("1"), nil, failed(errForeign, 1, 0), keys.NameConflict, false},
 		"an older one has its name":       {upperPod("1"), nil, failed(errTaken, 5, moment), "", true},
 		"an older one keeps its name":     {upperPod("1"), nil, failed(errTaken, 5, long), reasonOrphan, false},
-		"an object it names is taken":     {upperPod("1"), nil, failed(fmt.Errorf("x: %w", objects.ErrForeign), 1, 0), keys.NameConflict, false},
+		"an object it names is taken":     {upperPod("1"), nil, failed(fmt.Errorf("x: %w", pair.ErrForeign), 1, 0), keys.NameConflict, false},
 		"an object it names is unread":    {upperPod("1"), nil, failed(unread, 9, long), keys.ObjectsUnread, false},
+		"a token it does not get":         {upperPod("1"), nil, failed(fmt.Errorf("x: %w", tokens.ErrRefused), 3, moment), keys.TokenRefused, false},
+		"a policy that would differ":      {upperPod("1"), nil, failed(fmt.Errorf("x: %w", policies.ErrNotTheSame), 3, moment), keys.NetworkPolicy, false},
 		"a power it may not have":         {upperPod("1"), nil, failed(&translate.NotAllowed{}, 1, 0), keys.NotAllowed, false},
 		"being deleted above":             {upperPod("1", deleting(30)), nil, failed(denied, 9, long), "", false},
 		"over above":                      {upperPod("1", phase(corev1.PodFailed)), nil, failed(denied, 9, long), "", false},

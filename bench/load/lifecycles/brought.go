@@ -2,11 +2,13 @@ package lifecycles
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -14,7 +16,8 @@ import (
 	"github.com/tessera-k8s/tessera/internal/keys"
 )
 
-// brings: it names a Secret of its own, made before it or after it, which changes while it runs and goes when it has gone.
+// brings: it names a Secret of its own, made before it or after it, which changes while it runs and goes when it has gone; a Service and
+// a NetworkPolicy select it, and go before it.
 func (d *driver) brings(ctx context.Context, name string, random *rand.Rand) error {
 	pod := plainPod(name)
 	pod.Spec.Containers[0].EnvFrom = []corev1.EnvFromSource{{
@@ -25,6 +28,9 @@ func (d *driver) brings(ctx context.Context, name string, random *rand.Rand) err
 		if err := d.putSecret(ctx, name, "first"); err != nil {
 			return err
 		}
+	}
+	if err := d.selects(ctx, name); err != nil {
+		return err
 	}
 	i, err := d.create(ctx, "brings", pod)
 	if err != nil {
@@ -42,11 +48,84 @@ func (d *driver) brings(ctx context.Context, name string, random *rand.Rand) err
 		return err
 	}
 	d.secretIs(ctx, i, "second")
+	d.selected(ctx, i, true)
+	if err := d.unselect(ctx, name); err != nil {
+		return err
+	}
+	d.selected(ctx, i, false)
 	if err := d.end(ctx, i, nil); err != nil {
 		return err
 	}
 	d.secretIs(ctx, i, "")
 	return nil
+}
+
+// selects makes a Service and a NetworkPolicy above that select pods of a name; unselect takes them away.
+func (d *driver) selects(ctx context.Context, name string) error {
+	labels := map[string]string{"app": name}
+	service := &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec:       corev1.ServiceSpec{Selector: labels, Ports: []corev1.ServicePort{{Port: 80}}},
+	}
+	policy := &networkingv1.NetworkPolicy{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec:       networkingv1.NetworkPolicySpec{PodSelector: metav1.LabelSelector{MatchLabels: labels}},
+	}
+	err := d.until(ctx, func(ctx context.Context) error {
+		_, err := d.upper.CoreV1().Services(d.namespace).Create(ctx, service, metav1.CreateOptions{})
+		return ignore(apierrors.IsAlreadyExists, err)
+	})
+	if err != nil {
+		return fmt.Errorf("creating Service %s: %w", name, err)
+	}
+	err = d.until(ctx, func(ctx context.Context) error {
+		_, err := d.upper.NetworkingV1().NetworkPolicies(d.namespace).Create(ctx, policy, metav1.CreateOptions{})
+		return ignore(apierrors.IsAlreadyExists, err)
+	})
+	if err != nil {
+		return fmt.Errorf("creating NetworkPolicy %s: %w", name, err)
+	}
+	return nil
+}
+
+func (d *driver) unselect(ctx context.Context, name string) error {
+	err := d.until(ctx, func(ctx context.Context) error {
+		service := d.upper.CoreV1().Services(d.namespace).Delete(ctx, name, metav1.DeleteOptions{})
+		policy := d.upper.NetworkingV1().NetworkPolicies(d.namespace).Delete(ctx, name, metav1.DeleteOptions{})
+		return errors.Join(ignore(apierrors.IsNotFound, service), ignore(apierrors.IsNotFound, policy))
+	})
+	if err != nil {
+		return fmt.Errorf("deleting Service and NetworkPolicy %s: %w", name, err)
+	}
+	return nil
+}
+
+func ignore(is func(error) bool, err error) error {
+	if is(err) {
+		return nil
+	}
+	return err
+}
+
+// selected waits until both are below, or neither is; what is waited for in vain is the trouble of the instance.
+func (d *driver) selected(ctx context.Context, i *instance, want bool) {
+	err := poll(ctx, func(ctx context.Context) error {
+		_, service := d.lower.CoreV1().Services(d.namespace).Get(ctx, i.name, metav1.GetOptions{})
+		_, policy := d.lower.NetworkingV1().NetworkPolicies(d.namespace).Get(ctx, i.name, metav1.GetOptions{})
+		if want {
+			return errors.Join(service, policy)
+		}
+		for what, err := range map[string]error{"Service": service, "NetworkPolicy": policy} {
+			if !apierrors.IsNotFound(err) {
+				return fmt.Errorf("its %s is still below (%v)", what, err)
+			}
+		}
+		return nil
+	})
+	if err != nil && i.trouble == "" {
+		i.trouble = err.Error()
+		d.progress("%s pod %s: %s", i.kind, i.name, i.trouble)
+	}
 }
 
 // putSecret gives a Secret above that content.
@@ -98,7 +177,21 @@ func (d *driver) brought(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listing ConfigMaps below: %w", err)
 	}
+	services, err := d.lower.CoreV1().Services("").List(ctx, ours)
+	if err != nil {
+		return nil, fmt.Errorf("listing Services below: %w", err)
+	}
+	policies, err := d.lower.NetworkingV1().NetworkPolicies("").List(ctx, ours)
+	if err != nil {
+		return nil, fmt.Errorf("listing NetworkPolicies below: %w", err)
+	}
 	var found []string
+	for i := range services.Items {
+		found = append(found, "Service "+services.Items[i].Namespace+"/"+services.Items[i].Name)
+	}
+	for i := range policies.Items {
+		found = append(found, "NetworkPolicy "+policies.Items[i].Namespace+"/"+policies.Items[i].Name)
+	}
 	for i := range secrets.Items {
 		found = append(found, "Secret "+secrets.Items[i].Namespace+"/"+secrets.Items[i].Name)
 	}

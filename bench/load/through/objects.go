@@ -37,7 +37,7 @@ const (
 	barHeapBytes = 10 << 20
 )
 
-// Objects is what ConfigMaps and Secrets cost that pods bring along.
+// Objects is what pods bring along, and what it costs.
 type Objects struct {
 	// Update is from the moment a changed Secret is stored above until it is seen below; UpdateP99Ms its p99.
 	Update      latency.Figure `json:"update"`
@@ -45,6 +45,9 @@ type Objects struct {
 	// PodDelayP50Ms is how much later a pod with three objects of its own is below than one without, by the medians of a round;
 	// median of the rounds.
 	PodDelayP50Ms float64 `json:"podDelayP50Ms"`
+	// Endpoint is from the moment a lower pod's Ready is stored until a slice of another flat cluster says so; EndpointP99Ms its p99.
+	Endpoint      latency.Figure `json:"endpoint"`
+	EndpointP99Ms float64        `json:"endpointP99Ms"`
 	// HeapBytes is how much more lives on the heap of ten virtual nodes with 5,000 Secrets and 5,000 ConfigMaps above, 100 of which
 	// pods name, than with none; ResidentBytes the same of resident memory.
 	HeapBytes     int64 `json:"heapBytes"`
@@ -55,6 +58,9 @@ type Objects struct {
 func MeasureObjects(ctx context.Context, out io.Writer, seconds, rounds int, progress Progress) (*Objects, error) {
 	r := &Objects{}
 	if err := r.delays(ctx, out, seconds, rounds, progress); err != nil {
+		return nil, err
+	}
+	if err := r.measureEndpoints(ctx, out, seconds, rounds, progress); err != nil {
 		return nil, err
 	}
 	without, err := measureHeap(ctx, out, 0, progress)
@@ -363,6 +369,8 @@ func (r *Objects) Print(out io.Writer) error {
 	row("a change above to below", r.Update.String(), fmt.Sprintf("p99 < %d ms", barUpdateMs), r.UpdateP99Ms < barUpdateMs)
 	row("a pod with three against one without", fmt.Sprintf("%.1f ms later", r.PodDelayP50Ms),
 		fmt.Sprintf("< %d ms", barDelayMs), r.PodDelayP50Ms < barDelayMs)
+	row("Ready in one flat cluster to the slice in another", r.Endpoint.String(), fmt.Sprintf("p99 < %d ms", barEndpointMs),
+		r.EndpointP99Ms < barEndpointMs)
 	row("heap of 10 virtual nodes, 5,000 + 5,000 above, 100 used", fmt.Sprintf("%.1f MiB more, %.1f MiB resident",
 		float64(r.HeapBytes)/(1<<20), float64(r.ResidentBytes)/(1<<20)), fmt.Sprintf("< %d MiB", barHeapBytes>>20), r.HeapBytes < barHeapBytes)
 	return table.Flush()

@@ -39,8 +39,13 @@ type site struct {
 
 // newSite starts a lab whose lower cluster has room for every load. virtualnode runs and is told no hints.
 func newSite(ctx context.Context, out io.Writer, progress Progress, config map[string]any) (*site, error) {
+	return newSites(ctx, out, progress, 1, config)
+}
+
+// newSites is newSite with several such clusters; that of the site is the first.
+func newSites(ctx context.Context, out io.Writer, progress Progress, lower int, config map[string]any) (*site, error) {
 	l, err := lab.Start(ctx, lab.Options{
-		Lower: 1, Nodes: lowerNodes, Parts: []string{lab.PartVirtualNode}, Log: out,
+		Lower: lower, Nodes: lowerNodes, Parts: []string{lab.PartVirtualNode}, Log: out,
 		Shapes: []lab.Shape{{Resources: corev1.ResourceList{
 			corev1.ResourceCPU: resource.MustParse("200"), corev1.ResourceMemory: resource.MustParse("800Gi"),
 			corev1.ResourcePods: resource.MustParse("2000"),

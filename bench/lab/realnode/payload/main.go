@@ -5,6 +5,8 @@
 //	until=FILE         wait until the file is there
 //	serve=PORT         answer HTTP with 200 and the name of the pod from now on
 //	fetch=URL          print what an HTTP server answers with 200
+//	ask=FILE:PATH      GET a path of the API server as a client library does in a cluster, and add the code to a file
+//	changes=FILE       wait until the file's text is another one
 //	wait               wait for SIGTERM
 //	sleep=DURATION     go on later
 //	report=FILE        make the file's text the container's termination message
@@ -12,6 +14,9 @@
 package main
 
 import (
+	"bytes"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"io"
 	"net"
@@ -49,6 +54,11 @@ func step(name, value string, terminated <-chan os.Signal) error {
 		return serve(value)
 	case "fetch":
 		return fetch(value)
+	case "ask":
+		file, path, _ := strings.Cut(value, ":")
+		return ask(file, path)
+	case "changes":
+		return changes(value)
 	case "wait":
 		<-terminated
 		return nil
@@ -127,6 +137,60 @@ func fetch(url string) error {
 	}
 	fmt.Print(body)
 	return nil
+}
+
+// accountFolder is where a pod has the token of its account.
+const accountFolder = "/var/run/secrets/kubernetes.io/serviceaccount/"
+
+// ask asks the API server that the environment names with the token of the pod's account.
+func ask(file, path string) error {
+	authority, err := os.ReadFile(accountFolder + "ca.crt")
+	if err != nil {
+		return err
+	}
+	token, err := os.ReadFile(accountFolder + "token")
+	if err != nil {
+		return err
+	}
+	known := x509.NewCertPool()
+	known.AppendCertsFromPEM(authority)
+	host := os.Getenv("KUBERNETES_SERVICE_HOST")
+	dialer := &net.Dialer{Timeout: fetchWithin}
+	conn, err := tls.DialWithDialer(dialer, "tcp", net.JoinHostPort(host, os.Getenv("KUBERNETES_SERVICE_PORT")), &tls.Config{RootCAs: known})
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(fetchWithin)); err != nil {
+		return err
+	}
+	if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.0\r\nHost: %s\r\nAuthorization: Bearer %s\r\n\r\n", path, host, token); err != nil {
+		return err
+	}
+	answer, err := io.ReadAll(conn)
+	if err != nil {
+		return err
+	}
+	fields := strings.Fields(string(answer))
+	if len(fields) < 2 {
+		return fmt.Errorf("the answer is %q", answer)
+	}
+	return appendLine(file, fields[1])
+}
+
+// changes waits until a file has another text.
+func changes(file string) error {
+	before, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	for {
+		now, err := os.ReadFile(file)
+		if err != nil || !bytes.Equal(before, now) {
+			return err
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
 }
 
 func appendLine(file, text string) error {

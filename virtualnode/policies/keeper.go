@@ -1,0 +1,411 @@
+package policies
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	networkinginformers "k8s.io/client-go/informers/networking/v1"
+	"k8s.io/client-go/kubernetes"
+	corelisters "k8s.io/client-go/listers/core/v1"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/tools/record"
+
+	"github.com/tessera-k8s/tessera/internal/keys"
+	"github.com/tessera-k8s/tessera/internal/tombstone"
+	"github.com/tessera-k8s/tessera/internal/translate"
+	"github.com/tessera-k8s/tessera/virtualnode/namespaces"
+	"github.com/tessera-k8s/tessera/virtualnode/pair"
+	"github.com/tessera-k8s/tessera/virtualnode/queue"
+	"github.com/tessera-k8s/tessera/virtualnode/services"
+)
+
+// Times of a keeper.
+const (
+	firstRetry   = 100 * time.Millisecond
+	slowestRetry = 30 * time.Second
+	gather       = 200 * time.Millisecond // events of so long are answered with one write
+	later        = 2 * time.Second        // while the cluster is silent, or nothing may be done there
+)
+
+// Reasons of events on policies.
+const (
+	reasonNotTheSame   = "NotTheSame"
+	reasonNotBrought   = "NotBrought"
+	reasonNameConflict = "NameConflict"
+)
+
+// ErrNotTheSame is a policy that selects a pod and cannot mean the same in the lower cluster.
+var ErrNotTheSame = errors.New("a NetworkPolicy cannot mean the same in the lower cluster")
+
+// Mode says what becomes of policies.
+type Mode string
+
+// The ways.
+const (
+	Ignore Mode = "ignore" // what cannot mean the same is left out, and told: fewer are let in or out
+	Refuse Mode = "refuse" // the same, and pods that such a policy selects do not come
+	None   Mode = "none"   // none comes
+)
+
+// Setup is what a keeper works between and with.
+type Setup struct {
+	*services.Member
+	Mode   Mode
+	Target func() translate.Target
+	Upper  *Upper
+	Hub    *services.Hub
+	Lower  kubernetes.Interface
+	// Namespaces are those of the upper cluster, Changes tells of them.
+	Namespaces corelisters.NamespaceLister
+	Changes    cache.SharedIndexInformer
+	// Inhabited reports whether pods of an upper namespace are bound to the virtual node, and may go below.
+	Inhabited func(namespace string) bool
+	// Room sees to it that the lower namespace of an upper one is there, see namespaces.Keeper.Use.
+	Room func(ctx context.Context, upper string) (namespaces.Used, error)
+	// Barred reports whether nothing may be done in the lower cluster.
+	Barred func() bool
+	// Absent is how long a policy that was not seen to go above may be missing there before it is taken away below.
+	Absent time.Duration
+	Events record.EventRecorder
+	Log    *slog.Logger
+}
+
+// Keeper looks after the policies in one virtual node's cluster. Its queue holds the namespace/name of upper ones.
+type Keeper struct {
+	Setup
+	identity  string
+	queue     *queue.Queue
+	below     cache.SharedIndexInformer
+	forbidden atomic.Bool
+
+	mu   sync.Mutex
+	left map[string]string // what does not mean the same below, by key
+}
+
+// New returns a keeper that does nothing before Run, but for Bring.
+func New(setup Setup, identity string) (*Keeper, error) {
+	k := &Keeper{
+		Setup: setup, identity: identity, queue: queue.New("networkpolicy", setup.Log, firstRetry, slowestRetry),
+		below: networkinginformers.NewFilteredNetworkPolicyInformer(setup.Lower, "", 0, cache.Indexers{}, func(o *metav1.ListOptions) {
+			o.LabelSelector = labels.Set{keys.Upper: identity}.String()
+		}),
+		left: map[string]string{},
+	}
+	if err := k.below.SetWatchErrorHandlerWithContext(k.failed); err != nil {
+		return nil, fmt.Errorf("watching network policies of %s: %w", setup.Name, err)
+	}
+	_, err := k.below.AddEventHandler(tombstone.Handler(func(p *networkingv1.NetworkPolicy) { k.look(upperKey(p)) }))
+	if err != nil {
+		return nil, fmt.Errorf("watching network policies of %s: %w", setup.Name, err)
+	}
+	return k, nil
+}
+
+// upperKey is the key of the upper policy that a lower one stands for.
+func upperKey(lower *networkingv1.NetworkPolicy) string {
+	return lower.Annotations[keys.UpperNamespace] + "/" + lower.Annotations[keys.UpperName]
+}
+
+func (k *Keeper) failed(ctx context.Context, reflector *cache.Reflector, err error) {
+	k.forbidden.Store(apierrors.IsForbidden(err))
+	cache.DefaultWatchErrorHandler(ctx, reflector, err)
+}
+
+// Forbidden says which cluster does not let policies be read; "" if both do.
+func (k *Keeper) Forbidden() string {
+	switch {
+	case k.Upper.Forbidden():
+		return "The upper cluster does not let NetworkPolicies be listed and watched"
+	case k.forbidden.Load() && !k.below.HasSynced():
+		return "The lower cluster does not let NetworkPolicies be listed and watched"
+	default:
+		return ""
+	}
+}
+
+// NotTheSame says which policy does not mean the same below, and why; "" if all do. One example is enough.
+func (k *Keeper) NotTheSame() string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	first := ""
+	for key, why := range k.left {
+		if text := key + ": " + why; first == "" || text < first {
+			first = text
+		}
+	}
+	return first
+}
+
+// Run works until ctx ends.
+func (k *Keeper) Run(ctx context.Context) {
+	if k.Mode == None {
+		k.clear(ctx)
+		return
+	}
+	k.Upper.Want()
+	k.Upper.join(k.Member, k.look)
+	defer k.Upper.leave(k.Member)
+	if k.Flat {
+		k.Hub.Watch(k.Member, k.lookAtAll)
+		defer k.Hub.Watch(k.Member, nil)
+	}
+	var group sync.WaitGroup
+	group.Go(func() { k.below.RunWithContext(ctx) })
+	group.Go(func() { k.work(ctx) })
+	group.Go(func() { queue.Resync(ctx, k.every, func(key string) { k.queue.Add(key) }) })
+	<-ctx.Done()
+	k.queue.ShutDown()
+	group.Wait()
+}
+
+// work takes keys of the queue once every cache has been filled.
+func (k *Keeper) work(ctx context.Context) {
+	if !cache.WaitForCacheSync(ctx.Done(), k.below.HasSynced, k.Changes.HasSynced, k.Below.HasSynced, k.Upper.synced) {
+		return
+	}
+	registration, err := k.Changes.AddEventHandler(tombstone.Handler(func(*corev1.Namespace) { k.lookAtAll() }))
+	if err != nil {
+		k.Log.Error("Upper namespaces cannot be watched, network policies are looked at once a minute", "err", err)
+	} else {
+		defer func() { _ = k.Changes.RemoveEventHandler(registration) }() // It fails where the informer has ended.
+	}
+	k.lookAtAll()
+	k.queue.Work(ctx, k.reconcile)
+}
+
+// every is the keys of all policies that may concern the virtual node.
+func (k *Keeper) every() []string {
+	all := k.Upper.keys()
+	for _, object := range k.below.GetStore().List() {
+		all = append(all, upperKey(object.(*networkingv1.NetworkPolicy)))
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+func (k *Keeper) look(key string) {
+	if k.Mode != None {
+		k.queue.AddAfter(key, gather)
+	}
+}
+
+// lookAtAll has the policies looked at of namespaces that have pods here: whom they speak of may be somebody else now.
+func (k *Keeper) lookAtAll() {
+	for _, key := range k.every() {
+		k.look(key)
+	}
+}
+
+// LookIn has the policies of an upper namespace looked at: it has its first pod here, or its last.
+func (k *Keeper) LookIn(namespace string) {
+	for _, policy := range k.Upper.in(namespace) {
+		k.look(policy.Namespace + "/" + policy.Name)
+	}
+}
+
+// Bring sees to it that the policies of an upper pod's namespace are below before the pod is. Its error says what failed, or is
+// ErrNotTheSame where pods do not come without.
+func (k *Keeper) Bring(ctx context.Context, upper *corev1.Pod) error {
+	if k.Mode == None || k.Forbidden() != "" {
+		return nil // A condition tells of it.
+	}
+	if !k.Upper.synced() || !k.below.HasSynced() {
+		return errors.New("the network policies are not listed yet")
+	}
+	for _, policy := range k.Upper.in(upper.Namespace) {
+		key := policy.Namespace + "/" + policy.Name
+		if k.cached(key) == nil {
+			if err := k.put(ctx, policy); err != nil {
+				return err
+			}
+		}
+		if why := k.leftOf(key); why != "" && k.Mode == Refuse && selects(policy, upper) {
+			return fmt.Errorf("%w: %s: %s", ErrNotTheSame, policy.Name, why)
+		}
+	}
+	return nil
+}
+
+func selects(policy *networkingv1.NetworkPolicy, pod *corev1.Pod) bool {
+	selector, err := metav1.LabelSelectorAsSelector(&policy.Spec.PodSelector)
+	return err != nil || selector.Matches(labels.Set(pod.Labels))
+}
+
+func (k *Keeper) leftOf(key string) string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.left[key]
+}
+
+// reconcile brings one policy in line.
+func (k *Keeper) reconcile(ctx context.Context, key string) (again time.Duration, err error) {
+	if k.Barred() || !k.Reachable() {
+		return later, nil
+	}
+	upper := k.Upper.policy(key)
+	if upper == nil && k.cached(key) != nil {
+		if left := k.Upper.gone.Left(key, k.Absent); left > 0 {
+			return left, nil
+		}
+	}
+	if upper == nil || upper.DeletionTimestamp != nil || !k.Inhabited(upper.Namespace) {
+		k.note(key, "")
+		return 0, k.drop(ctx, key)
+	}
+	switch err := k.put(ctx, upper); {
+	case errors.Is(err, pair.ErrForeign):
+		k.tell(upper, reasonNameConflict, err.Error())
+	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
+		return later, nil
+	case errors.Is(err, namespaces.ErrForeign), apierrors.IsForbidden(err), apierrors.IsInvalid(err):
+		k.tell(upper, reasonNotBrought, err.Error())
+	case err != nil:
+		return 0, err
+	}
+	return 0, nil
+}
+
+func (k *Keeper) tell(upper *networkingv1.NetworkPolicy, reason, text string) {
+	k.Events.Event(upper, corev1.EventTypeWarning, reason, fmt.Sprintf("In cluster %s: %s", k.Name, text))
+}
+
+// note remembers what of a policy does not mean the same, and reports whether that is news.
+func (k *Keeper) note(key, why string) (news bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	news = why != "" && k.left[key] != why
+	if delete(k.left, key); why != "" {
+		k.left[key] = why
+	}
+	return news
+}
+
+// cached is the lower policy of an upper one, nil if the cache has none.
+func (k *Keeper) cached(key string) *networkingv1.NetworkPolicy {
+	namespace, name, _ := strings.Cut(key, "/")
+	object, ok, _ := k.below.GetStore().GetByKey(k.LowerName(namespace) + "/" + name) // A cache never fails.
+	if !ok || upperKey(object.(*networkingv1.NetworkPolicy)) != key {
+		return nil
+	}
+	return object.(*networkingv1.NetworkPolicy)
+}
+
+// around is whom policies may speak of, as things are.
+func (k *Keeper) around() translate.Neighbours {
+	around := translate.Neighbours{Namespaces: map[string]labels.Set{}}
+	all, _ := k.Namespaces.List(labels.Everything()) // A cache never fails.
+	for _, namespace := range all {
+		if namespace.Labels[keys.Enabled] == "true" || k.Inhabited(namespace.Name) {
+			around.Namespaces[namespace.Name] = namespace.Labels
+		}
+	}
+	if k.Flat {
+		around.Remote = func(namespaces []string, pods labels.Selector) []netip.Addr {
+			return k.Hub.Remote(k.Cluster(), namespaces, pods)
+		}
+	}
+	return around
+}
+
+// put makes the policy below mean what the upper one does.
+func (k *Keeper) put(ctx context.Context, upper *networkingv1.NetworkPolicy) error {
+	wanted, left := translate.LowerNetworkPolicy(upper, k.Target(), k.around())
+	key := upper.Namespace + "/" + upper.Name
+	if why := translate.PolicyText(left); k.note(key, why) {
+		k.tell(upper, reasonNotTheSame, "Left out, as it cannot mean the same there: "+why)
+	}
+	policies := k.Lower.NetworkingV1().NetworkPolicies(wanted.Namespace)
+	present := k.cached(key)
+	if present == nil {
+		if _, err := k.Room(ctx, upper.Namespace); err != nil {
+			return err
+		}
+		pair.SetUsers(wanted, []string{k.Name})
+		_, err := policies.Create(ctx, wanted, metav1.CreateOptions{})
+		if !apierrors.IsAlreadyExists(err) {
+			return doing("creating", wanted, err)
+		}
+		if present, err = policies.Get(ctx, wanted.Name, metav1.GetOptions{}); err != nil {
+			return doing("reading", wanted, err)
+		}
+		if present.Labels[keys.Upper] != k.identity || upperKey(present) != key {
+			return doing("creating", wanted, pair.ErrForeign)
+		}
+	}
+	next := present.DeepCopy()
+	next.Labels, next.Annotations, next.Spec = wanted.Labels, wanted.Annotations, wanted.Spec
+	pair.SetUsers(next, pair.WithUser(pair.Users(present), k.Name))
+	if equality.Semantic.DeepEqual(next, present) {
+		return nil
+	}
+	_, err := policies.Update(ctx, next, metav1.UpdateOptions{})
+	return doing("updating", next, err)
+}
+
+// drop takes a policy away, or says on it that this virtual node does not need it, where others do.
+func (k *Keeper) drop(ctx context.Context, key string) error {
+	if present := k.cached(key); present != nil {
+		return k.leave(ctx, present)
+	}
+	return nil
+}
+
+// clear takes away what an earlier configuration left below.
+func (k *Keeper) clear(ctx context.Context) {
+	pair.Clear(ctx, k.Log, "NetworkPolicies", func() bool { return k.Barred() || !k.Reachable() }, func(ctx context.Context) error {
+		found, err := k.Lower.NetworkingV1().NetworkPolicies("").List(ctx, metav1.ListOptions{
+			LabelSelector: labels.Set{keys.Upper: k.identity}.String(),
+		})
+		if err != nil {
+			return fmt.Errorf("listing NetworkPolicies below: %w", err)
+		}
+		for i := range found.Items {
+			if err := k.leave(ctx, &found.Items[i]); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// leave is drop for a lower policy.
+func (k *Keeper) leave(ctx context.Context, present *networkingv1.NetworkPolicy) error {
+	if !slices.Contains(pair.Users(present), k.Name) {
+		return nil
+	}
+	policies := k.Lower.NetworkingV1().NetworkPolicies(present.Namespace)
+	left := pair.WithoutUser(pair.Users(present), k.Name)
+	if len(left) == 0 {
+		err := policies.Delete(ctx, present.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &present.UID}})
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		return doing("deleting", present, err)
+	}
+	next := present.DeepCopy()
+	pair.SetUsers(next, left)
+	_, err := policies.Update(ctx, next, metav1.UpdateOptions{})
+	return doing("updating", next, err)
+}
+
+// doing says what failed; it is nil where nothing did.
+func doing(what string, policy *networkingv1.NetworkPolicy, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s NetworkPolicy %s/%s below: %w", what, policy.Namespace, policy.Name, err)
+}
