@@ -115,7 +115,8 @@ func run(ctx context.Context, log *slog.Logger, config *Config) error {
 	broadcaster.StartRecordingToSink(&corev1client.EventSinkImpl{Interface: upper.CoreV1().Events("")})
 	s := &server{
 		config: config, log: log, election: election, upper: upper, above: above, crowds: budgets.NewCrowds(upper),
-		sources: objects.NewSources(upper, log), hub: services.NewHub(), identity: identity, provider: providerScheme(ctx, log, open), extender: extender,
+		sources: objects.NewSources(upper, log), hub: services.NewHub(),
+		identity: identity, provider: providerScheme(ctx, log, open), extender: extender,
 		metrics: newMetrics(election.Leads), endured: rate.NewLimiter(enduredPerSecond, enduredPerSecond),
 		events: broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "tessera-virtualnode"}),
 		nodes:  map[string]*virtualNode{}, tokens: map[string]registry.Life{}, broken: map[string]func(){},
@@ -123,10 +124,7 @@ func run(ctx context.Context, log *slog.Logger, config *Config) error {
 	if extender != nil {
 		s.hints = hints.New(extender, func(cluster string) hints.Mode { return config.cluster(cluster).Hint }, time.Now)
 	}
-	if s.services, err = services.NewUpper(upper, s.hub.Look); err != nil {
-		return err
-	}
-	if s.policies, err = policies.NewUpper(upper); err != nil {
+	if err := s.watchServices(); err != nil {
 		return err
 	}
 	s.whole = newUpperWatch(upper, log, s.seenAbove)
@@ -140,6 +138,15 @@ func run(ctx context.Context, log *slog.Logger, config *Config) error {
 			return election.Run(ctx, func(ctx context.Context) error { return s.work(ctx, folder) })
 		},
 	)
+}
+
+// watchServices makes the caches of upper Services and network policies, which are filled once a cluster needs them.
+func (s *server) watchServices() (err error) {
+	if s.services, err = services.NewUpper(s.upper, s.hub.Look); err != nil {
+		return err
+	}
+	s.policies, err = policies.NewUpper(s.upper)
+	return err
 }
 
 // work serves the clusters of a folder while this process leads.

@@ -220,7 +220,7 @@ func servicesOfEveryKind(t *testing.T, w *world, flat []int) {
 	w.service("outside", func(s *corev1.Service) { s.Spec.Selector = nil })
 	name, port, yes := "http", int32(8443), true
 	slice := &discoveryv1.EndpointSlice{
-		ObjectMeta: metav1.ObjectMeta{Name: "outside-1", Labels: map[string]string{discoveryv1.LabelServiceName: "outside"}},
+		ObjectMeta:  metav1.ObjectMeta{Name: "outside-1", Labels: map[string]string{discoveryv1.LabelServiceName: "outside"}},
 		AddressType: discoveryv1.AddressTypeIPv4, Ports: []discoveryv1.EndpointPort{{Name: &name, Port: &port}},
 		Endpoints: []discoveryv1.Endpoint{{Addresses: []string{"192.0.2.7"}, Conditions: discoveryv1.EndpointConditions{Ready: &yes}}},
 	}
@@ -383,7 +383,7 @@ func servicesThatAreNotOurs(t *testing.T, w *world, _ []int) {
 		t.Errorf("a Service without our mark: %v", err)
 	}
 	slice := &discoveryv1.EndpointSlice{
-		ObjectMeta: metav1.ObjectMeta{Name: "mine", Labels: map[string]string{discoveryv1.LabelServiceName: "kubernetes", keys.Upper: "x"}},
+		ObjectMeta:  metav1.ObjectMeta{Name: "mine", Labels: map[string]string{discoveryv1.LabelServiceName: "kubernetes", keys.Upper: "x"}},
 		AddressType: discoveryv1.AddressTypeIPv4, Endpoints: []discoveryv1.Endpoint{},
 	}
 	if _, err = us.DiscoveryV1().EndpointSlices("default").Create(t.Context(), slice, metav1.CreateOptions{}); !apierrors.IsForbidden(err) {

@@ -1,6 +1,7 @@
 package virtualnode_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -20,7 +21,7 @@ func (w *world) fetches(k int, pod, url, want string) {
 	w.eventually(func() error {
 		out, err := w.lab.Kubectl(w.Context(), "--kubeconfig="+w.lab.LowerKubeconfig(k), "exec", "--namespace="+w.ns, pod, "--", "/payload", "fetch="+url)
 		if got := strings.TrimSpace(out); (err == nil) != (want != "") || err == nil && got != want {
-			return fmt.Errorf("%s answers %q, %v; want %q", url, got, err, want)
+			return errors.Join(fmt.Errorf("%s answers %q, want %q", url, got, want), err)
 		}
 		return nil
 	})

@@ -30,7 +30,9 @@ type Neighbours struct {
 // LowerNetworkPolicy returns the policy as it is kept in a lower cluster. A peer that is described by labels becomes the pods that it
 // means there, and the addresses of those in other clusters. It never lets in, or out to, whom the upper one does not: what cannot mean
 // the same is left out, and said in left.
-func LowerNetworkPolicy(upper *networkingv1.NetworkPolicy, target Target, around Neighbours) (lower *networkingv1.NetworkPolicy, left []string) {
+func LowerNetworkPolicy(
+	upper *networkingv1.NetworkPolicy, target Target, around Neighbours,
+) (lower *networkingv1.NetworkPolicy, left []string) {
 	p := &policy{target: target, around: around, namespace: upper.Namespace}
 	spec := upper.Spec.DeepCopy()
 	lower = &networkingv1.NetworkPolicy{ObjectMeta: objectMeta(upper, target), Spec: networkingv1.NetworkPolicySpec{
@@ -50,7 +52,9 @@ func LowerNetworkPolicy(upper *networkingv1.NetworkPolicy, target Target, around
 	return lower, p.left
 }
 
-func named(port networkingv1.NetworkPolicyPort) bool { return port.Port != nil && port.Port.Type == intstr.String }
+func named(port networkingv1.NetworkPolicyPort) bool {
+	return port.Port != nil && port.Port.Type == intstr.String
+}
 
 // policy is one that is being translated.
 type policy struct {
@@ -87,7 +91,9 @@ func (p *policy) readable(selector *metav1.LabelSelector) bool {
 
 // peers translates those of a rule. everybody: the rule has none, and means everybody. A rule that loses all of its peers means nobody, and
 // must go.
-func (p *policy) peers(upper []networkingv1.NetworkPolicyPeer, ingress, namedPorts bool) (lower []networkingv1.NetworkPolicyPeer, everybody bool) {
+func (p *policy) peers(
+	upper []networkingv1.NetworkPolicyPeer, ingress, namedPorts bool,
+) (lower []networkingv1.NetworkPolicyPeer, everybody bool) {
 	for i := range upper {
 		peer := &upper[i]
 		if peer.IPBlock != nil {

@@ -17,7 +17,8 @@ type ServicesBelow struct {
 // Services is that condition. A name with a namespace in it is another one below where namespaces have a prefix there.
 func Services(s ServicesBelow) corev1.NodeCondition {
 	c := corev1.NodeCondition{
-		Type: keys.ServicesMirrored, Status: corev1.ConditionTrue, Reason: "Mirrored", Message: "Services are found below by the names they have above",
+		Type: keys.ServicesMirrored, Status: corev1.ConditionTrue, Reason: "Mirrored",
+		Message: "Services are found below by the names they have above",
 	}
 	switch {
 	case s.Forbidden != "":

@@ -141,7 +141,7 @@ func (k *Keeper) Forbidden() string {
 	switch {
 	case k.Upper.forbidden.Load() && !k.Upper.synced():
 		return "The upper cluster does not let Services and EndpointSlices be listed and watched"
-	case k.forbidden.Load() && !(k.services.HasSynced() && k.slices.HasSynced()):
+	case k.forbidden.Load() && (!k.services.HasSynced() || !k.slices.HasSynced()):
 		return "The lower cluster does not let Services and EndpointSlices be listed and watched"
 	default:
 		return ""

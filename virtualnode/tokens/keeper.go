@@ -234,9 +234,11 @@ var seed = maphash.MakeSeed()
 
 // request asks the upper cluster for a token that ends with the pod. lasts is what it was granted for: the server's clock may be
 // another one than ours.
-func (k *Keeper) request(ctx context.Context, upper *corev1.Pod, token translate.AccountToken) (text string, lasts time.Duration, err error) {
-	account := upper.Spec.ServiceAccountName
-	answer, err := k.Upper.CoreV1().ServiceAccounts(upper.Namespace).CreateToken(ctx, account, requestFor(upper, token), metav1.CreateOptions{})
+func (k *Keeper) request(
+	ctx context.Context, upper *corev1.Pod, token translate.AccountToken,
+) (text string, lasts time.Duration, err error) {
+	account, accounts := upper.Spec.ServiceAccountName, k.Upper.CoreV1().ServiceAccounts(upper.Namespace)
+	answer, err := accounts.CreateToken(ctx, account, requestFor(upper, token), metav1.CreateOptions{})
 	switch {
 	case apierrors.IsForbidden(err), apierrors.IsInvalid(err), apierrors.IsBadRequest(err), apierrors.IsNotFound(err):
 		return "", 0, fmt.Errorf("%w, %s: %w", ErrRefused, account, err)

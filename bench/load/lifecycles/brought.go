@@ -116,8 +116,11 @@ func (d *driver) selected(ctx context.Context, i *instance, want bool) {
 			return errors.Join(service, policy)
 		}
 		for what, err := range map[string]error{"Service": service, "NetworkPolicy": policy} {
+			if err == nil {
+				return fmt.Errorf("its %s is still below", what)
+			}
 			if !apierrors.IsNotFound(err) {
-				return fmt.Errorf("its %s is still below (%v)", what, err)
+				return err
 			}
 		}
 		return nil

@@ -55,7 +55,9 @@ func (r *Objects) measureEndpoints(ctx context.Context, out io.Writer, seconds, 
 }
 
 // flips changes the readiness of pods of the first cluster, and waits for each change in the slices of the other.
-func (s *site) flips(ctx context.Context, echo *latency.Echo, other kubernetes.Interface, name string, seconds int) (r latency.Round, err error) {
+func (s *site) flips(
+	ctx context.Context, echo *latency.Echo, other kubernetes.Interface, name string, seconds int,
+) (r latency.Round, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	if err := namespace(ctx, s.upper, name); err != nil {
@@ -89,7 +91,8 @@ func (s *site) flips(ctx context.Context, echo *latency.Echo, other kubernetes.I
 			ready := readyIn(i)
 			patch := fmt.Appendf(nil, `{"status":{"conditions":[{"type":"Ready","status":%q}]}}`, status(ready))
 			seen.expect(podName(i%endpointPods), ready, i)
-			_, err := s.lower.CoreV1().Pods(name).Patch(ctx, podName(i%endpointPods), types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
+			_, err := s.lower.CoreV1().Pods(name).Patch(ctx, podName(i%endpointPods), types.StrategicMergePatchType, patch,
+				metav1.PatchOptions{}, "status")
 			if err != nil {
 				return fmt.Errorf("changing a pod: %w", err)
 			}
