@@ -118,7 +118,7 @@ func upperKey(lower *networkingv1.NetworkPolicy) string {
 }
 
 func (k *Keeper) failed(ctx context.Context, reflector *cache.Reflector, err error) {
-	k.forbidden.Store(apierrors.IsForbidden(err))
+	k.forbidden.Store(apierrors.IsForbidden(err) || apierrors.IsNotFound(err))
 	cache.DefaultWatchErrorHandler(ctx, reflector, err)
 }
 
@@ -126,9 +126,9 @@ func (k *Keeper) failed(ctx context.Context, reflector *cache.Reflector, err err
 func (k *Keeper) Forbidden() string {
 	switch {
 	case k.Upper.Forbidden():
-		return "The upper cluster does not let NetworkPolicies be listed and watched"
+		return "The upper cluster does not let NetworkPolicies be listed and watched, or has none"
 	case k.forbidden.Load() && !k.below.HasSynced():
-		return "The lower cluster does not let NetworkPolicies be listed and watched"
+		return "The lower cluster does not let NetworkPolicies be listed and watched, or has none"
 	default:
 		return ""
 	}

@@ -46,7 +46,7 @@ func NewUpper(client kubernetes.Interface) (*Upper, error) {
 }
 
 func (u *Upper) failed(ctx context.Context, reflector *cache.Reflector, err error) {
-	u.forbidden.Store(apierrors.IsForbidden(err))
+	u.forbidden.Store(apierrors.IsForbidden(err) || apierrors.IsNotFound(err))
 	cache.DefaultWatchErrorHandler(ctx, reflector, err)
 }
 

@@ -132,7 +132,7 @@ func New(setup Setup, identity string) (*Keeper, error) {
 }
 
 func (k *Keeper) failed(ctx context.Context, reflector *cache.Reflector, err error) {
-	k.forbidden.Store(apierrors.IsForbidden(err))
+	k.forbidden.Store(apierrors.IsForbidden(err) || apierrors.IsNotFound(err))
 	cache.DefaultWatchErrorHandler(ctx, reflector, err)
 }
 
@@ -140,9 +140,9 @@ func (k *Keeper) failed(ctx context.Context, reflector *cache.Reflector, err err
 func (k *Keeper) Forbidden() string {
 	switch {
 	case k.Upper.forbidden.Load() && !k.Upper.synced():
-		return "The upper cluster does not let Services and EndpointSlices be listed and watched"
+		return "The upper cluster does not let Services and EndpointSlices be listed and watched, or has none"
 	case k.forbidden.Load() && (!k.services.HasSynced() || !k.slices.HasSynced()):
-		return "The lower cluster does not let Services and EndpointSlices be listed and watched"
+		return "The lower cluster does not let Services and EndpointSlices be listed and watched, or has none"
 	default:
 		return ""
 	}

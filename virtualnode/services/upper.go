@@ -85,7 +85,7 @@ func withoutManagedFields(object any) (any, error) {
 }
 
 func (u *Upper) failed(ctx context.Context, reflector *cache.Reflector, err error) {
-	u.forbidden.Store(apierrors.IsForbidden(err))
+	u.forbidden.Store(apierrors.IsForbidden(err) || apierrors.IsNotFound(err))
 	cache.DefaultWatchErrorHandler(ctx, reflector, err)
 }
 

@@ -55,6 +55,8 @@ func Kinds() []Kind {
 		core("Secret", "secrets", "").namespaced(),
 		core("Service", "services", "svc").namespaced().status().returned(),
 		of("coordination.k8s.io", "Lease", "leases", "").namespaced(),
+		of("discovery.k8s.io", "EndpointSlice", "endpointslices", "").namespaced(),
+		of("networking.k8s.io", "NetworkPolicy", "networkpolicies", "netpol").namespaced(),
 		of("node.k8s.io", "RuntimeClass", "runtimeclasses", ""),
 		of("policy", "PodDisruptionBudget", "poddisruptionbudgets", "pdb").namespaced().status(),
 		of("resource.k8s.io", "DeviceClass", "deviceclasses", "").returned(),
