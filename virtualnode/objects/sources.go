@@ -199,10 +199,16 @@ func (s *source) start() {
 			return watching, err
 		},
 	}
-	reflector := cache.NewReflectorWithOptions(cache.ToListWatcherWithWatchListSemantics(noting, s.of.client), example, s,
-		cache.ReflectorOptions{Name: "object"})
+	reflector := cache.NewReflectorWithOptions(listed{noting}, example, s, cache.ReflectorOptions{Name: "object"})
 	s.of.running.Go(func() { reflector.RunWithContext(ctx) })
 }
+
+// listed lists before it watches, from the API server's cache. Its stream of initial events would end with a bookmark, which waits until
+// that cache is known to be new: up to 100 ms for each object, while a pod waits. What comes later the watch tells.
+type listed struct{ *cache.ListWatch }
+
+// IsWatchListSemanticsUnSupported tells a Reflector so.
+func (listed) IsWatchListSemanticsUnSupported() bool { return true }
 
 // calls are those that list and watch objects of the kind, and an example of one.
 func (s *source) calls() (
