@@ -213,6 +213,7 @@ func TestPodsWithoutTheMarkAreRefused(t *testing.T) {
 
 // A quota below holds the pod back; it neither fails nor is it forgotten.
 func TestQuotaBelow(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, shared.Get(t))
 	w.patience = time.Minute // What is refused is tried three times a minute.
 	lower := w.lower(1)

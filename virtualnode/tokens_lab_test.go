@@ -61,6 +61,7 @@ func (w *world) who(token string) authenticationv1.TokenReviewStatus {
 
 // A pod of a named account has a token of that account above, bound to it, with the upper cluster's CA; both follow, and end with it.
 func TestUpperTokens(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, shared.Get(t))
 	web := w.create(w.pod("web", 1, w.account("web")))
 	w.becomes(w.upper, "web", "Running", running)
@@ -111,6 +112,7 @@ func TestUpperTokens(t *testing.T) {
 
 // Who gets none: the account of all pods, pods that say so, clusters that are not trusted. Who asks for one there is not allowed.
 func TestNoTokens(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, shared.Get(t))
 	account := w.account("web")
 	plain := w.create(w.pod("plain", 1))
@@ -134,6 +136,7 @@ func TestNoTokens(t *testing.T) {
 
 // The account of the same name below, where that is allowed: its token is mounted there.
 func TestLowerAccount(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, shared.Get(t))
 	w.create(w.pod("first", 1)) // It makes the namespace.
 	w.becomes(w.upper, "first", "Running", running)
@@ -157,6 +160,7 @@ func TestLowerAccount(t *testing.T) {
 // The policy of the installation: tokens only for pods that are there, for a day at most, in namespaces that opted in. A pod that opted
 // in by itself gets none, and is told.
 func TestTokenPolicy(t *testing.T) {
+	t.Parallel()
 	l := shared.Get(t)
 	w := newWorld(t, l)
 	config, err := clientcmd.BuildConfigFromFlags("", filepath.Join(l.Dir(), "parts", "virtualnode.kubeconfig"))
