@@ -17,6 +17,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
+
+	"github.com/tessera-k8s/tessera/internal/keys"
 )
 
 //go:embed stages.yaml
@@ -183,9 +185,12 @@ func (l *Lab) virtualNodesReady(ctx context.Context) error {
 		if i < 0 || node.Status.Conditions[i].Status != corev1.ConditionTrue {
 			return fmt.Errorf("virtual node %s is not Ready: %+v", node.Name, node.Status.Conditions)
 		}
-		// A Node that is made has this taint until the node lifecycle controller has seen its condition; no pod goes there before.
-		if slices.ContainsFunc(node.Spec.Taints, func(t corev1.Taint) bool { return t.Key == corev1.TaintNodeNotReady }) {
-			return fmt.Errorf("virtual node %s still has the taint %s", node.Name, corev1.TaintNodeNotReady)
+		// A Node that is made has the one until the node lifecycle controller has seen its condition, and the other until virtualnode has
+		// listed the lower cluster and holds its lease; no pod goes there before.
+		for _, taint := range node.Spec.Taints {
+			if taint.Key == corev1.TaintNodeNotReady || taint.Key == keys.UnusableTaint {
+				return fmt.Errorf("virtual node %s still has the taint %s", node.Name, taint.Key)
+			}
 		}
 	}
 	return nil
