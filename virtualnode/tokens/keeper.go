@@ -12,7 +12,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	coreinformers "k8s.io/client-go/informers/core/v1"
 	"k8s.io/client-go/kubernetes"
@@ -81,11 +80,10 @@ type Keeper struct {
 
 // New returns a keeper that does nothing before Run, but for Bring.
 func New(setup Setup) (*Keeper, error) {
-	ours := labels.Set{keys.Upper: setup.Identity, keys.VirtualNode: setup.Name, keys.Token: string(translate.TokenUpper)}
 	k := &Keeper{
 		Setup: setup, queue: queue.New("token", setup.Log, firstRetry, slowestRetry),
 		secrets: coreinformers.NewFilteredSecretInformer(setup.Lower, "", 0, cache.Indexers{pair.ByUpper: byUpper},
-			func(o *metav1.ListOptions) { o.LabelSelector = ours.String() }),
+			func(o *metav1.ListOptions) { o.LabelSelector = setup.labels().String() }),
 	}
 	if err := k.secrets.SetTransform(trim); err != nil {
 		return nil, fmt.Errorf("watching tokens of %s: %w", setup.Name, err)
@@ -212,6 +210,13 @@ func (k *Keeper) provide(ctx context.Context, upper *corev1.Pod, wanted []transl
 			return left, nil
 		}
 	}
+	found, err := k.live(ctx, name, upper)
+	if err != nil {
+		return 0, err
+	}
+	if found != nil && fresh(found) > 0 { // The cache is behind.
+		return fresh(found), nil
+	}
 	data, life := map[string][]byte{}, time.Duration(0)
 	for _, token := range wanted {
 		text, lasts, err := k.request(ctx, upper, token)
@@ -227,7 +232,24 @@ func (k *Keeper) provide(ctx context.Context, upper *corev1.Pod, wanted []transl
 	if k.RefreshAfter > 0 && k.RefreshAfter < again {
 		again = k.RefreshAfter
 	}
-	return again, k.put(ctx, k.secret(upper, data, time.Now().Add(again)))
+	return again, k.put(ctx, k.secret(upper, data, time.Now().Add(again)), found)
+}
+
+// live is the Secret of an upper pod's tokens as it is below, without what it holds, or nil.
+func (k *Keeper) live(ctx context.Context, name string, upper *corev1.Pod) (*corev1.Secret, error) {
+	secret, err := k.Lower.CoreV1().Secrets(k.Target().Rules.LowerNamespace(upper.Namespace)).Get(ctx, name, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("reading Secret %s below: %w", name, err)
+	}
+	for label, value := range k.labels() {
+		if secret.Labels[label] != value {
+			return nil, fmt.Errorf("writing Secret %s below: %w", name, pair.ErrForeign)
+		}
+	}
+	return trimmed(secret), nil
 }
 
 var seed = maphash.MakeSeed()
@@ -252,24 +274,15 @@ func (k *Keeper) request(
 	return answer.Status.Token, lasts, nil
 }
 
-// put writes a Secret below.
-func (k *Keeper) put(ctx context.Context, secret *corev1.Secret) error {
+// put writes a Secret below, in place of what was found there.
+func (k *Keeper) put(ctx context.Context, secret, found *corev1.Secret) error {
 	secrets := k.Lower.CoreV1().Secrets(secret.Namespace)
-	_, err := secrets.Create(ctx, secret, metav1.CreateOptions{})
-	if !apierrors.IsAlreadyExists(err) {
+	if found == nil {
+		_, err := secrets.Create(ctx, secret, metav1.CreateOptions{})
 		return doing("creating", secret, err)
 	}
-	found, err := secrets.Get(ctx, secret.Name, metav1.GetOptions{})
-	if err != nil {
-		return doing("reading", secret, err)
-	}
-	for _, key := range []string{keys.Upper, keys.VirtualNode, keys.Token} {
-		if found.Labels[key] != secret.Labels[key] {
-			return doing("writing", secret, pair.ErrForeign)
-		}
-	}
 	secret.ResourceVersion = found.ResourceVersion
-	_, err = secrets.Update(ctx, secret, metav1.UpdateOptions{})
+	_, err := secrets.Update(ctx, secret, metav1.UpdateOptions{})
 	return doing("updating", secret, err)
 }
 

@@ -10,11 +10,17 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/tessera-k8s/tessera/internal/keys"
 	"github.com/tessera-k8s/tessera/internal/translate"
 	"github.com/tessera-k8s/tessera/virtualnode/pair"
 )
+
+// labels are those of the Secrets of the virtual node's tokens.
+func (s Setup) labels() labels.Set {
+	return labels.Set{keys.Upper: s.Identity, keys.VirtualNode: s.Name, keys.Token: string(translate.TokenUpper)}
+}
 
 // requestFor asks for a token that is bound to its pod.
 func requestFor(upper *corev1.Pod, token translate.AccountToken) *authenticationv1.TokenRequest {
@@ -33,7 +39,7 @@ func (k *Keeper) secret(upper *corev1.Pod, data map[string][]byte, refresh time.
 	return &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: k.Target().Rules.LowerNamespace(upper.Namespace), Name: translate.TokenSecret(upper),
-			Labels: map[string]string{keys.Upper: k.Identity, keys.VirtualNode: k.Name, keys.Token: string(translate.TokenUpper)},
+			Labels: k.labels(),
 			Annotations: map[string]string{
 				keys.UpperNamespace: upper.Namespace, keys.UpperName: upper.Name, keys.UpperUID: string(upper.UID),
 				keys.RefreshAfter: refresh.UTC().Format(time.RFC3339), keys.UpperSum: sum(data),
@@ -57,23 +63,27 @@ func sum(data map[string][]byte) string {
 // changed marks a Secret in the cache whose content is not what we wrote.
 const changed = "changed"
 
-// trimmed is the type of a Secret in the cache, whose content has been looked at and let go.
-const trimmed corev1.SecretType = "trimmed"
+// typeTrimmed is the type of a Secret in the cache, whose content has been looked at and let go.
+const typeTrimmed corev1.SecretType = "trimmed"
 
 // trim is the transform of the informer: no token is kept in memory.
 func trim(object any) (any, error) {
 	secret, ok := object.(*corev1.Secret)
-	if !ok || secret.Type == trimmed {
+	if !ok || secret.Type == typeTrimmed {
 		return object, nil
 	}
-	kept := &corev1.Secret{Type: trimmed, ObjectMeta: metav1.ObjectMeta{
+	return trimmed(secret), nil
+}
+
+func trimmed(secret *corev1.Secret) *corev1.Secret {
+	kept := &corev1.Secret{Type: typeTrimmed, ObjectMeta: metav1.ObjectMeta{
 		Namespace: secret.Namespace, Name: secret.Name, UID: secret.UID, ResourceVersion: secret.ResourceVersion,
 		Labels: secret.Labels, Annotations: maps.Clone(secret.Annotations),
 	}}
 	if sum(secret.Data) != secret.Annotations[keys.UpperSum] {
 		metav1.SetMetaDataAnnotation(&kept.ObjectMeta, keys.UpperSum, changed)
 	}
-	return kept, nil
+	return kept
 }
 
 // fresh is how long the tokens of a Secret need not be made anew; 0 if they are to be now.
