@@ -11,9 +11,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
@@ -110,7 +112,7 @@ func TestServices(t *testing.T) {
 	l, err := lab.Start(t.Context(), lab.Options{
 		Lower: 3, Nodes: 2, UpperNodes: 1, Parts: []string{lab.PartVirtualNode},
 		Config: map[string]map[string]any{lab.PartVirtualNode: {
-			"network": "flat", "hint": "off", "perCluster": map[string]any{"lower-3": map[string]any{"network": "isolated"}},
+			"network": "flat", "hint": "off", "perCluster": map[string]any{"lower-3": map[string]any{"network": "isolated", "networkPolicies": "refuse"}},
 		}},
 	})
 	if err != nil {
@@ -128,6 +130,7 @@ func TestServices(t *testing.T) {
 		"that are not Tessera's": servicesThatAreNotOurs,
 		"policies":               policiesOfPods,
 		"policies that differ":   policiesThatDiffer,
+		"policies that refuse":   policiesThatRefuse,
 	} {
 		t.Run(name, func(t *testing.T) { story(t, newWorld(t, l), flat) })
 	}
@@ -500,4 +503,85 @@ func policiesThatDiffer(t *testing.T, w *world, _ []int) {
 		}
 		return nil
 	})
+}
+
+// Where it is configured so, a pod does not come whose policy cannot mean the same there; others do.
+func policiesThatRefuse(t *testing.T, w *world, _ []int) {
+	policy := &networkingv1.NetworkPolicy{
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.ns, Name: "odd"},
+		Spec: networkingv1.NetworkPolicySpec{
+			PodSelector: metav1.LabelSelector{MatchLabels: map[string]string{"app": "selected"}},
+			Ingress: []networkingv1.NetworkPolicyIngressRule{{From: []networkingv1.NetworkPolicyPeer{
+				{PodSelector: &metav1.LabelSelector{MatchLabels: map[string]string{keys.Enabled: "true"}}},
+			}}},
+		},
+	}
+	if _, err := w.upper.NetworkingV1().NetworkPolicies(w.ns).Create(t.Context(), policy, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	<-time.After(time.Second)
+	w.create(w.pod("selected", 3))
+	w.create(w.pod("other", 3))
+	w.becomes(w.upper, "other", "Running", running)
+	w.becomes(w.upper, "selected", "told of the policy", func(p *corev1.Pod) bool {
+		c := conditionOf(p.Status.Conditions, keys.LowerPlaced)
+		return c.Reason == string(keys.NetworkPolicy) && strings.Contains(c.Message, "odd")
+	})
+	if _, err := w.lower(3).CoreV1().Pods(w.ns).Get(t.Context(), "selected", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+		t.Errorf("the pod is below: %v", err)
+	}
+}
+
+// Where the account may not list Services and policies, on either side, the Node says so, and pods come all the same.
+func TestServicesForbidden(t *testing.T) {
+	t.Parallel()
+	l := own(t, lab.Options{Lower: 1, Nodes: 1, UpperNodes: 1})
+	w := newWorld(t, l)
+	for name, c := range map[string]struct {
+		client kubernetes.Interface
+		role   string
+		says   string
+	}{
+		"below": {w.lower(1), "tessera", "The lower cluster"},
+		"above": {w.upper, "tessera-virtualnode", "The upper cluster"},
+	} {
+		roles := c.client.RbacV1().ClusterRoles()
+		role, err := roles.Get(t.Context(), c.role, metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		whole := role.DeepCopy()
+		role.Rules = slices.DeleteFunc(role.Rules, func(r rbacv1.PolicyRule) bool {
+			return slices.Contains(r.Resources, "services") || slices.Contains(r.Resources, "networkpolicies")
+		})
+		if _, err := roles.Update(t.Context(), role, metav1.UpdateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		process := l.Process(lab.PartVirtualNode)
+		process.Kill()
+		if err := process.Restart(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		w.eventually(func() error {
+			node, err := w.upper.CoreV1().Nodes().Get(t.Context(), l.LowerName(1), metav1.GetOptions{})
+			if err != nil {
+				return err
+			}
+			for _, kind := range []corev1.NodeConditionType{keys.ServicesMirrored, keys.PoliciesMirrored} {
+				if found := nodeCondition(node, kind); found.Reason != "Forbidden" || !strings.HasPrefix(found.Message, c.says) {
+					return fmt.Errorf("without the rights %s the Node says %+v", name, found)
+				}
+			}
+			return nil
+		})
+		w.create(w.pod(name, 1))
+		w.becomes(w.upper, name, "Running", running)
+		if role, err = roles.Get(t.Context(), c.role, metav1.GetOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		role.Rules = whole.Rules
+		if _, err := roles.Update(t.Context(), role, metav1.UpdateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
 }

@@ -186,9 +186,12 @@ func (l *Lab) virtualNodesReady(ctx context.Context) error {
 			return fmt.Errorf("virtual node %s is not Ready: %+v", node.Name, node.Status.Conditions)
 		}
 		// A Node that is made has the one until the node lifecycle controller has seen its condition, and the other until virtualnode has
-		// listed the lower cluster and holds its lease; no pod goes there before.
+		// listed the lower cluster and holds its lease; no pod goes there before. One that stands for no node keeps the latter.
+		empty := slices.ContainsFunc(node.Status.Conditions, func(c corev1.NodeCondition) bool {
+			return c.Type == keys.Usable && c.Reason == keys.NoUsableNodes
+		})
 		for _, taint := range node.Spec.Taints {
-			if taint.Key == corev1.TaintNodeNotReady || taint.Key == keys.UnusableTaint {
+			if taint.Key == corev1.TaintNodeNotReady || taint.Key == keys.UnusableTaint && !empty {
 				return fmt.Errorf("virtual node %s still has the taint %s", node.Name, taint.Key)
 			}
 		}

@@ -94,7 +94,7 @@ func New(setup Setup, identity string) (*Keeper, error) {
 		if err := informer.SetTransform(trim); err != nil {
 			return nil, fmt.Errorf("watching %ss of %s: %w", kind, setup.Name, err)
 		}
-		if _, err := informer.AddEventHandler(tombstone.Handler(func(h *held) { k.queue.Add(h.key().String()) })); err != nil {
+		if _, err := informer.AddEventHandler(tombstone.Handler(func(h *held) { k.Look(h.key()) })); err != nil {
 			return nil, fmt.Errorf("watching %ss of %s: %w", kind, setup.Name, err)
 		}
 	}

@@ -23,6 +23,9 @@ var errSealed = errors.New("the pod cannot be translated")
 // errTaken is a lower pod of the same name that is ours and on its way out.
 var errTaken = errors.New("an older pod of that name is still below")
 
+// errBrought is what a pod brings along not coming: the pod itself was not sent.
+var errBrought = errors.New("what the pod needs does not come below")
+
 // reasonLeft is that of the event which says what of a pod does not come below with it.
 const reasonLeft = "NotBrought"
 
@@ -91,7 +94,7 @@ func (r *Reconciler) place(ctx context.Context, upper, lower *corev1.Pod) (*core
 	}
 	left, err := r.Objects(ctx, upper)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", errBrought, err)
 	}
 	for _, why := range left {
 		r.Events.Event(upper, corev1.EventTypeWarning, reasonLeft, "Its containers wait for what is not brought along: "+why.Error())
@@ -160,7 +163,7 @@ func (r *Reconciler) tellUnplaced(ctx context.Context, upper *corev1.Pod, memory
 		return later, nil
 	}
 	if !hiccup(memory.failed.err) {
-		r.refused(memory.failed.sent, why.Reason)
+		r.refused(memory.failed, why.Reason)
 	}
 	return 0, r.reports().Unplaced(ctx, upper, why)
 }

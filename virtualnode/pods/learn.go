@@ -2,6 +2,7 @@ package pods
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"time"
@@ -20,19 +21,26 @@ import (
 // moment (its name, a quota that is used up), and what the extender sees for itself.
 var learnt = []keys.Reason{keys.RefusedBelow, keys.RuntimeClass, keys.PriorityClass}
 
+// learntOfBrought is learnt for what a pod brings along, which is of the template, too.
+var learntOfBrought = []keys.Reason{keys.RefusedBelow, keys.NameConflict, keys.NetworkPolicy}
+
 // hangs are the reasons for which a pod that was made finds no node, and the next ones would not either.
 var hangs = []keys.Reason{keys.NotScheduled, keys.Gated, keys.Unschedulable}
 
-// refused learns that a pod was not created.
-func (r *Reconciler) refused(lower *corev1.Pod, reason keys.Reason) {
-	if lower == nil || !slices.Contains(learnt, reason) {
-		return
+// refused learns that a pod was not created. A dry run of the pod tells nothing of what it brings along.
+func (r *Reconciler) refused(failed failure, reason keys.Reason) {
+	brought := errors.Is(failed.err, errBrought)
+	switch {
+	case failed.sent == nil:
+	case brought && slices.Contains(learntOfBrought, reason), !brought && slices.Contains(learnt, reason):
+		r.Refusals.Learn(failed.sent, reason, !brought, time.Now())
 	}
-	r.Refusals.Learn(lower, reason, true, time.Now())
 }
 
 // accepted learns that a pod was created. That it also finds a node is another matter.
-func (r *Reconciler) accepted(lower *corev1.Pod) { r.Refusals.Forget(lower, learnt...) }
+func (r *Reconciler) accepted(lower *corev1.Pod) {
+	r.Refusals.Forget(lower, slices.Concat(learnt, learntOfBrought)...)
+}
 
 // placed learns what becomes of a lower pod: that it found a node, or that it cannot for a reason that the next ones have as well.
 // Nobody having looked at it is one; that no node was found is one where admission below has narrowed where the pod may go.

@@ -141,12 +141,9 @@ func hiccup(err error) bool {
 		return false
 	case errors.Is(err, objects.ErrUnread):
 		return !apierrors.IsForbidden(err)
-	case errors.Is(err, errTaken), apierrors.IsConflict(err), apierrors.IsTooManyRequests(err), apierrors.IsNotFound(err),
-		apierrors.IsServerTimeout(err):
-		return true
 	case apierrors.IsForbidden(err) && strings.Contains(err.Error(), "error looking up service account"):
 		return true
+	default:
+		return errors.Is(err, errTaken) || !pair.Lasting(err)
 	}
-	status := apierrors.APIStatus(nil)
-	return !errors.As(err, &status)
 }

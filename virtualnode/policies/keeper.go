@@ -268,7 +268,7 @@ func (k *Keeper) reconcile(ctx context.Context, key string) (again time.Duration
 		k.tell(upper, reasonNameConflict, err.Error())
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
 		return later, nil
-	case errors.Is(err, namespaces.ErrForeign), apierrors.IsForbidden(err), apierrors.IsInvalid(err):
+	case errors.Is(err, namespaces.ErrForeign), pair.Lasting(err):
 		k.tell(upper, reasonNotBrought, err.Error())
 	case err != nil:
 		return 0, err

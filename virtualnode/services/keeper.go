@@ -281,7 +281,7 @@ func (k *Keeper) reconcile(ctx context.Context, key string) (again time.Duration
 		return 0, nil // It is looked at again with the next resync.
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
 		return later, nil
-	case errors.Is(err, namespaces.ErrForeign), apierrors.IsForbidden(err), apierrors.IsInvalid(err):
+	case errors.Is(err, namespaces.ErrForeign), pair.Lasting(err):
 		k.tell(upper, reasonNotBrought, err)
 		return 0, nil
 	case err != nil || lower == nil:
