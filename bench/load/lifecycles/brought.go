@@ -12,8 +12,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-
-	"github.com/tessera-k8s/tessera/internal/keys"
 )
 
 // brings: it names a Secret of its own, made before it or after it, which changes while it runs and goes when it has gone; a Service and
@@ -125,10 +123,7 @@ func (d *driver) selected(ctx context.Context, i *instance, want bool) {
 		}
 		return nil
 	})
-	if err != nil && i.trouble == "" {
-		i.trouble = err.Error()
-		d.progress("%s pod %s: %s", i.kind, i.name, i.trouble)
-	}
+	d.note(i, err)
 }
 
 // putSecret gives a Secret above that content.
@@ -163,43 +158,5 @@ func (d *driver) secretIs(ctx context.Context, i *instance, content string) {
 		}
 		return nil
 	})
-	if err != nil && i.trouble == "" {
-		i.trouble = err.Error()
-		d.progress("%s pod %s: %s", i.kind, i.name, i.trouble)
-	}
-}
-
-// brought are the objects below that came along with pods.
-func (d *driver) brought(ctx context.Context) ([]string, error) {
-	ours := metav1.ListOptions{LabelSelector: keys.Upper}
-	secrets, err := d.lower.CoreV1().Secrets("").List(ctx, ours)
-	if err != nil {
-		return nil, fmt.Errorf("listing Secrets below: %w", err)
-	}
-	maps, err := d.lower.CoreV1().ConfigMaps("").List(ctx, ours)
-	if err != nil {
-		return nil, fmt.Errorf("listing ConfigMaps below: %w", err)
-	}
-	services, err := d.lower.CoreV1().Services("").List(ctx, ours)
-	if err != nil {
-		return nil, fmt.Errorf("listing Services below: %w", err)
-	}
-	policies, err := d.lower.NetworkingV1().NetworkPolicies("").List(ctx, ours)
-	if err != nil {
-		return nil, fmt.Errorf("listing NetworkPolicies below: %w", err)
-	}
-	var found []string
-	for i := range services.Items {
-		found = append(found, "Service "+services.Items[i].Namespace+"/"+services.Items[i].Name)
-	}
-	for i := range policies.Items {
-		found = append(found, "NetworkPolicy "+policies.Items[i].Namespace+"/"+policies.Items[i].Name)
-	}
-	for i := range secrets.Items {
-		found = append(found, "Secret "+secrets.Items[i].Namespace+"/"+secrets.Items[i].Name)
-	}
-	for i := range maps.Items {
-		found = append(found, "ConfigMap "+maps.Items[i].Namespace+"/"+maps.Items[i].Name)
-	}
-	return found, nil
+	d.note(i, err)
 }

@@ -203,6 +203,14 @@ func poll(ctx context.Context, try func(context.Context) error) error {
 	return nil
 }
 
+// note takes what was waited for in vain into the books: the first is the trouble of an instance.
+func (d *driver) note(i *instance, err error) {
+	if err != nil && i.trouble == "" {
+		i.trouble = err.Error()
+		d.progress("%s pod %s: %s", i.kind, i.name, i.trouble)
+	}
+}
+
 func (d *driver) known() []*instance {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -19,8 +19,8 @@ type kind struct {
 	play  func(d *driver, ctx context.Context, name string, random *rand.Rand) error
 }
 
-// kinds are all of them. Those that leave orphans while virtualnode is down are few, so that the brake on collecting, which
-// is there for disasters, stays open.
+// kinds are all of them. Those that leave orphans, or are missed below, while virtualnode is down are few, so that the brakes, which
+// are there for disasters, stay open.
 var kinds = []kind{
 	{name: "complete", share: 20, play: (*driver).complete},
 	{name: "delete", share: 20, play: (*driver).deleteGracefully},
@@ -28,10 +28,11 @@ var kinds = []kind{
 	{name: "replace-at-once", share: 5, play: (*driver).replaceAtOnce},
 	{name: "update", share: 12, play: (*driver).update},
 	{name: "force", share: 6, play: (*driver).force},
-	{name: "vanish", share: 8, play: (*driver).vanish},
-	{name: "stay", share: 12, play: (*driver).stay},
+	{name: "vanish", share: 5, play: (*driver).vanish},
+	{name: "stay", share: 13, play: (*driver).stay},
 	{name: "refused", share: 2, play: (*driver).refused},
 	{name: "brings", share: 10, play: (*driver).brings},
+	{name: "namespace", share: 4, play: (*driver).ownNamespace},
 }
 
 // pick chooses a kind by its share.
