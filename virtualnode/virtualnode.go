@@ -272,7 +272,7 @@ func (v *virtualNode) addHandlers() error {
 // looks turns events into keys of the queue. also hears of every event, gone of deletions: tombstones count as such, but not as
 // deletions that were seen. What they stand for is missing from a new list, and a list may come out of a backup.
 func (v *virtualNode) looks(
-	key func(*corev1.Pod) string, also func(*corev1.Pod), gone func(pod *corev1.Pod, seen bool),
+	key func(metav1.Object) string, also func(*corev1.Pod), gone func(pod *corev1.Pod, seen bool),
 ) cache.ResourceEventHandler {
 	take := func(object any) {
 		if pod, ok := object.(*corev1.Pod); ok {

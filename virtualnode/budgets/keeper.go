@@ -22,6 +22,7 @@ import (
 	"github.com/tessera-k8s/tessera/internal/keys"
 	"github.com/tessera-k8s/tessera/internal/lower"
 	"github.com/tessera-k8s/tessera/internal/tombstone"
+	"github.com/tessera-k8s/tessera/virtualnode/pair"
 	"github.com/tessera-k8s/tessera/virtualnode/queue"
 )
 
@@ -132,7 +133,7 @@ func (k *Keeper) lookAt(namespace string) {
 
 // lookUp has the budget that a mirror stands for looked at.
 func (k *Keeper) lookUp(mirror *policyv1.PodDisruptionBudget) {
-	k.queue.AddAfter(mirror.Annotations[keys.UpperNamespace]+"/"+mirror.Annotations[keys.UpperName], gather)
+	k.queue.AddAfter(pair.UpperKey(mirror), gather)
 }
 
 // every is the keys of all budgets, above and below.
@@ -148,7 +149,7 @@ func (k *Keeper) every() []string {
 	}
 	for _, object := range k.mirrors.GetStore().List() {
 		mirror := object.(*policyv1.PodDisruptionBudget)
-		found = append(found, mirror.Annotations[keys.UpperNamespace]+"/"+mirror.Annotations[keys.UpperName])
+		found = append(found, pair.UpperKey(mirror))
 	}
 	return found
 }

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/tessera-k8s/tessera/internal/keys"
@@ -22,8 +23,9 @@ func IndexByUpper(object any) ([]string, error) {
 }
 
 // UpperKey is the key of the upper pod that a lower pod stands for.
-func UpperKey(lower *corev1.Pod) string {
-	return lower.Annotations[keys.UpperNamespace] + "/" + lower.Annotations[keys.UpperName]
+func UpperKey(lower metav1.Object) string {
+	annotations := lower.GetAnnotations()
+	return annotations[keys.UpperNamespace] + "/" + annotations[keys.UpperName]
 }
 
 // Stands reports whether a pod is where translation puts the pod that it says it stands for. Whoever may create pods anywhere in the
@@ -37,7 +39,7 @@ func Stands(lower *corev1.Pod, lowerNamespace func(upper string) string) bool {
 func UpperUID(lower *corev1.Pod) types.UID { return types.UID(lower.Annotations[keys.UpperUID]) }
 
 // KeyOf is the key of an upper pod.
-func KeyOf(upper *corev1.Pod) string { return upper.Namespace + "/" + upper.Name }
+func KeyOf(upper metav1.Object) string { return upper.GetNamespace() + "/" + upper.GetName() }
 
 // Gated reports whether a lower pod waits behind our gate.
 func Gated(lower *corev1.Pod) bool {

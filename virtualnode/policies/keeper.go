@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -84,10 +83,10 @@ type Setup struct {
 // Keeper looks after the policies in one virtual node's cluster. Its queue holds the namespace/name of upper ones.
 type Keeper struct {
 	Setup
-	identity  string
-	queue     *queue.Queue
-	below     cache.SharedIndexInformer
-	forbidden atomic.Bool
+	identity string
+	queue    *queue.Queue
+	below    cache.SharedIndexInformer
+	denied   pair.Denied
 
 	mu   sync.Mutex
 	left map[string]string // what does not mean the same below, by key
@@ -102,24 +101,14 @@ func New(setup Setup, identity string) (*Keeper, error) {
 		}),
 		left: map[string]string{},
 	}
-	if err := k.below.SetWatchErrorHandlerWithContext(k.failed); err != nil {
+	if err := k.below.SetWatchErrorHandlerWithContext(k.denied.Handle); err != nil {
 		return nil, fmt.Errorf("watching network policies of %s: %w", setup.Name, err)
 	}
-	_, err := k.below.AddEventHandler(tombstone.Handler(func(p *networkingv1.NetworkPolicy) { k.look(upperKey(p)) }))
+	_, err := k.below.AddEventHandler(tombstone.Handler(func(p *networkingv1.NetworkPolicy) { k.look(pair.UpperKey(p)) }))
 	if err != nil {
 		return nil, fmt.Errorf("watching network policies of %s: %w", setup.Name, err)
 	}
 	return k, nil
-}
-
-// upperKey is the key of the upper policy that a lower one stands for.
-func upperKey(lower *networkingv1.NetworkPolicy) string {
-	return lower.Annotations[keys.UpperNamespace] + "/" + lower.Annotations[keys.UpperName]
-}
-
-func (k *Keeper) failed(ctx context.Context, reflector *cache.Reflector, err error) {
-	k.forbidden.Store(apierrors.IsForbidden(err) || apierrors.IsNotFound(err))
-	cache.DefaultWatchErrorHandler(ctx, reflector, err)
 }
 
 // Forbidden says which cluster does not let policies be read; "" if both do.
@@ -127,7 +116,7 @@ func (k *Keeper) Forbidden() string {
 	switch {
 	case k.Upper.Forbidden():
 		return "The upper cluster does not let NetworkPolicies be listed and watched, or has none"
-	case k.forbidden.Load() && !k.below.HasSynced():
+	case k.denied.Says(k.below.HasSynced()):
 		return "The lower cluster does not let NetworkPolicies be listed and watched, or has none"
 	default:
 		return ""
@@ -188,7 +177,7 @@ func (k *Keeper) work(ctx context.Context) {
 func (k *Keeper) every() []string {
 	all := k.Upper.keys()
 	for _, object := range k.below.GetStore().List() {
-		all = append(all, upperKey(object.(*networkingv1.NetworkPolicy)))
+		all = append(all, pair.UpperKey(object.(*networkingv1.NetworkPolicy)))
 	}
 	slices.Sort(all)
 	return slices.Compact(all)

@@ -6,10 +6,8 @@ import (
 	"maps"
 	"slices"
 	"sync"
-	"sync/atomic"
 
 	networkingv1 "k8s.io/api/networking/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	networkinginformers "k8s.io/client-go/informers/networking/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
@@ -20,11 +18,11 @@ import (
 
 // Upper are the policies of the upper cluster. They are watched once a process, from when somebody needs them.
 type Upper struct {
-	policies  cache.SharedIndexInformer
-	gone      pair.Gone
-	wanted    chan struct{}
-	once      sync.Once
-	forbidden atomic.Bool
+	policies cache.SharedIndexInformer
+	gone     pair.Gone
+	wanted   chan struct{}
+	once     sync.Once
+	denied   pair.Denied
 
 	mu    sync.Mutex
 	users map[*services.Member]func(key string)
@@ -36,7 +34,7 @@ func NewUpper(client kubernetes.Interface) (*Upper, error) {
 		policies: networkinginformers.NewNetworkPolicyInformer(client, "", 0, cache.Indexers{cache.NamespaceIndex: cache.MetaNamespaceIndexFunc}),
 		wanted:   make(chan struct{}), users: map[*services.Member]func(key string){},
 	}
-	if err := u.policies.SetWatchErrorHandlerWithContext(u.failed); err != nil {
+	if err := u.policies.SetWatchErrorHandlerWithContext(u.denied.Handle); err != nil {
 		return nil, fmt.Errorf("watching upper network policies: %w", err)
 	}
 	if _, err := u.policies.AddEventHandler(u.gone.Handler(u.look)); err != nil {
@@ -45,13 +43,8 @@ func NewUpper(client kubernetes.Interface) (*Upper, error) {
 	return u, nil
 }
 
-func (u *Upper) failed(ctx context.Context, reflector *cache.Reflector, err error) {
-	u.forbidden.Store(apierrors.IsForbidden(err) || apierrors.IsNotFound(err))
-	cache.DefaultWatchErrorHandler(ctx, reflector, err)
-}
-
 // Forbidden reports whether the upper cluster does not let them be read.
-func (u *Upper) Forbidden() bool { return u.forbidden.Load() && !u.synced() }
+func (u *Upper) Forbidden() bool { return u.denied.Says(u.synced()) }
 
 func (u *Upper) synced() bool { return u.policies.HasSynced() }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 
 	networkingv1 "k8s.io/api/networking/v1"
@@ -22,7 +21,7 @@ import (
 func (k *Keeper) cached(key string) *networkingv1.NetworkPolicy {
 	namespace, name, _ := strings.Cut(key, "/")
 	object, ok, _ := k.below.GetStore().GetByKey(k.LowerName(namespace) + "/" + name) // A cache never fails.
-	if !ok || upperKey(object.(*networkingv1.NetworkPolicy)) != key {
+	if !ok || pair.UpperKey(object.(*networkingv1.NetworkPolicy)) != key {
 		return nil
 	}
 	return object.(*networkingv1.NetworkPolicy)
@@ -66,7 +65,7 @@ func (k *Keeper) put(ctx context.Context, upper *networkingv1.NetworkPolicy) err
 		if present, err = policies.Get(ctx, wanted.Name, metav1.GetOptions{}); err != nil {
 			return doing("reading", wanted, err)
 		}
-		if present.Labels[keys.Upper] != k.identity || upperKey(present) != key {
+		if present.Labels[keys.Upper] != k.identity || pair.UpperKey(present) != key {
 			return doing("creating", wanted, pair.ErrForeign)
 		}
 	}
@@ -108,28 +107,10 @@ func (k *Keeper) clear(ctx context.Context) {
 
 // leave is drop for a lower policy.
 func (k *Keeper) leave(ctx context.Context, present *networkingv1.NetworkPolicy) error {
-	if !slices.Contains(pair.Users(present), k.Name) {
-		return nil
-	}
-	policies := k.Lower.NetworkingV1().NetworkPolicies(present.Namespace)
-	left := pair.WithoutUser(pair.Users(present), k.Name)
-	if len(left) == 0 {
-		err := policies.Delete(ctx, present.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &present.UID}})
-		if apierrors.IsNotFound(err) {
-			return nil
-		}
-		return doing("deleting", present, err)
-	}
-	next := present.DeepCopy()
-	pair.SetUsers(next, left)
-	_, err := policies.Update(ctx, next, metav1.UpdateOptions{})
-	return doing("updating", next, err)
+	_, err := pair.Leave(ctx, k.Lower.NetworkingV1().NetworkPolicies(present.Namespace), present, k.Name)
+	return doing("taking away", present, err)
 }
 
-// doing says what failed; it is nil where nothing did.
 func doing(what string, policy *networkingv1.NetworkPolicy, err error) error {
-	if err == nil {
-		return nil
-	}
-	return fmt.Errorf("%s NetworkPolicy %s/%s below: %w", what, policy.Namespace, policy.Name, err)
+	return pair.Doing(what, "NetworkPolicy", policy, err)
 }

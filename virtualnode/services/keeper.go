@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -95,7 +94,7 @@ type Keeper struct {
 	tracker          *endpointsliceutil.EndpointSliceTracker
 	reconciler       *endpointslice.Reconciler
 
-	forbidden atomic.Bool // the lower cluster does not let Services or slices be read
+	denied pair.Denied // the lower cluster does not let Services or slices be read
 }
 
 // New returns a keeper that does nothing before Run.
@@ -118,11 +117,11 @@ func New(setup Setup, identity string) (*Keeper, error) {
 		if err := informer.SetTransform(withoutManagedFields); err != nil {
 			return nil, fmt.Errorf("watching %s of %s: %w", what, setup.Name, err)
 		}
-		if err := informer.SetWatchErrorHandlerWithContext(k.failed); err != nil {
+		if err := informer.SetWatchErrorHandlerWithContext(k.denied.Handle); err != nil {
 			return nil, fmt.Errorf("watching %s of %s: %w", what, setup.Name, err)
 		}
 	}
-	if _, err := k.services.AddEventHandler(tombstone.Handler(func(s *corev1.Service) { k.look(upperKey(s)) })); err != nil {
+	if _, err := k.services.AddEventHandler(tombstone.Handler(func(s *corev1.Service) { k.look(pair.UpperKey(s)) })); err != nil {
 		return nil, fmt.Errorf("watching services of %s: %w", setup.Name, err)
 	}
 	if _, err := k.slices.AddEventHandler(k.sliceHandler()); err != nil {
@@ -131,32 +130,22 @@ func New(setup Setup, identity string) (*Keeper, error) {
 	return k, nil
 }
 
-func (k *Keeper) failed(ctx context.Context, reflector *cache.Reflector, err error) {
-	k.forbidden.Store(apierrors.IsForbidden(err) || apierrors.IsNotFound(err))
-	cache.DefaultWatchErrorHandler(ctx, reflector, err)
-}
-
 // Forbidden says which cluster does not let Services or their slices be read; "" if both do.
 func (k *Keeper) Forbidden() string {
 	switch {
-	case k.Upper.forbidden.Load() && !k.Upper.synced():
+	case k.Upper.denied.Says(k.Upper.synced()):
 		return "The upper cluster does not let Services and EndpointSlices be listed and watched, or has none"
-	case k.forbidden.Load() && (!k.services.HasSynced() || !k.slices.HasSynced()):
+	case k.denied.Says(k.services.HasSynced() && k.slices.HasSynced()):
 		return "The lower cluster does not let Services and EndpointSlices be listed and watched, or has none"
 	default:
 		return ""
 	}
 }
 
-// upperKey is the key of the upper Service that a lower one stands for.
-func upperKey(lower *corev1.Service) string {
-	return lower.Annotations[keys.UpperNamespace] + "/" + lower.Annotations[keys.UpperName]
-}
-
 func (k *Keeper) sliceHandler() cache.ResourceEventHandler {
 	look := func(slice *discoveryv1.EndpointSlice) {
 		if service := k.lowerService(sliceKey(slice)); service != nil {
-			k.look(upperKey(service))
+			k.look(pair.UpperKey(service))
 		}
 	}
 	seen := tombstone.Handler(func(slice *discoveryv1.EndpointSlice) {
@@ -214,7 +203,7 @@ func (k *Keeper) work(ctx context.Context) {
 func (k *Keeper) every() []string {
 	all := k.Upper.services.GetStore().ListKeys()
 	for _, object := range k.services.GetStore().List() {
-		all = append(all, upperKey(object.(*corev1.Service)))
+		all = append(all, pair.UpperKey(object.(*corev1.Service)))
 	}
 	slices.Sort(all)
 	return slices.Compact(all)

@@ -4,11 +4,9 @@ import (
 	"context"
 	"fmt"
 	"sync"
-	"sync/atomic"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
@@ -40,10 +38,10 @@ type Upper struct {
 	services, slices cache.SharedIndexInformer
 	lister           corelisters.ServiceLister
 
-	wanted    chan struct{}
-	once      sync.Once
-	forbidden atomic.Bool
-	gone      pair.Gone
+	wanted chan struct{}
+	once   sync.Once
+	denied pair.Denied
+	gone   pair.Gone
 }
 
 // NewUpper returns one that watches nothing before Run and Want. look hears the namespace/name of every Service that something happens
@@ -67,7 +65,7 @@ func NewUpper(client kubernetes.Interface, look func(key string)) (*Upper, error
 		if err := watch.informer.SetTransform(withoutManagedFields); err != nil {
 			return nil, fmt.Errorf("watching upper %s: %w", what, err)
 		}
-		if err := watch.informer.SetWatchErrorHandlerWithContext(u.failed); err != nil {
+		if err := watch.informer.SetWatchErrorHandlerWithContext(u.denied.Handle); err != nil {
 			return nil, fmt.Errorf("watching upper %s: %w", what, err)
 		}
 		if _, err := watch.informer.AddEventHandler(watch.handler); err != nil {
@@ -82,11 +80,6 @@ func withoutManagedFields(object any) (any, error) {
 		accessor.SetManagedFields(nil)
 	}
 	return object, nil
-}
-
-func (u *Upper) failed(ctx context.Context, reflector *cache.Reflector, err error) {
-	u.forbidden.Store(apierrors.IsForbidden(err) || apierrors.IsNotFound(err))
-	cache.DefaultWatchErrorHandler(ctx, reflector, err)
 }
 
 func (u *Upper) synced() bool { return u.services.HasSynced() && u.slices.HasSynced() }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -38,7 +37,7 @@ func (k *Keeper) lowerService(key string) *corev1.Service {
 func (k *Keeper) cached(key string) *corev1.Service {
 	namespace, name, _ := strings.Cut(key, "/")
 	lower := k.lowerService(k.LowerName(namespace) + "/" + name)
-	if lower == nil || upperKey(lower) != key {
+	if lower == nil || pair.UpperKey(lower) != key {
 		return nil
 	}
 	return lower
@@ -60,7 +59,7 @@ func (k *Keeper) put(ctx context.Context, upper *corev1.Service) (*corev1.Servic
 		if present, err = k.Lower.CoreV1().Services(wanted.Namespace).Get(ctx, wanted.Name, metav1.GetOptions{}); err != nil {
 			return nil, doing("reading", wanted, err)
 		}
-		if present.Labels[keys.Upper] != k.identity || upperKey(present) != upper.Namespace+"/"+upper.Name {
+		if present.Labels[keys.Upper] != k.identity || pair.UpperKey(present) != upper.Namespace+"/"+upper.Name {
 			return nil, doing("creating", wanted, pair.ErrForeign)
 		}
 	}
@@ -108,27 +107,23 @@ func (k *Keeper) drop(ctx context.Context, key string) error {
 
 // leave is drop for a lower Service.
 func (k *Keeper) leave(ctx context.Context, present *corev1.Service) error {
-	if present.DeletionTimestamp != nil || !slices.Contains(pair.Users(present), k.Name) {
-		return nil
+	gone, err := pair.Leave(ctx, k.Lower.CoreV1().Services(present.Namespace), present, k.Name)
+	if err != nil || !gone {
+		return doing("taking away", present, err)
 	}
-	left := pair.WithoutUser(pair.Users(present), k.Name)
-	if len(left) == 0 {
-		return k.remove(ctx, present)
-	}
-	next := present.DeepCopy()
-	pair.SetUsers(next, left)
-	_, err := k.Lower.CoreV1().Services(next.Namespace).Update(ctx, next, metav1.UpdateOptions{})
-	return doing("updating", next, err)
+	return k.forget(ctx, present)
 }
 
-// remove deletes a Service as it was seen, and its slices, which a collector below would get to later.
+// remove deletes a Service as it was seen.
 func (k *Keeper) remove(ctx context.Context, lower *corev1.Service) error {
-	err := k.Lower.CoreV1().Services(lower.Namespace).Delete(ctx, lower.Name, metav1.DeleteOptions{
-		Preconditions: &metav1.Preconditions{UID: &lower.UID},
-	})
-	if err != nil && !apierrors.IsNotFound(err) {
+	if err := pair.Remove(ctx, k.Lower.CoreV1().Services(lower.Namespace), lower); err != nil {
 		return doing("deleting", lower, err)
 	}
+	return k.forget(ctx, lower)
+}
+
+// forget takes the slices of a Service away that is deleted, which a collector below would get to later.
+func (k *Keeper) forget(ctx context.Context, lower *corev1.Service) error {
 	for _, slice := range k.slicesOf(lower) {
 		if err := k.removeSlice(ctx, slice); err != nil {
 			return err
@@ -292,10 +287,6 @@ func (n nodes) Get(name string) (*corev1.Node, error) {
 
 var _ corelisters.NodeLister = nodes(nil)
 
-// doing says what failed; it is nil where nothing did.
 func doing(what string, service *corev1.Service, err error) error {
-	if err == nil {
-		return nil
-	}
-	return fmt.Errorf("%s Service %s/%s below: %w", what, service.Namespace, service.Name, err)
+	return pair.Doing(what, "Service", service, err)
 }

@@ -88,7 +88,7 @@ func New(setup Setup) (*Keeper, error) {
 	if err := k.secrets.SetTransform(trim); err != nil {
 		return nil, fmt.Errorf("watching tokens of %s: %w", setup.Name, err)
 	}
-	_, err := k.secrets.AddEventHandler(tombstone.Handler(func(s *corev1.Secret) { k.queue.Add(upperKey(s)) }))
+	_, err := k.secrets.AddEventHandler(tombstone.Handler(func(s *corev1.Secret) { k.queue.Add(pair.UpperKey(s)) }))
 	if err != nil {
 		return nil, fmt.Errorf("watching tokens of %s: %w", setup.Name, err)
 	}
@@ -288,19 +288,9 @@ func (k *Keeper) put(ctx context.Context, secret, found *corev1.Secret) error {
 
 // remove deletes a Secret as it was seen.
 func (k *Keeper) remove(ctx context.Context, secret *corev1.Secret) error {
-	err := k.Lower.CoreV1().Secrets(secret.Namespace).Delete(ctx, secret.Name, metav1.DeleteOptions{
-		Preconditions: &metav1.Preconditions{UID: &secret.UID},
-	})
-	if apierrors.IsNotFound(err) {
-		return nil
-	}
-	return doing("deleting", secret, err)
+	return doing("deleting", secret, pair.Remove(ctx, k.Lower.CoreV1().Secrets(secret.Namespace), secret))
 }
 
-// doing says what failed; it is nil where nothing did.
 func doing(what string, secret *corev1.Secret, err error) error {
-	if err == nil {
-		return nil
-	}
-	return fmt.Errorf("%s Secret %s below: %w", what, secret.Name, err)
+	return pair.Doing(what, "Secret", secret, err)
 }

@@ -95,18 +95,13 @@ func fresh(secret *corev1.Secret) time.Duration {
 	return max(0, time.Until(at))
 }
 
-// upperKey is the key of the upper pod that a Secret is for.
-func upperKey(secret *corev1.Secret) string {
-	return secret.Annotations[keys.UpperNamespace] + "/" + secret.Annotations[keys.UpperName]
-}
-
 // byUpper is the function of the index pair.ByUpper.
 func byUpper(object any) ([]string, error) {
 	secret, ok := object.(*corev1.Secret)
 	if !ok {
 		return nil, nil
 	}
-	return []string{upperKey(secret)}, nil
+	return []string{pair.UpperKey(secret)}, nil
 }
 
 // present are the Secrets for upper pods of a key.
