@@ -11,11 +11,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
@@ -529,59 +527,5 @@ func policiesThatRefuse(t *testing.T, w *world, _ []int) {
 	})
 	if _, err := w.lower(3).CoreV1().Pods(w.ns).Get(t.Context(), "selected", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
 		t.Errorf("the pod is below: %v", err)
-	}
-}
-
-// Where the account may not list Services and policies, on either side, the Node says so, and pods come all the same.
-func TestServicesForbidden(t *testing.T) {
-	t.Parallel()
-	l := own(t, lab.Options{Lower: 1, Nodes: 1, UpperNodes: 1})
-	w := newWorld(t, l)
-	for name, c := range map[string]struct {
-		client kubernetes.Interface
-		role   string
-		says   string
-	}{
-		"below": {w.lower(1), "tessera", "The lower cluster"},
-		"above": {w.upper, "tessera-virtualnode", "The upper cluster"},
-	} {
-		roles := c.client.RbacV1().ClusterRoles()
-		role, err := roles.Get(t.Context(), c.role, metav1.GetOptions{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		whole := role.DeepCopy()
-		role.Rules = slices.DeleteFunc(role.Rules, func(r rbacv1.PolicyRule) bool {
-			return slices.Contains(r.Resources, "services") || slices.Contains(r.Resources, "networkpolicies")
-		})
-		if _, err := roles.Update(t.Context(), role, metav1.UpdateOptions{}); err != nil {
-			t.Fatal(err)
-		}
-		process := l.Process(lab.PartVirtualNode)
-		process.Kill()
-		if err := process.Restart(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		w.eventually(func() error {
-			node, err := w.upper.CoreV1().Nodes().Get(t.Context(), l.LowerName(1), metav1.GetOptions{})
-			if err != nil {
-				return err
-			}
-			for _, kind := range []corev1.NodeConditionType{keys.ServicesMirrored, keys.PoliciesMirrored} {
-				if found := nodeCondition(node, kind); found.Reason != "Forbidden" || !strings.HasPrefix(found.Message, c.says) {
-					return fmt.Errorf("without the rights %s the Node says %+v", name, found)
-				}
-			}
-			return nil
-		})
-		w.create(w.pod(name, 1))
-		w.becomes(w.upper, name, "Running", running)
-		if role, err = roles.Get(t.Context(), c.role, metav1.GetOptions{}); err != nil {
-			t.Fatal(err)
-		}
-		role.Rules = whole.Rules
-		if _, err := roles.Update(t.Context(), role, metav1.UpdateOptions{}); err != nil {
-			t.Fatal(err)
-		}
 	}
 }
