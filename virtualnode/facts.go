@@ -204,7 +204,7 @@ func (v *virtualNode) facts() node.Facts {
 	if overlap := v.overlap.Load(); overlap != nil {
 		f.More = append(f.More, node.Flat(*overlap))
 	}
-	f.Own = v.charges.Sum(typed[*corev1.Pod](v.above.GetStore().List()))
+	f.Own = v.charges.Sum()
 	return f
 }
 

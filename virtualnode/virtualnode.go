@@ -231,9 +231,9 @@ func (v *virtualNode) addHandlers() error {
 			v.orphans.Saw(upper.UID, time.Now())
 		}
 	}
-	changed := func(upper *corev1.Pod) {
-		deleted(upper, upper.DeletionTimestamp != nil)
-		v.keeper.Touch()
+	changed := func(upper *corev1.Pod) { deleted(upper, upper.DeletionTimestamp != nil) }
+	if _, err := v.above.AddEventHandler(v.charges.Handler(v.keeper.Touch)); err != nil {
+		return fmt.Errorf("watching pods of %s: %w", v.name, err)
 	}
 	if _, err := v.above.AddEventHandler(v.looks(pair.KeyOf, changed, deleted)); err != nil {
 		return fmt.Errorf("watching pods of %s: %w", v.name, err)

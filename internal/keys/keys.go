@@ -103,7 +103,7 @@ const (
 	UsedBy = Domain + "used-by"
 	// RefreshAfter is an annotation of a Secret with tokens: when they are to be made anew, RFC 3339.
 	RefreshAfter = Domain + "refresh-after"
-	// UpperGeneration is an annotation: the generation of the upper pod that the lower one was last made equal to.
+	// UpperGeneration is an annotation: the generation of the upper pod that the lower one was last made equal to, unless that is 1.
 	UpperGeneration = Domain + "upper-generation"
 	// UpperLabels, UpperAnnotations and UpperServiceAccount are annotations, only where the pod reads them by the downward
 	// API: the upper pod's, as a kubelet above would write them.
@@ -114,16 +114,10 @@ const (
 	// that does not come down as it is. Its key follows, with _ for /.
 	UpperLabel      = Domain + "upper-label."
 	UpperAnnotation = Domain + "upper-annotation."
-	// UpperSum is an annotation: a checksum of what was last brought down of those fields that may change later.
+	// BroughtDown is an annotation of a pod: a note of what was last brought down, see package down.
+	BroughtDown = Domain + "brought-down"
+	// UpperSum is an annotation of a Secret with tokens: a checksum of what was written into it.
 	UpperSum = Domain + "upper-sum"
-	// UpperKeys is an annotation: the keys of the user's labels and annotations that were brought down, separated by commas, those
-	// of labels first and a semicolon between.
-	UpperKeys = Domain + "upper-keys"
-	// UpperSizes is an annotation: the same of the containers' sizes, which change in a call of their own.
-	UpperSizes = Domain + "upper-sizes"
-	// SpecSum is an annotation: a checksum of the spec that the pod was made from, which says whether another upper pod of
-	// that name could have made it.
-	SpecSum = Domain + "spec-sum"
 	// OpenTo is a label of a namespace that is not ours: the identity of the upper cluster whose pods may go there, or "any".
 	OpenTo = Domain + "open-to"
 	// NamespaceLabels is an annotation of a namespace that we made: the keys of labels it takes over from the upper one.

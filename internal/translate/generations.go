@@ -17,7 +17,10 @@ import (
 type generations struct{ above, below int64 }
 
 func generationsOf(upper, lower *corev1.Pod) generations {
-	noted, _ := strconv.ParseInt(lower.Annotations[keys.UpperGeneration], 10, 64) // None is 0.
+	noted := int64(1)
+	if text, ok := lower.Annotations[keys.UpperGeneration]; ok {
+		noted, _ = strconv.ParseInt(text, 10, 64) // What cannot be read is 0.
+	}
 	if noted == 0 || noted != upper.Generation || !sameSizes(&upper.Spec, &lower.Spec) || !sameEphemeral(&upper.Spec, &lower.Spec) {
 		return generations{}
 	}

@@ -80,7 +80,7 @@ func lowerMeta(pod *corev1.Pod, target Target) metav1.ObjectMeta {
 	meta.Annotations[keys.UpperUID] = string(pod.UID)
 	meta.Annotations[keys.UpperNamespace] = pod.Namespace
 	meta.Annotations[keys.UpperName] = pod.Name
-	if pod.Generation > 0 {
+	if pod.Generation > 1 {
 		meta.Annotations[keys.UpperGeneration] = strconv.FormatInt(pod.Generation, 10)
 	}
 	return meta

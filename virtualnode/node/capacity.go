@@ -3,12 +3,7 @@ package node
 import (
 	"maps"
 	"slices"
-	"sync"
 
-	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/types"
-
-	"github.com/tessera-k8s/tessera/internal/keys"
 	"github.com/tessera-k8s/tessera/internal/snapshot"
 )
 
@@ -40,40 +35,4 @@ func (f *Facts) features() []string {
 		}
 	}
 	return slices.Sorted(maps.Keys(all))
-}
-
-// Charges sums up what the upper scheduler charges a node for. It remembers what each pod asks for, as long as the pod stays the
-// same: that is worth more than the sum. The zero value is ready.
-type Charges struct {
-	mu    sync.Mutex
-	known map[types.UID]charge
-}
-
-// charge is what one version of a pod asks for.
-type charge struct {
-	pod      *corev1.Pod
-	requests snapshot.Resources
-}
-
-// Sum is that of the requests of the unfinished ones among the pods bound to the node. The resource that marks Tessera's pods is
-// taken out: no node may list it.
-func (c *Charges) Sum(pods []*corev1.Pod) snapshot.Resources {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	known := make(map[types.UID]charge, len(pods))
-	var sum snapshot.Resources
-	for _, pod := range pods {
-		if snapshot.Finished(pod) {
-			continue
-		}
-		one, ok := c.known[pod.UID]
-		if !ok || one.pod != pod {
-			one = charge{pod: pod, requests: snapshot.Requests(pod)}
-			delete(one.requests.Scalars, keys.PodResource)
-		}
-		known[pod.UID] = one
-		sum = sum.Plus(one.requests)
-	}
-	c.known = known
-	return sum
 }

@@ -2,6 +2,7 @@ package node
 
 import (
 	"fmt"
+	"math"
 	"testing"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/uuid"
+	"k8s.io/client-go/tools/cache"
 
 	"github.com/tessera-k8s/tessera/internal/keys"
 	"github.com/tessera-k8s/tessera/internal/lower"
@@ -56,9 +58,9 @@ func TestAllocatableNeverRefuses(t *testing.T) {
 			snapshot.NewNode(lowerNode(fmt.Sprint("empty-", i)), nil))
 		above = append(above, upperPod("16", ""))
 	}
-	f := Facts{Name: "v", Health: healthy(), Snapshot: picture(nodes...), Own: new(Charges).Sum(above)}
+	f := Facts{Name: "v", Health: healthy(), Snapshot: picture(nodes...), Own: charged(above...).Sum()}
 	node := f.node(now)
-	free := node.Status.Allocatable.Cpu().MilliValue() - new(Charges).Sum(above).MilliCPU
+	free := node.Status.Allocatable.Cpu().MilliValue() - charged(above...).Sum().MilliCPU
 	if free < 80000 {
 		t.Errorf("the upper scheduler sees %d milli CPU free, at least 80000 are", free)
 	}
@@ -80,21 +82,64 @@ func upperPod(cpu string, phase corev1.PodPhase) *corev1.Pod {
 	}
 }
 
+func charged(pods ...*corev1.Pod) *Charges {
+	c := &Charges{}
+	for _, pod := range pods {
+		c.take(pod)
+	}
+	return c
+}
+
 func TestChargedCountsAsTheSchedulerDoes(t *testing.T) {
 	t.Parallel()
 	ending := upperPod("1", corev1.PodRunning)
 	ending.DeletionTimestamp = &metav1.Time{Time: time.Unix(1000, 0)}
-	var charges Charges
-	got := charges.Sum([]*corev1.Pod{
-		upperPod("1", corev1.PodPending), ending, upperPod("1", corev1.PodSucceeded), upperPod("1", corev1.PodFailed),
-	})
-	if diff := cmp.Diff(snapshot.Resources{MilliCPU: 2000, Pods: 2}, got); diff != "" {
+	first := upperPod("1", corev1.PodPending)
+	charges := charged(first, ending, upperPod("1", corev1.PodSucceeded), upperPod("1", corev1.PodFailed))
+	if diff := cmp.Diff(snapshot.Resources{MilliCPU: 2000, Pods: 2}, charges.Sum()); diff != "" {
 		t.Error(diff)
 	}
-	resized := upperPod("3", corev1.PodRunning)
+	changes := 0
+	handler := charges.Handler(func() { changes++ })
+	resized, gpu := upperPod("3", corev1.PodRunning), upperPod("1", corev1.PodRunning)
 	resized.UID = ending.UID
-	if diff := cmp.Diff(snapshot.Resources{MilliCPU: 3000, Pods: 1}, charges.Sum([]*corev1.Pod{resized})); diff != "" {
-		t.Errorf("resized, the other gone: %s", diff)
+	gpu.Spec.Containers[0].Resources.Requests["example.com/gpu"] = resource.MustParse("2")
+	handler.OnUpdate(ending, resized)
+	handler.OnAdd(gpu, false)
+	if got := charges.Sum(); got.MilliCPU != 5000 || got.Pods != 3 || got.Scalars["example.com/gpu"] != 2 {
+		t.Errorf("resized, and one with a device: %+v", got)
+	}
+	handler.OnDelete(cache.DeletedFinalStateUnknown{Key: "ns/gpu", Obj: gpu})
+	over := first.DeepCopy()
+	over.Status.Phase = corev1.PodSucceeded
+	handler.OnUpdate(first, over)
+	handler.OnDelete(over)
+	if diff := cmp.Diff(snapshot.Resources{MilliCPU: 3000, Pods: 1}, charges.Sum()); diff != "" {
+		t.Errorf("the others gone: %s", diff)
+	}
+	if changes != 5 {
+		t.Errorf("%d changes were told, want 5", changes)
+	}
+}
+
+// Sums stop at the largest number; when those go that made it too large, it is right again.
+func TestChargedTooMuch(t *testing.T) {
+	t.Parallel()
+	charges, huge := charged(upperPod("1", "")), []*corev1.Pod(nil)
+	for range 2000 { // Each asks for as much as counts of one pod.
+		pod := upperPod("1", "")
+		pod.Spec.Containers[0].Resources.Requests[corev1.ResourceMemory] = resource.MustParse("1Ei")
+		huge = append(huge, pod)
+		charges.take(pod)
+	}
+	if got := charges.Sum(); got.Memory != math.MaxInt64 {
+		t.Fatalf("the sum is %+v: this test shows nothing", got)
+	}
+	for _, pod := range huge {
+		charges.drop(pod.UID)
+	}
+	if diff := cmp.Diff(snapshot.Resources{MilliCPU: 1000, Pods: 1}, charges.Sum()); diff != "" {
+		t.Error(diff)
 	}
 }
 

@@ -62,7 +62,7 @@ func (r *Reconciler) create(ctx context.Context, upper *corev1.Pod, memory *memo
 	r.accepted(lower)
 	r.Metrics.created(r.Name, "created", time.Since(memory.since))
 	memory.wasBelow, memory.createdAt = true, time.Now()
-	if created.Annotations[keys.UpperSum] == lower.Annotations[keys.UpperSum] { // Not if it was created before, from an older upper pod.
+	if created.Annotations[keys.BroughtDown] == lower.Annotations[keys.BroughtDown] { // Not if it was created before, from an older upper pod.
 		memory.down.Created(upper, created)
 	}
 	r.Log.Debug("Pod is below", "pod", pair.KeyOf(upper), "uid", upper.UID, "hint", node, "mode", mode)

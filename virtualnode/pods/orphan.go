@@ -172,8 +172,7 @@ func (r *Reconciler) adopt(ctx context.Context, upper, lower *corev1.Pod) (adopt
 		return false, fmt.Errorf("%w: %w", errSealed, err)
 	}
 	down.Stamp(wanted)
-	sum := lower.Annotations[keys.SpecSum]
-	if snapshot.Finished(lower) || sum == "" || sum != wanted.Annotations[keys.SpecSum] || lower.Namespace != wanted.Namespace {
+	if snapshot.Finished(lower) || !down.MadeFrom(lower, wanted) || lower.Namespace != wanted.Namespace {
 		return false, nil
 	}
 	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{

@@ -57,21 +57,21 @@ func TestOrphans(t *testing.T) {
 		reason       string // of the condition LowerCreated
 		wantUpperUID string // below, afterwards
 	}{
-		"within the grace":                   {nil, madeFrom(t, upperPod("1")), false, nil, nil, "", "1"},
-		"after the grace":                    {nil, madeFrom(t, upperPod("1")), true, nil, []string{"delete pods"}, "", ""},
-		"above it is not bound yet":          {upperPod("1", unbound), madeFrom(t, upperPod("1")), false, nil, nil, "", "1"},
-		"above it is bound to another":       {upperPod("1", elsewhere), madeFrom(t, upperPod("1")), true, nil, []string{"delete pods"}, "", ""},
-		"the name goes to another node":      {upperPod("2", elsewhere), madeFrom(t, upperPod("1")), false, nil, nil, "", "1"},
-		"an equal one comes":                 {upperPod("2"), madeFrom(t, upperPod("1")), false, nil, []string{"patch pods"}, "", "2"},
-		"an equal one comes, grace over":     {upperPod("2"), madeFrom(t, upperPod("1")), true, nil, []string{"patch pods"}, "", "2"},
-		"an older one of that name is back":  {upperPod("2", phase(corev1.PodRunning)), madeFrom(t, upperPod("1")), false, nil, []string{"patch pods"}, "", "2"},
-		"a different one comes":              {upperPod("2", command), madeFrom(t, upperPod("1")), false, []string{"patch pods/status"}, nil, string(reasonOrphan), "1"},
-		"a different one comes, grace over":  {upperPod("2", command), madeFrom(t, upperPod("1")), true, nil, []string{"delete pods"}, "", ""},
-		"one comes that has finished":        {upperPod("2", phase(corev1.PodFailed)), madeFrom(t, upperPod("1")), false, nil, nil, "", "1"},
-		"one comes past admission":           {upperPod("2", unmarked), madeFrom(t, upperPod("1")), false, nil, nil, "", "1"},
-		"one comes that is being deleted":    {upperPod("2", deleting(30)), madeFrom(t, upperPod("1")), false, []string{"delete pods"}, nil, "", "1"},
-		"it has finished and the name is":    {upperPod("2"), madeFrom(t, upperPod("1"), phase(corev1.PodSucceeded)), false, nil, []string{"delete pods"}, "", ""},
-		"made by a version without the note": {upperPod("2"), madeFrom(t, upperPod("1"), func(p *corev1.Pod) { delete(p.Annotations, keys.SpecSum) }), false, []string{"patch pods/status"}, nil, string(reasonOrphan), "1"},
+		"within the grace":                  {nil, madeFrom(t, upperPod("1")), false, nil, nil, "", "1"},
+		"after the grace":                   {nil, madeFrom(t, upperPod("1")), true, nil, []string{"delete pods"}, "", ""},
+		"above it is not bound yet":         {upperPod("1", unbound), madeFrom(t, upperPod("1")), false, nil, nil, "", "1"},
+		"above it is bound to another":      {upperPod("1", elsewhere), madeFrom(t, upperPod("1")), true, nil, []string{"delete pods"}, "", ""},
+		"the name goes to another node":     {upperPod("2", elsewhere), madeFrom(t, upperPod("1")), false, nil, nil, "", "1"},
+		"an equal one comes":                {upperPod("2"), madeFrom(t, upperPod("1")), false, nil, []string{"patch pods"}, "", "2"},
+		"an equal one comes, grace over":    {upperPod("2"), madeFrom(t, upperPod("1")), true, nil, []string{"patch pods"}, "", "2"},
+		"an older one of that name is back": {upperPod("2", phase(corev1.PodRunning)), madeFrom(t, upperPod("1")), false, nil, []string{"patch pods"}, "", "2"},
+		"a different one comes":             {upperPod("2", command), madeFrom(t, upperPod("1")), false, []string{"patch pods/status"}, nil, string(reasonOrphan), "1"},
+		"a different one comes, grace over": {upperPod("2", command), madeFrom(t, upperPod("1")), true, nil, []string{"delete pods"}, "", ""},
+		"one comes that has finished":       {upperPod("2", phase(corev1.PodFailed)), madeFrom(t, upperPod("1")), false, nil, nil, "", "1"},
+		"one comes past admission":          {upperPod("2", unmarked), madeFrom(t, upperPod("1")), false, nil, nil, "", "1"},
+		"one comes that is being deleted":   {upperPod("2", deleting(30)), madeFrom(t, upperPod("1")), false, []string{"delete pods"}, nil, "", "1"},
+		"it has finished and the name is":   {upperPod("2"), madeFrom(t, upperPod("1"), phase(corev1.PodSucceeded)), false, nil, []string{"delete pods"}, "", ""},
+		"whose note is lost":                {upperPod("2"), madeFrom(t, upperPod("1"), func(p *corev1.Pod) { delete(p.Annotations, keys.BroughtDown) }), false, []string{"patch pods/status"}, nil, string(reasonOrphan), "1"},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {

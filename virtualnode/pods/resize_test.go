@@ -46,7 +46,7 @@ func TestResize(t *testing.T) {
 		"as it was created":             {func(*corev1.Pod) {}, []string{"patch pods/resize", "patch pods"}},
 		"enlarged by a lower admission": {cpus("3"), []string{"patch pods/resize", "patch pods"}},
 		"that size already":             {cpus("2"), []string{"patch pods"}},
-		"created by an older version":   {func(p *corev1.Pod) { delete(p.Annotations, keys.UpperSizes) }, []string{"patch pods"}},
+		"whose note is lost":            {func(p *corev1.Pod) { delete(p.Annotations, keys.BroughtDown) }, []string{"patch pods"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -65,7 +65,7 @@ func TestResize(t *testing.T) {
 				t.Errorf("all is below, and still there is written: %v", got)
 			}
 			got := b.podBelow("ns/p", nil).Spec.Containers[0].Resources.Requests.Cpu().String()
-			if want := map[bool]string{true: "2", false: "1"}[name != "created by an older version"]; got != want {
+			if want := map[bool]string{true: "2", false: "1"}[name != "whose note is lost"]; got != want {
 				t.Errorf("%s CPUs below, want %s", got, want)
 			}
 		})
@@ -165,7 +165,7 @@ func TestLostNotesAreMadeUpFor(t *testing.T) {
 		b.sees(t)
 	}
 	without := b.podBelow("ns/p", nil).DeepCopy()
-	delete(without.Annotations, keys.UpperSum)
+	delete(without.Annotations, keys.BroughtDown)
 	without.Labels["app"] = "theirs"
 	_, _ = b.lower.CoreV1().Pods("ns").Update(t.Context(), without, metav1.UpdateOptions{})
 	b.sees(t)
@@ -173,7 +173,7 @@ func TestLostNotesAreMadeUpFor(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.sees(t)
-	if got := b.podBelow("ns/p", nil); got.Labels["app"] != "a" || got.Annotations[keys.UpperSum] == "" {
+	if got := b.podBelow("ns/p", nil); got.Labels["app"] != "a" || got.Annotations[keys.BroughtDown] == "" {
 		t.Errorf("below %v, %v", got.Labels, got.Annotations)
 	}
 }

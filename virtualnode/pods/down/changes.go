@@ -7,6 +7,7 @@ import (
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/tools/record"
 
+	"github.com/tessera-k8s/tessera/internal/keys"
 	"github.com/tessera-k8s/tessera/internal/translate"
 )
 
@@ -22,9 +23,9 @@ type Changes struct {
 
 // Memory is what is to be remembered of one pod between its changes. Losing it costs calls.
 type Memory struct {
-	// sent is the upper pod as it was last brought down, nil before; notes are those that the lower pod had then.
+	// sent is the upper pod as it was last brought down, nil before; noted is the note that the lower pod had then.
 	sent  *corev1.Pod
-	notes notes
+	noted string
 	// refused is what the lower cluster said against changes.
 	refused map[change]refusedChange
 }
@@ -33,7 +34,9 @@ type Memory struct {
 func NewMemory() Memory { return Memory{refused: map[change]refusedChange{}} }
 
 // Created notes that the lower pod was made from that upper one.
-func (m *Memory) Created(upper, lower *corev1.Pod) { m.sent, m.notes = upper, notesOf(lower) }
+func (m *Memory) Created(upper, lower *corev1.Pod) {
+	m.sent, m.noted = upper, lower.Annotations[keys.BroughtDown]
+}
 
 // RefusedSize is what the lower cluster says against the newest size, and since when; "" where it has it or will.
 func (m *Memory) RefusedSize() (text string, since time.Time) {

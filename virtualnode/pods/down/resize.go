@@ -11,7 +11,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/tessera-k8s/tessera/internal/keys"
 	"github.com/tessera-k8s/tessera/internal/translate"
 	"github.com/tessera-k8s/tessera/virtualnode/pair"
 )
@@ -47,7 +46,7 @@ func sizesOf(spec *corev1.PodSpec) [][]string {
 // lower pod has them; a refusal shows above as PodResizePending. Sizes that the lower cluster's admission changed or added
 // at the creation stay until then.
 func (c Changes) resize(ctx context.Context, upper, lower, wanted *corev1.Pod, memory *Memory) (done bool, err error) {
-	noted, of := lower.Annotations[keys.UpperSizes], wanted.Annotations[keys.UpperSizes]
+	noted, of := noteOf(lower).sizes, noteOf(wanted).sizes
 	if noted == "" || noted == of {
 		delete(memory.refused, changeSize) // It may have been taken back above.
 		return true, nil

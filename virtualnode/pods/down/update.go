@@ -9,7 +9,6 @@ import (
 	"maps"
 	"slices"
 	"strconv"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -44,24 +43,11 @@ func Stamp(lower *corev1.Pod) {
 	spec := lower.Spec
 	spec.EphemeralContainers = nil // Part of no pod when it is made.
 	spec.Tolerations = fields.Tolerations
-	brought := usersKeys(lower.Labels) + ";" + usersKeys(lower.Annotations)
-	upperSum, sizes, specSum := sum(fields), sum(sizesOf(&lower.Spec)), sum(spec)
-	metav1.SetMetaDataAnnotation(&lower.ObjectMeta, keys.UpperKeys, brought)
-	metav1.SetMetaDataAnnotation(&lower.ObjectMeta, keys.UpperSum, upperSum)
-	metav1.SetMetaDataAnnotation(&lower.ObjectMeta, keys.UpperSizes, sizes)
-	metav1.SetMetaDataAnnotation(&lower.ObjectMeta, keys.SpecSum, specSum)
-}
-
-// usersKeys are the keys that are not Tessera's, sorted, separated by commas.
-func usersKeys(set map[string]string) string {
-	found := slices.DeleteFunc(slices.Sorted(maps.Keys(set)), func(key string) bool { return strings.HasPrefix(key, keys.Domain) })
-	return strings.Join(found, ",")
-}
-
-// broughtDown are the keys of labels and of annotations that Stamp has noted on a lower pod; none where it did not.
-func broughtDown(lower *corev1.Pod) (labels, annotations []string) {
-	ofLabels, ofAnnotations, _ := strings.Cut(lower.Annotations[keys.UpperKeys], ";")
-	return strings.Split(ofLabels, ","), strings.Split(ofAnnotations, ",")
+	made := note{
+		fields: sum(fields), sizes: sum(sizesOf(&lower.Spec)), spec: sum(spec),
+		labels: usersKeys(lower.Labels), annotations: usersKeys(lower.Annotations),
+	}
+	made.leave(lower)
 }
 
 // sum is a checksum of fields that JSON can hold.
@@ -91,7 +77,7 @@ func timeless(tolerations []corev1.Toleration) []corev1.Toleration {
 // BringDown carries changes of the upper pod to the lower one: first those that have calls of their own and may be refused,
 // then the rest together with the notes of what is below.
 func (c Changes) BringDown(ctx context.Context, upper, lower *corev1.Pod, memory *Memory) error {
-	if memory.notes == notesOf(lower) && sameBelow(memory.sent, upper) && len(memory.refused) == 0 {
+	if memory.noted == lower.Annotations[keys.BroughtDown] && sameBelow(memory.sent, upper) && len(memory.refused) == 0 {
 		memory.sent = upper
 		return nil
 	}
@@ -104,20 +90,15 @@ func (c Changes) BringDown(ctx context.Context, upper, lower *corev1.Pod, memory
 	Stamp(wanted)
 	sized, err := c.resize(ctx, upper, lower, wanted, memory)
 	if !sized {
-		wanted.Annotations[keys.UpperSizes] = lower.Annotations[keys.UpperSizes] // As yet.
+		made := noteOf(wanted)
+		made.sizes = noteOf(lower).sizes // As yet.
+		made.leave(wanted)
 	}
 	err = errors.Join(err, c.bringEphemeral(ctx, upper, lower, memory), c.bringFields(ctx, upper, lower, wanted, memory))
 	if err == nil && len(memory.refused) == 0 {
-		memory.sent, memory.notes = upper, notesOf(lower)
+		memory.sent, memory.noted = upper, lower.Annotations[keys.BroughtDown]
 	}
 	return err
-}
-
-// notes are what Stamp has noted on a lower pod of the changeable fields.
-type notes struct{ fields, sizes string }
-
-func notesOf(lower *corev1.Pod) notes {
-	return notes{fields: lower.Annotations[keys.UpperSum], sizes: lower.Annotations[keys.UpperSizes]}
 }
 
 // sameBelow reports whether two versions of an upper pod make the same lower pod: they differ in what comes from below alone.
@@ -140,13 +121,12 @@ func withoutFacts(annotations map[string]string) map[string]string {
 
 // bringFields carries the fields that a plain update may change.
 func (c Changes) bringFields(ctx context.Context, upper, lower, wanted *corev1.Pod, memory *Memory) error {
-	same := func(key string) bool { return wanted.Annotations[key] == lower.Annotations[key] }
-	of := wanted.Annotations[keys.UpperSum]
-	if same(keys.UpperSum) && same(keys.UpperSizes) {
+	made, before := noteOf(wanted), noteOf(lower)
+	if made.fields == before.fields && made.sizes == before.sizes {
 		delete(memory.refused, changeFields)
 		return nil
 	}
-	if memory.waits(changeFields, of) {
+	if memory.waits(changeFields, made.fields) {
 		return nil
 	}
 	patch, err := changes(lower, wanted, memory.sent)
@@ -154,7 +134,7 @@ func (c Changes) bringFields(ctx context.Context, upper, lower, wanted *corev1.P
 		return err
 	}
 	_, err = c.Lower.Pods(lower.Namespace).Patch(ctx, lower.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{})
-	return c.answered(changeFields, of, upper, memory, err)
+	return c.answered(changeFields, made.fields, upper, memory, err)
 }
 
 // changes returns the patch that gives the lower pod the changeable fields of wanted. Labels and annotations that were brought
@@ -164,9 +144,9 @@ func changes(lower, wanted, before *corev1.Pod) ([]byte, error) {
 	after := lower.DeepCopy()
 	after.Labels = merged(lower.Labels, wanted.Labels)
 	after.Annotations = merged(lower.Annotations, wanted.Annotations)
-	labels, annotations := broughtDown(lower)
-	dropMissing(after.Labels, labels, wanted.Labels)
-	dropMissing(after.Annotations, annotations, wanted.Annotations)
+	made := noteOf(lower)
+	dropMissing(after.Labels, made.labels, wanted.Labels)
+	dropMissing(after.Annotations, append(made.annotations, keys.UpperGeneration), wanted.Annotations)
 	if before == nil || !sameImages(before, wanted) { // Else what the lower cluster's own admission made of them stays.
 		setImages(after.Spec.InitContainers, wanted.Spec.InitContainers)
 		setImages(after.Spec.Containers, wanted.Spec.Containers)

@@ -45,7 +45,7 @@ func translated(t *testing.T, upper *corev1.Pod) *corev1.Pod {
 func TestStamp(t *testing.T) {
 	t.Parallel()
 	sum := func(change ...func(*corev1.Pod)) string {
-		return translated(t, upperPod("1", change...)).Annotations[keys.UpperSum]
+		return noteOf(translated(t, upperPod("1", change...))).fields
 	}
 	base := sum()
 	for name, change := range map[string]func(*corev1.Pod){
