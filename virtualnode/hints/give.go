@@ -2,8 +2,8 @@ package hints
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
-	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -94,17 +94,18 @@ func (g Giver) nominate(ctx context.Context, lower *corev1.Pod, node string) (*c
 
 // ungate takes our gate off, leaves those of others, and puts the hint into the affinity if that is the mode.
 func (g Giver) ungate(ctx context.Context, lower *corev1.Pod, mode Mode, node string) error {
-	before := &corev1.Pod{ // What may change.
-		ObjectMeta: metav1.ObjectMeta{Annotations: lower.Annotations},
-		Spec:       corev1.PodSpec{SchedulingGates: lower.Spec.SchedulingGates, Affinity: lower.Spec.Affinity},
+	type change map[string]any
+	meta := change{"uid": lower.UID, "resourceVersion": lower.ResourceVersion} // Lists are replaced, so it is for what was read.
+	if node != "" {
+		meta["annotations"] = change{keys.HintNode: node}
 	}
-	after := before.DeepCopy()
-	after.UID, after.ResourceVersion = lower.UID, lower.ResourceVersion // Lists are replaced, so it is for what was read.
-	after.Spec.SchedulingGates = slices.DeleteFunc(after.Spec.SchedulingGates,
-		func(gate corev1.PodSchedulingGate) bool { return gate.Name == keys.HintGate })
-	addToAffinity(&after.Spec, mode, node)
-	annotate(after, node)
-	patch, err := pair.TwoWay(before, after)
+	spec := change{"schedulingGates": []change{{"$patch": "delete", "name": keys.HintGate}}}
+	if mode == Preferred || mode == Required {
+		wanted := corev1.PodSpec{Affinity: lower.Spec.Affinity}
+		addToAffinity(&wanted, mode, node)
+		spec["affinity"] = wanted.Affinity
+	}
+	patch, err := json.Marshal(change{"metadata": meta, "spec": spec})
 	if err != nil {
 		return err
 	}

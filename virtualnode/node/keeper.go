@@ -24,6 +24,7 @@ import (
 // Times of the keeper.
 const (
 	publishInterval   = 500 * time.Millisecond // between two writes of the node's status
+	lookInterval      = 100 * time.Millisecond // between two looks that found nothing to write: events of pods come by the hundred
 	roomPatience      = time.Second            // for a pod that has been counted on one side to be counted on the other
 	settlePatience    = 5 * time.Second        // for the first look at a cluster whose node stood as Ready
 	registerRetry     = 5 * time.Second
@@ -183,6 +184,9 @@ func (k *Keeper) publish(ctx context.Context, feed *feed, last *corev1.Node) {
 			time.AfterFunc(publishInterval, k.Touch)
 		}
 		if node == nil && !k.overwritten(last) {
+			if !pause(ctx, lookInterval) {
+				return
+			}
 			continue
 		}
 		node = last
