@@ -177,6 +177,12 @@ func (v *virtualNode) nodeUsable(name string) bool {
 	return node != nil && node.Usable()
 }
 
+// knownVersion reports whether the lower API server is no newer than this program.
+func (v *virtualNode) knownVersion() bool {
+	s := v.snapshot.Load()
+	return s != nil && s.Version().Known()
+}
+
 // brake says why orphans are not collected, or missing pods not failed; "" if they are.
 func (v *virtualNode) brake() node.Brake {
 	return node.Brake{Orphans: v.orphans.Brake(), Missing: v.pods.Missing()}

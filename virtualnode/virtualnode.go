@@ -191,7 +191,7 @@ func (v *virtualNode) addParts() (err error) {
 	v.refusals = refusals.New(v.keeper.Touch)
 	setup := pods.Setup{
 		Name: v.name, Target: v.target, Barred: v.barred, Reachable: v.reachable,
-		NodeReady: v.nodeReady, NodeUsable: v.nodeUsable, Namespace: v.spaces.Use, Objects: v.bring,
+		NodeReady: v.nodeReady, NodeUsable: v.nodeUsable, Namespace: v.spaces.Use, Known: v.knownVersion, Objects: v.bring,
 		OwnerInOpenNamespaces: *v.config.OwnerInOpenNamespaces,
 		ShowAddresses:         v.config.Network == NetworkFlat, AcceptUnasked: v.config.Unasked == UnaskedAccept,
 		Namespaces: s.above.Namespaces(), Upper: s.upper.CoreV1(), Lower: client.CoreV1(),

@@ -32,6 +32,11 @@ func ParseVersion(text string) (Version, error) {
 // String is the version as it was told, "" for the zero value.
 func (v Version) String() string { return v.text }
 
+// Known reports whether it is one whose API objects this program knows all fields of.
+func (v Version) Known() bool {
+	return v.number != nil && v.number.Major() == 1 && v.before(kubernetes.Minor()+1) // A build of no release says 0.0.
+}
+
 func (v Version) before(minor uint) bool {
 	return v.number != nil && v.number.LessThan(version.MajorMinor(1, minor))
 }

@@ -13,12 +13,14 @@ func TestParseVersion(t *testing.T) {
 	for text, want := range map[string]struct {
 		asksAgain  bool
 		unreadable bool
+		known      bool
 	}{
-		"v1.37.2":              {},
-		"v1.36.3":              {asksAgain: true},
-		"v1.35.4-gke.1042000":  {asksAgain: true},
-		"v1.37.0-rc.1":         {},
-		"v1.33.9+k3s1":         {asksAgain: true},
+		"v1.37.2":              {known: true},
+		"v1.36.3":              {asksAgain: true, known: true},
+		"v1.35.4-gke.1042000":  {asksAgain: true, known: true},
+		"v1.37.0-rc.1":         {known: true},
+		"v1.38.0":              {},
+		"v1.33.9+k3s1":         {asksAgain: true, known: true},
 		"1.40":                 {},
 		"v2.0.0":               {},
 		"":                     {unreadable: true},
@@ -27,8 +29,8 @@ func TestParseVersion(t *testing.T) {
 	} {
 		v, err := ParseVersion(text)
 		shown := map[bool]string{false: text}[want.unreadable]
-		if (err != nil) != want.unreadable || v.String() != shown || v.asksSelectorAgain() != want.asksAgain {
-			t.Errorf("%q is read as %q, asks again %t, error %v; want %+v", text, v, v.asksSelectorAgain(), err, want)
+		if (err != nil) != want.unreadable || v.String() != shown || v.asksSelectorAgain() != want.asksAgain || v.Known() != want.known {
+			t.Errorf("%q is read as %q, asks again %t, known %t, error %v; want %+v", text, v, v.asksSelectorAgain(), v.Known(), err, want)
 		}
 	}
 	if (Version{}).asksSelectorAgain() {

@@ -62,6 +62,8 @@ type Giver struct {
 	// Hints may be nil: nobody is asked then.
 	Hints *Hints
 	Lower corev1client.CoreV1Interface
+	// Known reports that the lower API server is no newer than this program, so that a pod which it answers loses no field here.
+	Known bool
 	// Count is told what becomes of every hint.
 	Count func(mode Mode, result string)
 	Log   *slog.Logger

@@ -67,7 +67,7 @@ func (r *Reconciler) create(ctx context.Context, upper *corev1.Pod, memory *memo
 	}
 	r.Log.Debug("Pod is below", "pod", pair.KeyOf(upper), "uid", upper.UID, "hint", node, "mode", mode)
 	if pair.Gated(created) {
-		return 0, r.giveHint(ctx, upper, created, node, memory)
+		return 0, r.giveHint(ctx, upper, created, node, true, memory)
 	}
 	hint.Given(mode)
 	return 0, nil
@@ -75,8 +75,8 @@ func (r *Reconciler) create(ctx context.Context, upper *corev1.Pod, memory *memo
 
 // giveHint gives a pod that waits behind our gate its hint and lets it go. An interruption leaves a gated pod, which tend
 // takes up again.
-func (r *Reconciler) giveHint(ctx context.Context, upper, lower *corev1.Pod, node string, memory *memory) error {
-	ungated, err := r.hints().Give(ctx, upper, lower, node)
+func (r *Reconciler) giveHint(ctx context.Context, upper, lower *corev1.Pod, node string, whole bool, memory *memory) error {
+	ungated, err := r.hints().Give(ctx, upper, lower, node, whole)
 	if ungated {
 		memory.ungated = lower.UID
 	}

@@ -96,6 +96,49 @@ func TestHint(t *testing.T) {
 	}
 }
 
+// A pod that was just created is written back as a whole, where the lower API server is no newer; what speaks against it is patched.
+func TestHintWrittenWhole(t *testing.T) {
+	t.Parallel()
+	pods := corev1.Resource("pods")
+	conflict, forbidden := apierrors.NewConflict(pods, "p", errors.New("changed")), apierrors.NewForbidden(pods, "p", errors.New("rbac"))
+	for name, c := range map[string]struct {
+		newer        bool
+		status, spec error // of the writes as a whole
+		want         []string
+	}{
+		"as it was answered":      {want: []string{"create pods", "update pods/status", "update pods"}},
+		"a newer API server":      {newer: true, want: []string{"create pods", "patch pods/status", "patch pods"}},
+		"changed after creation":  {status: conflict, want: []string{"create pods", "update pods/status", "patch pods/status", "update pods"}},
+		"changed after the first": {spec: conflict, want: []string{"create pods", "update pods/status", "update pods", "patch pods"}},
+		"only patches allowed": {
+			status: forbidden, spec: forbidden,
+			want: []string{"create pods", "update pods/status", "patch pods/status", "update pods", "patch pods"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBed(t, []runtime.Object{upperPod("1")}, nil)
+			b.Known = func() bool { return !c.newer }
+			b.Hints = extender(t, 200, `{"cluster":"v","node":"n7","state":"bound"}`, 0)
+			b.lower.PrependReactor("update", "pods", func(action clienttesting.Action) (bool, runtime.Object, error) {
+				err := map[string]error{"status": c.status, "": c.spec}[action.GetSubresource()]
+				return err != nil, nil, err
+			})
+			b.sees(t)
+			if err := b.step(t); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(c.want, calls(b.lower)); diff != "" {
+				t.Fatalf("writes below: %s", diff)
+			}
+			b.sees(t)
+			if pod := b.podBelow("ns/p", nil); pair.Gated(pod) || pod.Status.NominatedNodeName != "n7" || pod.Annotations[keys.HintNode] != "n7" {
+				t.Errorf("gated: %t, nominated for %q, %v", pair.Gated(pod), pod.Status.NominatedNodeName, pod.Annotations)
+			}
+		})
+	}
+}
+
 // waits asks once, finds that nothing is created without an answer, and lets the patience pass.
 func (b *bed) waits(t *testing.T) {
 	t.Helper()

@@ -64,6 +64,8 @@ type Setup struct {
 	ShowAddresses bool
 	// Namespace sees to it that the lower namespace of an upper one is there for pods, see namespaces.Keeper.Use.
 	Namespace func(ctx context.Context, upper string) (namespaces.Used, error)
+	// Known reports whether the lower API server is no newer than this program.
+	Known func() bool
 	// Objects sees to it that the ConfigMaps and Secrets which an upper pod names are there, see objects.Keeper.Bring.
 	Objects func(ctx context.Context, upper *corev1.Pod) (left []error, err error)
 	// OwnerInOpenNamespaces has pods in namespaces that are not ours belong to these, too.
@@ -253,7 +255,7 @@ func (r *Reconciler) tend(ctx context.Context, upper, lower *corev1.Pod, memory 
 		if again > 0 {
 			return again, nil
 		}
-		return 0, r.giveHint(ctx, upper, lower, node, memory)
+		return 0, r.giveHint(ctx, upper, lower, node, false, memory)
 	}
 	// A change that is refused below must not keep the status from being reported.
 	before, _ := memory.down.RefusedSize()

@@ -57,6 +57,7 @@ func newBed(t *testing.T, above, below []runtime.Object) *bed {
 		Barred: func() bool { return false }, Endured: rate.NewLimiter(rate.Inf, 1),
 		Reachable: func() bool { return true }, NodeReady: func(string) bool { return true }, NodeUsable: func(string) bool { return true },
 		Namespace:  func(context.Context, string) (namespaces.Used, error) { return namespaces.Used{}, nil },
+		Known:      func() bool { return false },
 		Objects:    func(context.Context, *corev1.Pod) ([]error, error) { return nil, nil },
 		Namespaces: namespacesAbove(t, map[string]string{keys.Enabled: "true"}),
 		Refusals:   refusals.New(func() {}),

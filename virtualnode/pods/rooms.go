@@ -16,7 +16,7 @@ import (
 
 func (r *Reconciler) hints() hints.Giver {
 	return hints.Giver{
-		Cluster: r.Name, Hints: r.Hints, Lower: r.Lower, Log: r.Log,
+		Cluster: r.Name, Hints: r.Hints, Lower: r.Lower, Known: r.Known(), Log: r.Log,
 		Count: func(mode hints.Mode, result string) { r.Metrics.hint(r.Name, mode, result) },
 	}
 }
