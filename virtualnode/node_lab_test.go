@@ -26,7 +26,7 @@ const lostPatience = time.Minute
 
 // One lab with short timers, in which lower clusters and their nodes fall out one way after the other. lower-1 keeps its
 // pods when it is lost, lower-2 does not, and a second virtual node on lower-2 waits before it gives them up.
-func TestNodeStory(t *testing.T) {
+func nodesFallOut(t *testing.T) {
 	const lastNode = corev1.LabelHostname + "=lower-2-node-0003"
 	l := own(t, lab.Options{
 		// With fewer nodes of its own, three lost ones are more than half of the zone, and node-lifecycle evicts nobody.

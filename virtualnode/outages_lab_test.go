@@ -19,8 +19,19 @@ import (
 	"github.com/tessera-k8s/tessera/internal/keys"
 )
 
-// Whatever is away or refuses, nobody loses a pod for it, with the tolerations that every pod has by default.
+// Two labs whose timers are so short that a machine which is busy with something else looks like one that is dead: beside each other,
+// and beside nothing else.
 func TestOutages(t *testing.T) {
+	for name, stories := range map[string]func(*testing.T){"nobody's pods": nobodysPods, "nodes": nodesFallOut} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			stories(t)
+		})
+	}
+}
+
+// Whatever is away or refuses, nobody loses a pod for it, with the tolerations that every pod has by default.
+func nobodysPods(t *testing.T) {
 	l := own(t, lab.Options{
 		Lower: 3, Nodes: 2, UpperNodes: 1, ShortTimers: !lab.Chaos(),
 		Parts: []string{lab.PartExtender, lab.PartAdmission, lab.PartVirtualNode},
