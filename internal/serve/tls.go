@@ -26,6 +26,20 @@ func (c *Config) tlsConfig() (*tls.Config, error) {
 	}, nil
 }
 
+// Certificate returns what a TLS listener calls for its certificate: that of two files, looked at again when they have changed.
+func Certificate(certFile, keyFile string) (func(*tls.ClientHelloInfo) (*tls.Certificate, error), error) {
+	files := &certFiles{cert: certFile, key: keyFile}
+	get := func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+		config, err := files.load()
+		if err != nil {
+			return nil, err
+		}
+		return &config.Certificates[0], nil
+	}
+	_, err := get(nil)
+	return get, err
+}
+
 // certFiles caches what the certificate files hold.
 type certFiles struct {
 	cert, key, clientCA string
