@@ -15,6 +15,7 @@ import (
 	"github.com/tessera-k8s/tessera/internal/keys"
 	"github.com/tessera-k8s/tessera/internal/serve"
 	"github.com/tessera-k8s/tessera/internal/translate"
+	"github.com/tessera-k8s/tessera/virtualnode/kubelet"
 )
 
 // Config is the configuration file of `tessera virtualnode`.
@@ -32,6 +33,8 @@ type Config struct {
 	ExtenderCAFile string `json:"extenderCAFile,omitempty"`
 	// ExtenderTokenFile holds the bearer token shown to the extender; read again when it changes.
 	ExtenderTokenFile string `json:"extenderTokenFile,omitempty"`
+	// Kubelet is the kubelet API of the virtual nodes.
+	Kubelet kubelet.Config `json:"kubelet"`
 	// ClusterConfig is what holds for every lower cluster that PerCluster does not say otherwise of.
 	ClusterConfig `json:",inline"`
 	// PerCluster is what differs for one lower cluster, by its name. A name that no cluster has does no harm.
@@ -78,7 +81,7 @@ ownNames: [kube-root-ca.crt, istio-ca-root-cert, openshift-service-ca.crt]
 leaderElection:              several replicas, one of which serves all virtual nodes (lease tessera-virtualnode):
   {enabled: false, leaseDuration: 15s, renewDeadline: 10s, retryPeriod: 2s}
 namespace: tessera-system    namespace of that lease, and of renewed tokens
-perCluster: {}               what differs for a lower cluster, {NAME: {hint: preferred}}: any of the keys that follow
+` + kubelet.Help + `perCluster: {}               what differs for a lower cluster, {NAME: {hint: preferred}}: any of the keys that follow
 
 ` + clusterHelp + "\n" + serve.ConfigHelp
 
@@ -89,7 +92,7 @@ func DefaultConfig() *Config {
 		OrphanGrace:    metav1.Duration{Duration: 15 * time.Minute},
 		OwnNames:       []string{"kube-root-ca.crt", "istio-ca-root-cert", "openshift-service-ca.crt"},
 		LeaderElection: serve.DefaultLeaderElection(), Namespace: keys.Namespace,
-		ClusterConfig: defaultClusterConfig(),
+		Kubelet: kubelet.DefaultConfig(), ClusterConfig: defaultClusterConfig(),
 	}
 }
 
@@ -120,6 +123,7 @@ func (c *Config) Validate() error {
 	if c.DefaultToleration.Duration < 0 {
 		errs = append(errs, fmt.Errorf("defaultToleration: %s is negative", c.DefaultToleration.Duration))
 	}
+	errs = append(errs, c.Kubelet.Validate())
 	errs = append(errs, c.validateClusters()...)
 	if c.PodWorkers < 1 || c.PodWorkers > 1000 {
 		errs = append(errs, fmt.Errorf("podWorkers: %d is not between 1 and 1000", c.PodWorkers))

@@ -211,6 +211,9 @@ func (v *virtualNode) facts() node.Facts {
 		f.More = append(f.More, node.Flat(*overlap))
 	}
 	f.Own = v.charges.Sum()
+	if v.kubelet != nil {
+		f.Address, f.AddressType, f.Port = v.server.kubelets.address.String(), v.server.config.Kubelet.AddressType, v.kubelet.Port()
+	}
 	return f
 }
 

@@ -5,6 +5,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/tessera-k8s/tessera/virtualnode/events"
+	"github.com/tessera-k8s/tessera/virtualnode/kubelet"
 	"github.com/tessera-k8s/tessera/virtualnode/pods"
 )
 
@@ -13,6 +14,7 @@ type metrics struct {
 	registry   *prometheus.Registry
 	pods       *pods.Metrics
 	events     *events.Metrics
+	kubelet    *kubelet.Metrics
 	nodeWrites *prometheus.CounterVec
 	tokenEnds  *prometheus.GaugeVec
 }
@@ -22,6 +24,7 @@ func newMetrics(leads func() bool) *metrics {
 	registry := prometheus.NewRegistry()
 	m := &metrics{
 		registry: registry, pods: pods.NewMetrics(registry), events: events.NewMetrics(registry),
+		kubelet: kubelet.NewMetrics(registry),
 		nodeWrites: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "tessera_virtualnode_node_changes_total", Help: "Changes of the virtual node's status handed on for writing.",
 		}, []string{"cluster"}),

@@ -53,6 +53,7 @@ type server struct {
 	provider string        // scheme of the provider IDs of the real nodes, "" where they have none
 	extender *ask.Extender // nil without a URL
 	hints    *hints.Hints  // nil without an extender
+	kubelets *kubelets     // nil where the configuration wants none
 	events   record.EventRecorder
 	metrics  *metrics
 	whole    *upperWatch
@@ -121,10 +122,7 @@ func run(ctx context.Context, log *slog.Logger, config *Config) error {
 		events: broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "tessera-virtualnode"}),
 		nodes:  map[string]*virtualNode{}, tokens: map[string]registry.Life{}, broken: map[string]func(){},
 	}
-	if extender != nil {
-		s.hints = hints.New(extender, func(cluster string) hints.Mode { return config.cluster(cluster).Hint }, time.Now)
-	}
-	if err := s.watchServices(); err != nil {
+	if err := s.share(open); err != nil {
 		return err
 	}
 	s.whole = newUpperWatch(upper, log, s.seenAbove)
@@ -140,12 +138,19 @@ func run(ctx context.Context, log *slog.Logger, config *Config) error {
 	)
 }
 
-// watchServices makes the caches of upper Services and network policies, which are filled once a cluster needs them.
-func (s *server) watchServices() (err error) {
+// share makes what all virtual nodes ask: for hints, for upper Services and network policies (caches that are filled once a cluster needs
+// them), and for who may ask their kubelet API, for which open is good: it may ask in a replica that does not lead, too.
+func (s *server) share(open kubernetes.Interface) (err error) {
+	if s.extender != nil {
+		s.hints = hints.New(s.extender, func(cluster string) hints.Mode { return s.config.cluster(cluster).Hint }, time.Now)
+	}
 	if s.services, err = services.NewUpper(s.upper, s.hub.Look); err != nil {
 		return err
 	}
-	s.policies, err = policies.NewUpper(s.upper)
+	if s.policies, err = policies.NewUpper(s.upper); err != nil {
+		return err
+	}
+	s.kubelets, err = newKubelets(s.config.Kubelet, open, s.log)
 	return err
 }
 
@@ -155,7 +160,14 @@ func (s *server) work(ctx context.Context, folder *registry.Folder) error {
 	if s.config.RenewTokens {
 		clusters = func(ctx context.Context) error { return folder.RunWithTokens(ctx, s.upper, s.config.Namespace) }
 	}
-	return serve.Run(ctx, s.above.run, s.sources.Run, s.services.Run, s.policies.Run, s.hub.Run, clusters, s.watchOverlaps, s.whole.run)
+	runs := []func(context.Context) error{
+		s.above.run, s.sources.Run, s.services.Run, s.policies.Run, s.hub.Run, clusters, s.watchOverlaps, s.whole.run,
+	}
+	if s.kubelets != nil {
+		s.kubelets.keepPorts(ctx)
+		runs = append(runs, func(ctx context.Context) error { return s.kubelets.run(ctx, s.touchNodes) })
+	}
+	return serve.Run(ctx, runs...)
 }
 
 // providerScheme is that of the provider IDs of the upper cluster's real nodes, "" where the first ones have none.

@@ -24,6 +24,7 @@ import (
 	"github.com/tessera-k8s/tessera/virtualnode/budgets"
 	"github.com/tessera-k8s/tessera/virtualnode/events"
 	"github.com/tessera-k8s/tessera/virtualnode/identity"
+	"github.com/tessera-k8s/tessera/virtualnode/kubelet"
 	"github.com/tessera-k8s/tessera/virtualnode/namespaces"
 	"github.com/tessera-k8s/tessera/virtualnode/node"
 	"github.com/tessera-k8s/tessera/virtualnode/objects"
@@ -78,6 +79,7 @@ type virtualNode struct {
 	tokens   *tokens.Keeper
 	services *services.Keeper
 	policies *policies.Keeper
+	kubelet  *kubelet.Server           // nil where the configuration wants none
 	self     cache.SharedIndexInformer // the Node itself, for its labels
 	above    cache.SharedIndexInformer // upper pods bound to it
 	below    *lower.Kept               // lower pods that came through it
@@ -99,7 +101,11 @@ func newVirtualNode(s *server, name string, config *restclient.Config, broken st
 	if config == nil {
 		return v, nil
 	}
-	if err := v.watchBoth(fenced(config, func() bool { return v.elsewhere() || !v.lease.Held() })); err != nil {
+	within := fenced(config, func() bool { return v.elsewhere() || !v.lease.Held() })
+	if err := v.watchBoth(within); err != nil {
+		return nil, err
+	}
+	if err := v.addKubelet(within); err != nil {
 		return nil, err
 	}
 	if err := v.addLease(config); err != nil {
@@ -297,6 +303,10 @@ func (v *virtualNode) run(ctx context.Context) (err error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	var group sync.WaitGroup
+	if v.kubelet != nil {
+		v.kubelet.Open(ctx) // Before the Node is written, so that it has the port at once.
+		group.Go(func() { v.kubelet.Run(ctx) })
+	}
 	group.Go(func() { v.keeper.Run(ctx) })
 	if v.watch != nil {
 		group.Go(func() {

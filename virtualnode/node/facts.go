@@ -45,6 +45,10 @@ type Facts struct {
 	Own snapshot.Resources
 	// Version is the lower API server's; "" before it is known.
 	Version string
+	// Address and Port are where the kubelet API is reached; "" and 0 for nowhere.
+	Address     string
+	AddressType corev1.NodeAddressType
+	Port        int32
 	// before is the Node as it was last written; nil if there was none.
 	before *corev1.Node
 }
@@ -52,8 +56,7 @@ type Facts struct {
 // node returns the virtual node as it is to be written. Pure: now is passed in.
 //
 // Neither kubernetes.io/hostname nor topology.kubernetes.io/* are among its labels: topology spread of ordinary pods
-// counts every node that carries them, tainted or not, and would stop. There are no daemonEndpoints yet, so kubectl
-// logs says so instead of waiting for a port that nobody listens on.
+// counts every node that carries them, tainted or not, and would stop.
 func (f *Facts) node(now time.Time) *corev1.Node {
 	platform := f.shared()
 	conditions := f.conditions(now)
@@ -68,6 +71,7 @@ func (f *Facts) node(now time.Time) *corev1.Node {
 			},
 		},
 	}
+	f.endpoint(node)
 	if err := f.Rules.Write(node); err != nil {
 		panic(err) // Strings and maps of strings.
 	}
@@ -96,6 +100,21 @@ func (f *Facts) node(now time.Time) *corev1.Node {
 		node.Labels = f.lastLabels(node.Labels)
 	}
 	return node
+}
+
+// endpoint says where the kubelet API is. Where it is nowhere there is no address, so that kubectl logs says so instead of waiting for
+// somebody who does not listen; the port stays, as it is to be the same afterwards.
+func (f *Facts) endpoint(node *corev1.Node) {
+	if f.before != nil {
+		node.Status.DaemonEndpoints = f.before.Status.DaemonEndpoints
+	}
+	if f.Port == 0 {
+		return
+	}
+	node.Status.DaemonEndpoints.KubeletEndpoint.Port = f.Port
+	if f.Address != "" {
+		node.Status.Addresses = []corev1.NodeAddress{{Type: f.AddressType, Address: f.Address}}
+	}
 }
 
 // taints are those of a virtual node with these conditions.

@@ -40,8 +40,8 @@ const (
 // Reachable reports whether there has been news of the lower cluster lately.
 func Reachable(health lower.Health, now time.Time) bool { return within(health.Contact, health, now) }
 
-// answers reports whether the API server has said anything lately, be it that it lets us do nothing.
-func answers(health lower.Health, now time.Time) bool { return within(health.Answered, health, now) }
+// Answers reports whether the API server has said anything lately, be it that it lets us do nothing.
+func Answers(health lower.Health, now time.Time) bool { return within(health.Answered, health, now) }
 
 // within reports whether this process has listened in vain for a short time at the most: that it was stopped itself for a while
 // is not the cluster's fault.
@@ -57,7 +57,7 @@ func (f *Facts) Ready(now time.Time) corev1.NodeCondition {
 	switch {
 	case f.Broken != "":
 		c.Reason, c.Message = reasonUnreachable, "The kubeconfig of this cluster cannot be used: "+f.Broken
-	case answers(f.Health, now):
+	case Answers(f.Health, now):
 		c.Status, c.Reason, c.Message = corev1.ConditionTrue, reasonAnswers, "The API server of the lower cluster answers"
 	case f.Health.Err == nil && f.Health.Answered.IsZero():
 		c.Reason, c.Message = reasonNotSynced, "The API server of the lower cluster has not been asked yet"
