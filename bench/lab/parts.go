@@ -155,7 +155,9 @@ func (l *Lab) partConfig(part string) map[string]any {
 			"upperKubeconfig": file(".kubeconfig"), "clusters": clusters, "clientCAFile": l.partsCAFile(), "namespace": installNamespace,
 		})
 	case PartVirtualNode:
-		maps.Copy(config, map[string]any{"upperKubeconfig": file(".kubeconfig"), "clusters": clusters, "upperAPI": l.upper().serverForPods()})
+		maps.Copy(config, map[string]any{
+			"upperKubeconfig": file(".kubeconfig"), "clusters": clusters, "upperAPI": l.upper().serverForPods(), "kubelet": l.kubeletConfig(),
+		})
 	case PartRebalance:
 		maps.Copy(config, map[string]any{"upperKubeconfig": file(".kubeconfig")})
 	}
@@ -171,6 +173,18 @@ func (l *Lab) partConfig(part string) map[string]any {
 		})
 	}
 	return config
+}
+
+// kubeletConfig is where the kubelet API of virtual nodes listens, with certificates that the upper API server verifies.
+func (l *Lab) kubeletConfig() map[string]any {
+	address := "127.0.0.1"
+	if own := l.upper().address; own.IsValid() {
+		address = own.String()
+	}
+	return map[string]any{
+		"address": address, "bind": address,
+		"signerCertFile": l.upper().pki("virtualnode-ca.crt"), "signerKeyFile": l.upper().pki("virtualnode-ca.key"),
+	}
 }
 
 func (l *Lab) partsCAFile() string { return filepath.Join(l.dir, "pki", "parts", "ca.crt") }

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// authority is a certificate authority that lives in memory; only its certificate is written to the disk.
+// authority is a certificate authority that lives in memory; its certificate is written to the disk, and its key for virtualnode alone.
 type authority struct {
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
@@ -42,6 +42,15 @@ func newAuthority(name string) (*authority, error) {
 		return nil, fmt.Errorf("making the authority %s: %w", name, err)
 	}
 	return &authority{cert: cert, key: key, pem: encode("CERTIFICATE", der)}, nil
+}
+
+// keyPEM is the key, for those who sign themselves.
+func (a *authority) keyPEM() ([]byte, error) {
+	der, err := x509.MarshalECPrivateKey(a.key)
+	if err != nil {
+		return nil, fmt.Errorf("writing the key of an authority: %w", err)
+	}
+	return encode("EC PRIVATE KEY", der), nil
 }
 
 // client issues a client certificate for a user and its groups.

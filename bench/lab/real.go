@@ -47,18 +47,20 @@ func (c *cluster) planRealNode() error {
 
 // hasKubelet tells whether the API server is to reach one: that of a real node, or in the upper cluster one that speaks for a
 // virtual node.
-func (c *cluster) hasKubelet() bool { return c.real != nil || c.network != nil }
+func (c *cluster) hasKubelet() bool { return c.index == 0 || c.real != nil || c.network != nil }
 
 // writeKubeletKeys makes the certificates with which API server and kubelet talk to each other.
 func (c *cluster) writeKubeletKeys() error {
 	if !c.hasKubelet() {
 		return nil
 	}
-	name, address := c.name, c.address
+	hosts := []string{c.name}
 	if c.real != nil {
-		name, address = c.real.Name, c.real.Address()
+		hosts = []string{c.real.Name, c.real.Address().String()}
+	} else if c.address.IsValid() {
+		hosts = append(hosts, c.address.String())
 	}
-	serving, err := c.ca.server(name, name, address.String())
+	serving, err := c.ca.server(hosts[0], hosts...)
 	if err != nil {
 		return err
 	}
@@ -66,9 +68,23 @@ func (c *cluster) writeKubeletKeys() error {
 	if err != nil {
 		return err
 	}
-	for name, data := range map[string][]byte{
+	files := map[string][]byte{
 		"kubelet.crt": serving.cert, "kubelet.key": serving.key, "kubelet-client.crt": client.cert, "kubelet-client.key": client.key,
-	} {
+		"kubelet-ca.crt": c.ca.pem,
+	}
+	if c.index == 0 { // Virtual nodes sign their certificates themselves.
+		nodes, err := newAuthority("virtual-nodes-ca")
+		if err != nil {
+			return err
+		}
+		key, err := nodes.keyPEM()
+		if err != nil {
+			return err
+		}
+		files["virtualnode-ca.crt"], files["virtualnode-ca.key"] = nodes.pem, key
+		files["kubelet-ca.crt"] = slices.Concat(c.ca.pem, nodes.pem)
+	}
+	for name, data := range files {
 		if _, err := c.lab.writeFile(filepath.Join("pki", c.name, name), data); err != nil {
 			return err
 		}
@@ -81,8 +97,12 @@ func (c *cluster) kubeletArgs() []string {
 	if !c.hasKubelet() {
 		return nil
 	}
+	types := "InternalIP"
+	if c.index == 0 {
+		types = "Hostname,InternalIP" // That of virtual nodes is a Hostname, that of others no name which can be resolved.
+	}
 	args := []string{
-		"--kubelet-preferred-address-types=InternalIP", "--kubelet-certificate-authority=" + c.pki("ca.crt"),
+		"--kubelet-preferred-address-types=" + types, "--kubelet-certificate-authority=" + c.pki("kubelet-ca.crt"),
 		"--kubelet-client-certificate=" + c.pki("kubelet-client.crt"), "--kubelet-client-key=" + c.pki("kubelet-client.key"),
 	}
 	if c.real != nil {
