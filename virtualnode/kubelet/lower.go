@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	utilnet "k8s.io/apimachinery/pkg/util/net"
@@ -50,9 +51,9 @@ func NewLower(config *rest.Config, reachable func() bool) (*Lower, error) {
 
 // url is that of a path and a query of the lower API server. Some are behind a path of their own.
 func (l *Lower) url(path string, query url.Values) *url.URL {
-	u := l.base.JoinPath(path)
-	u.RawQuery = query.Encode()
-	return u
+	u := *l.base
+	u.Path, u.RawPath, u.RawQuery = strings.TrimSuffix(u.Path, "/")+path, "", query.Encode()
+	return &u
 }
 
 // unlimited marks the context of a request whose answer may begin at any time.

@@ -5,6 +5,7 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"net/url"
 	"runtime"
 	"slices"
 	"strings"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	"k8s.io/client-go/rest"
 )
 
 func TestWhoMayAsk(t *testing.T) {
@@ -119,6 +121,25 @@ func TestRequestBelow(t *testing.T) {
 	w.stop()
 	if text := w.log.String(); strings.Contains(text, "command=id") || !strings.Contains(text, "pod=a/p") || !strings.Contains(text, "user=admin") {
 		t.Errorf("logged: %s", text)
+	}
+}
+
+func TestWhereLowerIs(t *testing.T) {
+	t.Parallel()
+	for host, want := range map[string]string{
+		"https://192.0.2.1:6443":         "https://192.0.2.1:6443/api/v1?a=b",
+		"https://192.0.2.1:6443/":        "https://192.0.2.1:6443/api/v1?a=b",
+		"https://example.com/clusters/c": "https://example.com/clusters/c/api/v1?a=b",
+		"192.0.2.1":                      "http://192.0.2.1/api/v1?a=b",
+	} {
+		lower, err := NewLower(&rest.Config{Host: host}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		u := lower.url("/api/v1", url.Values{"a": {"b"}})
+		if got := u.String(); got != want || !strings.HasPrefix(u.RequestURI(), "/") {
+			t.Errorf("%s: %s, %s", host, got, u.RequestURI())
+		}
 	}
 }
 

@@ -7,10 +7,17 @@
 //	fetch=URL          print what an HTTP server answers with 200
 //	ask=FILE:PATH      GET a path of the API server as a client library does in a cluster, and add the code to a file
 //	changes=FILE       wait until the file's text is another one
+//	print=TEXT         print a line
+//	warn=TEXT          print a line to standard error
+//	echo               print what is typed, until there is no more
+//	link=FILE          print where a symbolic link leads
+//	tick=DURATION      print a number at this pace, until SIGTERM
 //	wait               wait for SIGTERM
 //	sleep=DURATION     go on later
 //	report=FILE        make the file's text the container's termination message
 //	exit=CODE          end with that code
+//
+// By the name of tar it does what kubectl cp wants of that.
 package main
 
 import (
@@ -22,6 +29,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"path"
 	"strconv"
 	"strings"
 	"syscall"
@@ -34,6 +42,13 @@ const terminationLog = "/dev/termination-log"
 func main() {
 	terminated := make(chan os.Signal, 1)
 	signal.Notify(terminated, syscall.SIGTERM) // at once: the first process of a container ignores what it does not handle
+	if path.Base(os.Args[0]) == "tar" {
+		if err := tarball(os.Args[1:]); err != nil {
+			fmt.Fprintf(os.Stderr, "tar: %v\n", err)
+			os.Exit(2)
+		}
+		return
+	}
 	for _, argument := range os.Args[1:] {
 		name, value, _ := strings.Cut(argument, "=")
 		if err := step(name, value, terminated); err != nil {
@@ -62,6 +77,8 @@ func step(name, value string, terminated <-chan os.Signal) error {
 	case "wait":
 		<-terminated
 		return nil
+	case "print", "warn", "echo", "link", "tick":
+		return say(name, value, terminated)
 	case "sleep":
 		d, err := time.ParseDuration(value)
 		time.Sleep(d)
@@ -80,6 +97,37 @@ func step(name, value string, terminated <-chan os.Signal) error {
 		os.Exit(code)
 	}
 	return fmt.Errorf("there is no step %q", name)
+}
+
+// say does the steps that print.
+func say(name, value string, terminated <-chan os.Signal) error {
+	switch name {
+	case "warn":
+		_, err := fmt.Fprintln(os.Stderr, value)
+		return err
+	case "echo":
+		_, err := io.Copy(os.Stdout, os.Stdin)
+		return err
+	case "link":
+		target, err := os.Readlink(value)
+		fmt.Println(target)
+		return err
+	case "tick":
+		pace, err := time.ParseDuration(value)
+		if err != nil {
+			return err
+		}
+		for i := 1; ; i++ {
+			fmt.Println(i)
+			select {
+			case <-terminated:
+				return nil
+			case <-time.After(pace):
+			}
+		}
+	}
+	fmt.Println(value)
+	return nil
 }
 
 // serve answers whatever is asked. It does without net/http, of which a container would have to be given ten times as much.
