@@ -23,7 +23,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/tools/remotecommand"
-	utilexec "k8s.io/utils/exec"
 
 	"github.com/tessera-k8s/tessera/bench/lab/realnode"
 	"github.com/tessera-k8s/tessera/internal/keys"
@@ -61,6 +60,42 @@ func (w *world) says(stdin io.Reader, env []string, args ...string) said {
 	return said{out.String(), errs.String(), cmd.ProcessState.ExitCode()}
 }
 
+// talks types a word into a run of kubectl and waits for the echo before there is no more to type: what a container says after the end
+// of its input need not arrive.
+func (w *world) talks(args ...string) said {
+	w.Helper()
+	ctx, cancel := context.WithTimeout(w.Context(), w.patience)
+	defer cancel()
+	cmd := w.asks(ctx, nil, args...)
+	var errs bytes.Buffer
+	cmd.Stderr = &errs
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		w.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		w.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		w.Fatal(err)
+	}
+	if _, err := io.WriteString(in, "typed\n"); err != nil {
+		w.Error(err)
+	}
+	var heard bytes.Buffer
+	for part := make([]byte, 100); !strings.Contains(heard.String(), "typed\n"); {
+		n, err := out.Read(part)
+		if heard.Write(part[:n]); err != nil {
+			break
+		}
+	}
+	_ = in.Close()
+	_, _ = io.Copy(&heard, out)
+	_ = cmd.Wait() // The code says it.
+	return said{heard.String(), errs.String(), cmd.ProcessState.ExitCode()}
+}
+
 // expects compares what kubectl says, in its output and errors, with patterns.
 func (w *world) expects(name string, got said, code int, out, err string) {
 	w.Helper()
@@ -73,7 +108,7 @@ func (w *world) expects(name string, got said, code int, out, err string) {
 func TestRealKubeletLogs(t *testing.T) {
 	w := newRealWorld(t)
 	t.Parallel()
-	w.create(w.pod("p", 1, doing("print=one", "warn=two", "sleep=1s", "print=three", "tick=100ms"), func(p *corev1.Pod) {
+	w.create(w.pod("p", 1, doing("print=one", "sleep=500ms", "warn=two", "sleep=500ms", "print=three", "tick=100ms"), func(p *corev1.Pod) {
 		p.Spec.InitContainers = []corev1.Container{payload("init", "print=zero", "exit=0")}
 		p.Spec.Containers = append(p.Spec.Containers, payload("side", "print=beside", "wait"))
 	}))
@@ -166,9 +201,9 @@ func TestRealKubeletStreams(t *testing.T) {
 		w.expects(name, run("", "/payload", "print=out", "warn=err"), 0, "out\n", "err\n")
 		w.expects(name+", exit code", run("", "/payload", "exit=7"), 7, "", "command terminated with exit code 7\n")
 		w.expects(name+", stdin", run("typed\n", "/payload", "echo"), 0, "typed\n", "")
-		w.expects(name+", no command", run("", "/no/such"), 126, "", ".*no such file or directory.*")
+		w.expects(name+", no command", run("", "/no/such"), 1, "", ".*no such file or directory.*")
 	}
-	w.expects("attach", w.says(strings.NewReader("typed\n"), nil, "attach", "p", "-i", "-c", "main"), 0, "typed\n", ".*")
+	w.expects("attach", w.talks("attach", "p", "-i", "-c", "main"), 0, "typed\n", ".*")
 	w.forwards()
 	w.terminal()
 }
@@ -186,12 +221,14 @@ func (w *world) terminal() {
 	}
 	sizes := make(chan remotecommand.TerminalSize, 1)
 	sizes <- remotecommand.TerminalSize{Width: 80, Height: 25}
+	typed, never := io.Pipe()
+	defer never.Close()
 	var out bytes.Buffer
 	err = executor.StreamWithContext(w.Context(), remotecommand.StreamOptions{
-		Stdin: strings.NewReader(""), Stdout: &out, Tty: true, TerminalSizeQueue: queue(sizes),
+		Stdin: typed, Stdout: &out, Tty: true, TerminalSizeQueue: queue(sizes),
 	})
-	ended := utilexec.CodeExitError{}
-	if !errors.As(err, &ended) || ended.Code != 5 || !strings.HasPrefix(out.String(), "/dev/pts/") {
+	var ended interface{ ExitStatus() int }
+	if !errors.As(err, &ended) || ended.ExitStatus() != 5 || !strings.HasPrefix(out.String(), "/dev/pts/") {
 		w.Errorf("in a terminal: %q, %v", out.String(), err)
 	}
 	close(sizes)
@@ -272,7 +309,7 @@ func TestRealKubeletDebug(t *testing.T) {
 	w.becomes(w.upper, "p", "running", running)
 	image := []string{"--image=" + realnode.Image, "--image-pull-policy=Never"}
 	debug := append([]string{"debug", "p", "-i", "--container=debugger", "--profile=general"}, image...)
-	got := w.says(strings.NewReader("typed\n"), nil, append(debug, "--", "/payload", "print=hello", "echo")...)
+	got := w.talks(append(debug, "--", "/payload", "print=hello", "echo")...)
 	if got.code != 0 || !strings.Contains(got.out, "typed\n") {
 		t.Errorf("debug: %+v", got)
 	}
@@ -284,7 +321,7 @@ func TestRealKubeletDebug(t *testing.T) {
 		t.Fatal(err)
 	}
 	run := append([]string{"run", "run", "-i", "--rm", "--restart=Never", "--override-type=strategic", "--overrides=" + string(overrides)}, image...)
-	got = w.says(strings.NewReader("typed\n"), nil, append(run, "--", "echo", "exit=0")...)
+	got = w.talks(append(run, "--", "echo", "exit=0")...)
 	if got.code != 0 || !strings.Contains(got.out, "typed\n") || !strings.Contains(got.out, "deleted") {
 		t.Errorf("run: %+v", got)
 	}

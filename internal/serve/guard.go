@@ -30,7 +30,9 @@ type Guard struct {
 func NewGuard(client kubernetes.Interface) (*Guard, error) { return newGuard(client, nil) }
 
 // NewGuardOf is NewGuard with client certificates of a CA beside the tokens, as a kubelet takes them.
-func NewGuardOf(client kubernetes.Interface, ca *ClientCA) (*Guard, error) { return newGuard(client, ca) }
+func NewGuardOf(client kubernetes.Interface, ca *ClientCA) (*Guard, error) {
+	return newGuard(client, ca)
+}
 
 func newGuard(client kubernetes.Interface, ca dynamiccertificates.CAContentProvider) (*Guard, error) {
 	backoff := wait.Backoff{Duration: 100 * time.Millisecond, Factor: 2, Steps: 3}

@@ -191,3 +191,28 @@ func TestTimeOfACondition(t *testing.T) {
 		}
 	}
 }
+
+// The Node says where the kubelet API is. Without an API it has no address, but keeps its port, so that it gets the same again.
+func TestEndpoint(t *testing.T) {
+	t.Parallel()
+	before := &corev1.Node{}
+	before.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeHostName, Address: "192.0.2.1"}}
+	before.Status.DaemonEndpoints.KubeletEndpoint.Port = 10301
+	for name, c := range map[string]struct {
+		facts     Facts
+		addresses []corev1.NodeAddress
+		port      int32
+	}{
+		"none":    {Facts{}, nil, 0},
+		"first":   {Facts{Address: "192.0.2.2", AddressType: corev1.NodeHostName, Port: 10300}, []corev1.NodeAddress{{Type: corev1.NodeHostName, Address: "192.0.2.2"}}, 10300},
+		"another": {Facts{Address: "192.0.2.2", AddressType: corev1.NodeInternalIP, Port: 10302, before: before}, []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "192.0.2.2"}}, 10302},
+		"away":    {Facts{Address: "192.0.2.2", AddressType: corev1.NodeHostName, before: before}, nil, 10301},
+		"no way":  {Facts{AddressType: corev1.NodeHostName, Port: 10300, before: before}, nil, 10300},
+	} {
+		c.facts.Name = "v"
+		status := c.facts.node(now).Status
+		if diff := cmp.Diff(c.addresses, status.Addresses); diff != "" || status.DaemonEndpoints.KubeletEndpoint.Port != c.port {
+			t.Errorf("%s: port %d, addresses %s", name, status.DaemonEndpoints.KubeletEndpoint.Port, diff)
+		}
+	}
+}
