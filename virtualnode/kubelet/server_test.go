@@ -53,7 +53,7 @@ func TestWhoMayAsk(t *testing.T) {
 
 func TestPlainPaths(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, func(w http.ResponseWriter, _ *http.Request) { t.Error("asked below") })
+	w := newWorld(t, func(http.ResponseWriter, *http.Request) { t.Error("asked below") })
 	for path, want := range map[string]string{
 		"/healthz":                   "200 ok",
 		"/healthz/ping":              "200 ok",

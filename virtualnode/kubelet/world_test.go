@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -144,9 +145,7 @@ func (w *world) ask(method, target string, header http.Header) (*tls.Conn, *bufi
 	if err != nil {
 		w.Fatal(err)
 	}
-	for name, values := range header {
-		request.Header[name] = values
-	}
+	maps.Copy(request.Header, header)
 	if request.Header.Get("Authorization") == "" && header["Authorization"] == nil {
 		request.Header.Set("Authorization", "Bearer admin")
 	}

@@ -13,7 +13,8 @@ import (
 // Image is the only image that a real node has. Its program is /payload, see folder payload; without arguments it pauses.
 const Image = "lab.tessera.sh/payload:1"
 
-// Archive makes a docker-archive of Image: one layer with the program, also by the name of tar, a configuration that names it, and the list of both.
+// Archive makes a docker-archive of Image: one layer with the program, also by the name of tar, a configuration that names it, and the
+// list of both.
 func Archive(program []byte) ([]byte, error) {
 	layer, err := tarball(file{name: "payload", mode: 0o755, data: program}, file{name: "bin/tar", mode: 0o777, link: "/payload"})
 	if err != nil {
