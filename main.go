@@ -24,6 +24,7 @@ func main() {
 	root.AddCommand(
 		extender.NewCommand(), virtualnode.NewCommand(), admission.NewCommand(), rebalance.NewCommand(),
 		cli.NewStatusCommand(), cli.NewExplainCommand(), cli.NewWhatifCommand(), cli.NewOrphansCommand(), cli.NewClustersCommand(),
+		cli.NewCheckCommand(),
 	)
 	if err := root.Execute(); err != nil {
 		fmt.Fprintln(os.Stderr, "tessera:", err)

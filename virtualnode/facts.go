@@ -212,6 +212,9 @@ func (v *virtualNode) facts() node.Facts {
 	}
 	f.Own = v.charges.Sum()
 	if v.kubelet != nil {
+		if asked, err := v.usage.Trouble(); asked {
+			f.More = append(f.More, node.Usage(err))
+		}
 		f.Address, f.AddressType, f.Port = v.server.kubelets.address.String(), v.server.config.Kubelet.AddressType, v.kubelet.Port()
 	}
 	return f

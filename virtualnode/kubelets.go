@@ -7,15 +7,19 @@ import (
 	"log/slog"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	restclient "k8s.io/client-go/rest"
+	metricsclient "k8s.io/metrics/pkg/client/clientset/versioned/typed/metrics/v1beta1"
 
 	"github.com/tessera-k8s/tessera/internal/keys"
 	"github.com/tessera-k8s/tessera/internal/serve"
 	"github.com/tessera-k8s/tessera/virtualnode/kubelet"
 	"github.com/tessera-k8s/tessera/virtualnode/kubelet/endpoint"
 	"github.com/tessera-k8s/tessera/virtualnode/node"
+	"github.com/tessera-k8s/tessera/virtualnode/pair"
+	"github.com/tessera-k8s/tessera/virtualnode/usage"
 )
 
 // kubelets is what the kubelet APIs of all virtual nodes share.
@@ -89,9 +93,18 @@ func (v *virtualNode) addKubelet(config *restclient.Config) error {
 	if err != nil {
 		return err
 	}
+	metrics, err := metricsclient.NewForConfig(config)
+	if err != nil {
+		return fmt.Errorf("building the client of the metrics API: %w", err)
+	}
+	v.usage = usage.New(usage.Setup{
+		Name: v.name, Identity: v.server.identity, Source: metrics.PodMetricses(metav1.NamespaceAll), Above: v.above.GetStore().List,
+		LowerOf: func(upper *corev1.Pod) *corev1.Pod { return pair.LowerOf(v.below, upper, v.server.identity, v.name) },
+		Changed: v.keeper.Touch, Log: v.log,
+	})
 	v.kubelet = kubelet.New(kubelet.Setup{
 		Name: v.name, Identity: v.server.identity, Guard: k.guard, Above: v.above.GetStore(), Below: v.below, Lower: lower, Barred: v.barred,
-		Ports: k.ports, Certificate: k.certificate, Metrics: v.server.metrics.kubelet, Changed: v.keeper.Touch, Log: v.log,
+		Ports: k.ports, Certificate: k.certificate, Figures: v.usage.Handlers(), Metrics: v.server.metrics.kubelet, Changed: v.keeper.Touch, Log: v.log,
 	})
 	return nil
 }

@@ -8,12 +8,12 @@ import (
 	"github.com/tessera-k8s/tessera/bench/load/lifecycles"
 )
 
-// 250 pods (make chaos: 500, as bench load --only lifecycles) live in all sorts of ways while virtualnode and the API servers of both sides are killed at seeded moments. None is
+// 150 pods (make chaos: 500, as bench load --only lifecycles) live in all sorts of ways while virtualnode and the API servers of both sides are killed at seeded moments. None is
 // lost, doubled or orphaned, and nothing of others is changed; package lifecycles judges that without code of the product.
 func TestLifecyclesUnderKills(t *testing.T) {
 	t.Parallel()
 	l := own(t, lifecycles.Lab(os.Stderr))
-	count := 250
+	count := 150
 	if lab.Chaos() {
 		count = 500
 	}

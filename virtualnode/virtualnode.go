@@ -36,6 +36,7 @@ import (
 	"github.com/tessera-k8s/tessera/virtualnode/refusals"
 	"github.com/tessera-k8s/tessera/virtualnode/services"
 	"github.com/tessera-k8s/tessera/virtualnode/tokens"
+	"github.com/tessera-k8s/tessera/virtualnode/usage"
 )
 
 // snapshotPause is the time between two snapshots at least: what is made of them is written twice a second at most.
@@ -80,6 +81,7 @@ type virtualNode struct {
 	services *services.Keeper
 	policies *policies.Keeper
 	kubelet  *kubelet.Server           // nil where the configuration wants none
+	usage    *usage.Reader             // nil as kubelet is
 	self     cache.SharedIndexInformer // the Node itself, for its labels
 	above    cache.SharedIndexInformer // upper pods bound to it
 	below    *lower.Kept               // lower pods that came through it
@@ -306,6 +308,7 @@ func (v *virtualNode) run(ctx context.Context) (err error) {
 	if v.kubelet != nil {
 		v.kubelet.Open(ctx) // Before the Node is written, so that it has the port at once.
 		group.Go(func() { v.kubelet.Run(ctx) })
+		group.Go(func() { v.usage.Run(ctx) })
 	}
 	group.Go(func() { v.keeper.Run(ctx) })
 	if v.watch != nil {

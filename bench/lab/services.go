@@ -13,8 +13,11 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-//go:embed services.yaml
-var servicesManifest string
+//go:embed dns.yaml
+var dnsManifest string
+
+//go:embed metrics.yaml
+var metricsManifest string
 
 // Ports in the namespace of each lower cluster.
 const (
@@ -35,23 +38,18 @@ func buildThird(ctx context.Context, log io.Writer) (map[string]string, error) {
 	return built, nil
 }
 
-// startServices starts kube-proxy, the DNS and the metrics of a lower cluster with a network of its own. The metrics are not waited
-// for: they take ten seconds more.
+// startServices starts kube-proxy, the DNS and the metrics of a cluster with a network of its own; the upper one has metrics alone. They
+// are not waited for: they take ten seconds more.
 func (c *cluster) startServices(ctx context.Context) error {
-	if c.network == nil || c.index == 0 {
+	if c.network == nil {
 		return nil
 	}
 	group, groupCtx := errgroup.WithContext(ctx)
-	group.Go(func() error { return c.startKubeProxy(groupCtx) })
-	group.Go(func() error {
-		if err := c.applyServices(groupCtx); err != nil {
-			return err
-		}
-		if err := c.startDNS(groupCtx); err != nil {
-			return err
-		}
-		return c.startMetrics(groupCtx)
-	})
+	group.Go(func() error { return c.startMetrics(groupCtx) })
+	if c.index > 0 {
+		group.Go(func() error { return c.startKubeProxy(groupCtx) })
+		group.Go(func() error { return c.startDNS(groupCtx) })
+	}
 	return group.Wait()
 }
 
@@ -70,11 +68,11 @@ func (c *cluster) dnsAddress() netip.Addr {
 	return netip.AddrFrom4(bytes)
 }
 
-// applyServices creates the Services of DNS and metrics, whose servers are no pods, and their accounts.
-func (c *cluster) applyServices(ctx context.Context) error {
+// applyServer creates the Service of a server that is no pod, and the server's account.
+func (c *cluster) applyServer(ctx context.Context, manifest string) error {
 	text := strings.NewReplacer(
 		"$ADDRESS", c.address.String(), "$DNS", c.dnsAddress().String(), "$METRICS_PORT", fmt.Sprint(metricsPort), "$CA", encodeBase64(c.ca.pem),
-	).Replace(servicesManifest)
+	).Replace(manifest)
 	objects, err := decodeManifest([]byte(text))
 	if err != nil {
 		return fmt.Errorf("reading the Services of DNS and metrics: %w", err)
@@ -84,6 +82,9 @@ func (c *cluster) applyServices(ctx context.Context) error {
 
 // startDNS starts CoreDNS. It answers for the cluster's names, and that there are no others.
 func (c *cluster) startDNS(ctx context.Context) error {
+	if err := c.applyServer(ctx, dnsManifest); err != nil {
+		return err
+	}
 	account := filepath.Join("pki", c.name, "coredns.kubeconfig")
 	if _, err := c.writeKubeconfig(account, "coredns"); err != nil {
 		return err
@@ -116,8 +117,11 @@ func (c *cluster) startDNS(ctx context.Context) error {
 	})
 }
 
-// startMetrics starts metrics-server. It asks the kubelet every 10 s, which is the least.
+// startMetrics starts metrics-server. It asks kubelets every 10 s, which is the least, and virtual nodes as well.
 func (c *cluster) startMetrics(ctx context.Context) error {
+	if err := c.applyServer(ctx, metricsManifest); err != nil {
+		return err
+	}
 	pair, err := c.ca.server("metrics-server", "metrics-server.kube-system.svc")
 	if err != nil {
 		return err
@@ -137,7 +141,8 @@ func (c *cluster) startMetrics(ctx context.Context) error {
 			"--kubeconfig=" + account, "--authentication-kubeconfig=" + account, "--authorization-kubeconfig=" + account,
 			"--bind-address=" + c.address.String(), fmt.Sprintf("--secure-port=%d", metricsPort),
 			"--tls-cert-file=" + c.pki("metrics-server.crt"), "--tls-private-key-file=" + c.pki("metrics-server.key"),
-			"--kubelet-certificate-authority=" + c.pki("ca.crt"), "--kubelet-preferred-address-types=InternalIP", "--kubelet-use-node-status-port",
+			"--kubelet-certificate-authority=" + c.pki("kubelet-ca.crt"), "--kubelet-preferred-address-types=InternalIP,Hostname",
+			"--kubelet-use-node-status-port",
 			"--metric-resolution=10s", "--kubelet-request-timeout=5s",
 		},
 	})

@@ -79,6 +79,8 @@ const (
 	ServicesMirrored = Domain + "ServicesMirrored"
 	// PoliciesMirrored is a condition of a virtual node: NetworkPolicies of the upper cluster hold below, and mean the same there.
 	PoliciesMirrored = Domain + "NetworkPoliciesMirrored"
+	// PodMetrics is a condition of a virtual node, once somebody has asked for it: what its pods use is known.
+	PodMetrics = Domain + "PodMetrics"
 	// OrphanBrake is a condition of a virtual node: so many of its lower pods have no upper pod that none is collected.
 	OrphanBrake = Domain + "OrphanBrake"
 	// TokenOf is a label of Secrets in the install namespace: the lower cluster whose renewed token they hold.

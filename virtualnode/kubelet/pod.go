@@ -6,7 +6,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
-	"github.com/tessera-k8s/tessera/internal/keys"
 	"github.com/tessera-k8s/tessera/virtualnode/pair"
 )
 
@@ -16,17 +15,12 @@ type Above interface {
 	List() []any
 }
 
-// Below are the lower pods with the index pair.ByUpper. What it returns is shared: nobody may change it.
-type Below interface {
-	ByIndex(index, value string) ([]any, error)
-}
-
 // pods finds the lower pod that a request is about.
 type pods struct {
 	node     string // the virtual node
 	identity string
 	above    Above
-	below    Below
+	below    pair.Indexed
 }
 
 // find returns the lower pod, or a refusal. It is that of the upper pod which the API server shows on this virtual node now, found by
@@ -43,15 +37,8 @@ func (p *pods) find(c *call) (*corev1.Pod, error) {
 	if c.container != "" && !hasContainer(upper, c.container) {
 		return nil, noContainer(c)
 	}
-	below, err := p.below.ByIndex(pair.ByUpper, pair.KeyOf(upper))
-	if err != nil {
-		return nil, noPod(c)
-	}
-	for _, object := range below {
-		lower := object.(*corev1.Pod)
-		if pair.UpperUID(lower) == upper.UID && lower.Labels[keys.Upper] == p.identity && lower.Labels[keys.VirtualNode] == p.node {
-			return lower, nil
-		}
+	if lower := pair.LowerOf(p.below, upper, p.identity, p.node); lower != nil {
+		return lower, nil
 	}
 	return nil, p.missing(c, upper)
 }

@@ -20,6 +20,7 @@ import (
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 
 	"github.com/tessera-k8s/tessera/virtualnode/kubelet/endpoint"
+	"github.com/tessera-k8s/tessera/virtualnode/pair"
 )
 
 const (
@@ -44,7 +45,7 @@ type Setup struct {
 	Identity string
 	Guard    Guard
 	Above    Above
-	Below    Below
+	Below    pair.Indexed
 	Lower    *Lower
 	// Barred reports whether nothing may be done in the lower cluster; logs may be read even then.
 	Barred func() bool

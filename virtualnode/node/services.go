@@ -2,6 +2,7 @@ package node
 
 import (
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/tessera-k8s/tessera/internal/keys"
 )
@@ -50,6 +51,30 @@ func Policies(p PoliciesBelow) corev1.NodeCondition {
 		c.Message = p.Forbidden + ", and pods run without them: apply the roles of manifests anew, or set networkPolicies: none"
 	case p.NotTheSame != "":
 		c.Status, c.Reason, c.Message = corev1.ConditionFalse, "NotTheSame", "Left out of a NetworkPolicy: "+p.NotTheSame
+	}
+	return c
+}
+
+// Usage is the condition tessera.sh/PodMetrics. err says why it is not known what pods use, nil if it is.
+func Usage(err error) corev1.NodeCondition {
+	c := corev1.NodeCondition{
+		Type: keys.PodMetrics, Status: corev1.ConditionTrue, Reason: "MetricsRead",
+		Message: "What pods use is read from the metrics API of the lower cluster",
+	}
+	if err == nil {
+		return c
+	}
+	c.Status, c.Reason = corev1.ConditionFalse, "MetricsFail"
+	c.Message = "What pods use is not known, so kubectl top and autoscalers do not see it: "
+	switch {
+	case apierrors.IsNotFound(err):
+		c.Reason = "NoMetricsAPI"
+		c.Message += "the lower cluster has no metrics API, which metrics-server would give it"
+	case apierrors.IsForbidden(err):
+		c.Reason = "Forbidden"
+		c.Message += "apply the roles of manifests/lower anew: " + plain(err)
+	default:
+		c.Message += plain(err)
 	}
 	return c
 }

@@ -45,3 +45,24 @@ func KeyOf(upper metav1.Object) string { return upper.GetNamespace() + "/" + upp
 func Gated(lower *corev1.Pod) bool {
 	return slices.ContainsFunc(lower.Spec.SchedulingGates, func(g corev1.PodSchedulingGate) bool { return g.Name == keys.HintGate })
 }
+
+// Indexed are lower pods with the index ByUpper. What it returns is shared: nobody may change it.
+type Indexed interface {
+	ByIndex(index, value string) ([]any, error)
+}
+
+// LowerOf is the lower pod of an upper one, found by its UID among those that carry the marks of an upper cluster and a virtual node; nil
+// if there is none.
+func LowerOf(below Indexed, upper *corev1.Pod, identity, node string) *corev1.Pod {
+	found, err := below.ByIndex(ByUpper, KeyOf(upper))
+	if err != nil {
+		return nil
+	}
+	for _, object := range found {
+		lower := object.(*corev1.Pod)
+		if UpperUID(lower) == upper.UID && lower.Labels[keys.Upper] == identity && lower.Labels[keys.VirtualNode] == node {
+			return lower
+		}
+	}
+	return nil
+}

@@ -52,12 +52,24 @@ func (d *driver) ownNamespace(ctx context.Context, name string, random *rand.Ran
 	if err != nil {
 		return fmt.Errorf("deleting namespace %s: %w", name, err)
 	}
-	d.note(i, poll(ctx, func(ctx context.Context) error {
-		_, err := d.lower.CoreV1().Namespaces().Get(ctx, name, metav1.GetOptions{})
-		if err == nil {
-			return errors.New("its namespace is still below")
-		}
-		return ignore(apierrors.IsNotFound, err)
-	}))
+	d.note(i, d.emptied(ctx, name))
 	return nil
+}
+
+// emptied waits until a namespace has gone below. Its own cluster's controller may have been interrupted in it by the kill of an API
+// server, and tries again with pauses of up to a minute.
+func (d *driver) emptied(ctx context.Context, name string) (err error) {
+	for range 3 {
+		err = poll(ctx, func(ctx context.Context) error {
+			_, err := d.lower.CoreV1().Namespaces().Get(ctx, name, metav1.GetOptions{})
+			if err == nil {
+				return errors.New("its namespace is still below")
+			}
+			return ignore(apierrors.IsNotFound, err)
+		})
+		if err == nil {
+			return nil
+		}
+	}
+	return err
 }

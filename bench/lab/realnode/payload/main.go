@@ -12,6 +12,7 @@
 //	echo               print what is typed, until there is no more
 //	link=FILE          print where a symbolic link leads
 //	tick=DURATION      print a number at this pace, until SIGTERM
+//	burn=MILLICORES    use so much of a processor, until SIGTERM
 //	wait               wait for SIGTERM
 //	sleep=DURATION     go on later
 //	report=FILE        make the file's text the container's termination message
@@ -74,6 +75,8 @@ func step(name, value string, terminated <-chan os.Signal) error {
 		return ask(file, path)
 	case "changes":
 		return changes(value)
+	case "burn":
+		return burn(value, terminated)
 	case "wait":
 		<-terminated
 		return nil
