@@ -91,10 +91,13 @@ func TestRealUsage(t *testing.T) {
 	if err != nil || !strings.Contains(pods, "main") {
 		t.Errorf("kubectl top pods says %q: %v", pods, err)
 	}
-	nodes, err := w.kubectlAbove(t.Context(), "top", "nodes", "-l", keys.Cluster)
-	if err != nil || !strings.Contains(nodes, w.lab.LowerName(1)) {
-		t.Errorf("kubectl top nodes says %q: %v", nodes, err)
-	}
+	var nodes string
+	w.eventually(func() (err error) {
+		if nodes, err = w.kubectlAbove(t.Context(), "top", "nodes", "-l", keys.Cluster); err == nil && !strings.Contains(nodes, w.lab.LowerName(1)) {
+			err = fmt.Errorf("kubectl top nodes says %q", nodes)
+		}
+		return err
+	})
 	t.Logf("%s%s", pods, nodes)
 	w.autoscaled()
 }

@@ -202,7 +202,7 @@ func (r *Reader) take(list []metricsv1beta1.PodMetrics) Picture {
 		p.Node.plus(p.Pods[i].Use)
 	}
 	if !p.Node.Time.IsZero() {
-		next.node.add(p.Node.Cores, p.Node.Time, 0, time.Time{})
+		next.node.add(p.Node.Cores, p.Node.Time, readEvery, time.Time{}) // Nobody takes a counter of nothing for one.
 		p.Node.Start, p.Node.Seconds = next.node.start, next.node.seconds
 	}
 	r.counters = next

@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"strconv"
+	"syscall"
 	"time"
 )
 
@@ -18,7 +19,12 @@ func burn(millicores string, terminated <-chan os.Signal) error {
 	ticker := time.NewTicker(burnPeriod)
 	defer ticker.Stop()
 	for {
-		for begin := time.Now(); time.Since(begin) < burnPeriod*time.Duration(share)/1000; {
+		begin, err := used()
+		for now := begin; err == nil && now-begin < burnPeriod*time.Duration(share)/1000; {
+			now, err = used()
+		}
+		if err != nil {
+			return err
 		}
 		select {
 		case <-terminated:
@@ -26,4 +32,11 @@ func burn(millicores string, terminated <-chan os.Signal) error {
 		case <-ticker.C:
 		}
 	}
+}
+
+// used is the processor time of this process: a machine that is busy with others makes it wait, but use no less.
+func used() (time.Duration, error) {
+	var usage syscall.Rusage
+	err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage)
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano()), err
 }
