@@ -104,7 +104,8 @@ func (v *virtualNode) addKubelet(config *restclient.Config) error {
 	})
 	v.kubelet = kubelet.New(kubelet.Setup{
 		Name: v.name, Identity: v.server.identity, Guard: k.guard, Above: v.above.GetStore(), Below: v.below, Lower: lower, Barred: v.barred,
-		Ports: k.ports, Certificate: k.certificate, Figures: v.usage.Handlers(), Metrics: v.server.metrics.kubelet, Changed: v.keeper.Touch, Log: v.log,
+		Ports: k.ports, Certificate: k.certificate, Figures: v.usage.Handlers(), Metrics: v.server.metrics.kubelet,
+		Changed: v.keeper.Touch, Log: v.log,
 	})
 	return nil
 }

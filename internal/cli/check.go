@@ -107,19 +107,20 @@ var causes = []struct{ words, result, advice string }{
 		"address: add Hostname, or set kubelet: {addressType: InternalIP}"},
 	{"signed by unknown authority", checkFailed, "kube-apiserver verifies kubelets: give virtualnode a CA (kubelet: {signerCertFile, " +
 		"signerKeyFile}) and add its certificate to the file of --kubelet-certificate-authority"},
-	{"certificate is valid for", checkFailed, "the certificate of kubelet: {certFile} is for another address: make one for this, or leave it out"},
-	{"doesn't contain any IP SANs", checkFailed, "the certificate of kubelet: {certFile} is for no address: make one for this, or leave it out"},
+	{"certificate is valid for", checkFailed, "kubelet: {certFile} is for another address: make one for this, or leave it out"},
+	{"doesn't contain any IP SANs", checkFailed, "kubelet: {certFile} is for no address: make one for this, or leave it out"},
 	{"x509: ", checkFailed, "kube-apiserver does not take virtualnode's certificate: see kubelet: in its configuration"},
 	{"Forbidden (user=", checkFailed, "kube-apiserver's user lacks nodes/proxy: bind it to ClusterRole system:kubelet-api-admin"},
 	{"Unauthorized", checkFailed, "kube-apiserver shows no client certificate, or one of a CA that virtualnode does not know: set " +
 		"--kubelet-client-certificate and --kubelet-client-key, or kubelet: {clientCAFile}"},
 	{"no such host", checkFailed, "kube-apiserver cannot resolve the address: set kubelet: {address} to an IP"},
 	{"connection refused", checkFailed, noWay}, {"no route to host", checkFailed, noWay}, {"network is unreachable", checkFailed, noWay},
-	{"i/o timeout", checkFailed, noWay}, {"deadline exceeded", checkFailed, noWay}, {"Timeout", checkFailed, noWay}, {"timed out", checkFailed, noWay},
+	{"i/o timeout", checkFailed, noWay}, {"deadline exceeded", checkFailed, noWay}, {"Timeout", checkFailed, noWay},
+	{"timed out", checkFailed, noWay},
 }
 
-const noWay = "there is no way from kube-apiserver to that address: open the ports of kubelet: {ports} in firewalls and network policies, or " +
-	"run virtualnode with hostNetwork or kubelet: {address}"
+const noWay = "there is no way from kube-apiserver to that address: open the ports of kubelet: {ports} in firewalls and network policies, " +
+	"or run virtualnode with hostNetwork or kubelet: {address}"
 
 // judge says what came of an attempt, by its error.
 func judge(err error, address string) (result, said, advice string) {

@@ -171,5 +171,6 @@ func started(pod *corev1.Pod) metav1.Time {
 func (u Use) stats() (*stats.CPUStats, *stats.MemoryStats) {
 	cores, total, memory := uint64(u.Cores*1e9), uint64(u.Seconds*1e9), uint64(max(0, u.Memory))
 	at := metav1.NewTime(u.Time)
-	return &stats.CPUStats{Time: at, UsageNanoCores: &cores, UsageCoreNanoSeconds: &total}, &stats.MemoryStats{Time: at, WorkingSetBytes: &memory}
+	return &stats.CPUStats{Time: at, UsageNanoCores: &cores, UsageCoreNanoSeconds: &total},
+		&stats.MemoryStats{Time: at, WorkingSetBytes: &memory}
 }
