@@ -119,8 +119,8 @@ var causes = []struct{ words, result, advice string }{
 	{"timed out", checkFailed, noWay},
 }
 
-const noWay = "there is no way from kube-apiserver to that address: open the ports of kubelet: {ports} in firewalls and network policies, " +
-	"or run virtualnode with hostNetwork or kubelet: {address}"
+const noWay = "there is no way from kube-apiserver to that address: open the ports of kubelet: {ports} in firewalls and policies, or " +
+	"run virtualnode with hostNetwork or kubelet: {address}"
 
 // judge says what came of an attempt, by its error.
 func judge(err error, address string) (result, said, advice string) {
