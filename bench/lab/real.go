@@ -25,6 +25,18 @@ func (l *Lab) prepareRealNodes(ctx context.Context, root string) error {
 	return goBuild(ctx, root, l.options.Log, "payload", "-tags=netgo,osusergo", "-ldflags=-s -w", "-o", l.payload, source)
 }
 
+// NoRealNode is why this machine cannot have a real node, or "" where it can.
+func NoRealNode(ctx context.Context) string {
+	root, err := moduleRoot()
+	if err == nil {
+		err = realnode.Prepare(ctx, root, false)
+	}
+	if err != nil {
+		return err.Error()
+	}
+	return ""
+}
+
 // planRealNode decides what the node's files and certificates need to know. Nodes of two labs at a time have two networks.
 func (c *cluster) planRealNode() error {
 	port, err := c.lab.pickPort()

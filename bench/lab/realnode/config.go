@@ -70,6 +70,7 @@ func (n *Node) kubeletConfig() ([]byte, error) {
 		"failSwapOn": false, "makeIPTablesUtilChains": false, "resolvConf": n.file("resolv.conf"),
 		"clusterDNS": []string{dns.String()}, "clusterDomain": domain,
 		"podLogsDir": n.file("logs"), "volumePluginDir": n.file("volume-plugins"),
+		"containerLogMaxSize":         "100Mi", // of what is rotated away the kubelet shows nothing, and loads read some 50 MB
 		"evictionHard":                map[string]string{"memory.available": "10Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
 		"imageGCHighThresholdPercent": 100, // the image cannot be pulled again
 	})

@@ -9,6 +9,7 @@
 //	changes=FILE       wait until the file's text is another one
 //	print=TEXT         print a line
 //	warn=TEXT          print a line to standard error
+//	lines=COUNT:BYTES  print so many lines of so many bytes, numbered from 1, as fast as they are taken
 //	echo               print what is typed, until there is no more
 //	link=FILE          print where a symbolic link leads
 //	tick=DURATION      print a number at this pace, until SIGTERM
@@ -22,6 +23,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"crypto/tls"
 	"crypto/x509"
@@ -80,7 +82,7 @@ func step(name, value string, terminated <-chan os.Signal) error {
 	case "wait":
 		<-terminated
 		return nil
-	case "print", "warn", "echo", "link", "tick":
+	case "print", "warn", "lines", "echo", "link", "tick":
 		return say(name, value, terminated)
 	case "sleep":
 		d, err := time.ParseDuration(value)
@@ -108,6 +110,8 @@ func say(name, value string, terminated <-chan os.Signal) error {
 	case "warn":
 		_, err := fmt.Fprintln(os.Stderr, value)
 		return err
+	case "lines":
+		return lines(value)
 	case "echo":
 		_, err := io.Copy(os.Stdout, os.Stdin)
 		return err
@@ -131,6 +135,19 @@ func say(name, value string, terminated <-chan os.Signal) error {
 	}
 	fmt.Println(value)
 	return nil
+}
+
+// lines prints numbers with zeros before them, so that whoever reads them can tell what is missing.
+func lines(value string) error {
+	var count, size int
+	if _, err := fmt.Sscanf(value, "%d:%d", &count, &size); err != nil {
+		return err
+	}
+	out := bufio.NewWriterSize(os.Stdout, 64<<10)
+	for i := range count {
+		fmt.Fprintf(out, "%0*d\n", size-1, i+1)
+	}
+	return out.Flush()
 }
 
 // serve answers whatever is asked. It does without net/http, of which a container would have to be given ten times as much.
