@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tessera-k8s/tessera/bench/load/latency"
+	"github.com/tessera-k8s/tessera/bench/load/streams"
 	"github.com/tessera-k8s/tessera/bench/load/through"
 )
 
@@ -30,7 +31,7 @@ func NewCommand() *cobra.Command {
 		Use:   "load",
 		Short: "Put load on real control planes and count what becomes of it",
 		Long: `Starts a lab for each load and puts load on it. What is counted comes from the API servers and the events of the lower
-schedulers. It fails if the outcome is wrong (pods lost, doubled or over-promised); figures that fall short of their bars
+schedulers. It fails if the outcome is wrong (pods lost, doubled or over-promised, bytes lost); figures that fall short of their bars
 are shown as short and are no failure.
 
 Loads:
@@ -39,6 +40,7 @@ Loads:
 			"  go run ./bench load --only lifecycles --pods 500 --seed 7\n" +
 			"  go run ./bench load --only hints --pods 300 --rounds 3 --json load.json\n" +
 			"  go run ./bench load --only virtualnode --rounds 5 --json load.json\n" +
+			"  go run ./bench load --only streams --rounds 3 --json load.json\n" +
 			"  go run ./bench load --only standin --clusters 20 --nodes 100 --pods 1000 --churn 1000 --seconds 20\n" +
 			"  go run ./bench load --only virtualnode,memory --pods 100 --rate 20 --seconds 5 --rounds 1",
 		Args: cobra.NoArgs,
@@ -74,7 +76,7 @@ Loads:
 	flags.StringVar(&options.profiles, "profiles", "",
 		"folder for processor profiles of the steady load and of each burst, for go tool pprof (virtualnode)")
 	flags.StringVar(&file, "json", "", "file to write the figures to")
-	command.AddCommand(through.NewFloorCommand(), latency.NewEchoCommand())
+	command.AddCommand(through.NewFloorCommand(), latency.NewEchoCommand(), streams.NewRelayCommand())
 	return command
 }
 

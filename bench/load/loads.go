@@ -11,6 +11,7 @@ import (
 	"github.com/tessera-k8s/tessera/bench/lab"
 	"github.com/tessera-k8s/tessera/bench/load/lifecycles"
 	"github.com/tessera-k8s/tessera/bench/load/many"
+	"github.com/tessera-k8s/tessera/bench/load/streams"
 	"github.com/tessera-k8s/tessera/bench/load/through"
 )
 
@@ -22,6 +23,7 @@ type Report struct {
 	Memory      []through.Memory   `json:"memory,omitempty"`
 	Rest        []through.Rest     `json:"rest,omitempty"`
 	Objects     *through.Objects   `json:"objects,omitempty"`
+	Streams     *streams.Result    `json:"streams,omitempty"`
 	Lifecycles  *lifecycles.Report `json:"lifecycles,omitempty"`
 	StandIn     *many.Result       `json:"standin,omitempty"`
 }
@@ -51,6 +53,10 @@ whose lower clusters the stand-in plays: processor time, what of it is the resyn
 	{name: "objects", rounds: 3, play: playObjects, help: `
 what pods bring along: how late a changed ConfigMap or Secret is below, how much later a pod is with three of
 them, what many that nobody names cost; how late an endpoint of a Service is known in another flat cluster`},
+	{name: "streams", rounds: 5, play: playStreams, help: `
+kubectl logs, cp and exec of a pod on a real node (Linux and root, else it is skipped) through the kubelet API
+of its virtual node, beside a plain relay between the two API servers and the lower one asked directly: bytes a
+second, how much longer an echo takes`},
 	{name: "lifecycles", pods: 500, play: playLifecycles, help: `
 pods live in all sorts of ways while virtualnode and the API servers of both sides are killed (SIGKILL) at
 seeded moments: pods lost, doubled and orphaned, Secrets, Services and policies that came along with them stale
@@ -146,6 +152,17 @@ func playObjects(ctx context.Context, out io.Writer, o options, report *Report, 
 	return report.Objects.Print(out)
 }
 
+func playStreams(ctx context.Context, out io.Writer, o options, report *Report, progress through.Progress) (err error) {
+	if why := lab.NoRealNode(ctx); why != "" {
+		fmt.Fprintf(out, "SKIP streams: %s\n", why)
+		return nil
+	}
+	if report.Streams, err = streams.Measure(ctx, out, o.rounds, streams.Progress(progress)); err != nil {
+		return err
+	}
+	return report.Streams.Print(out)
+}
+
 func playLifecycles(ctx context.Context, out io.Writer, o options, report *Report, progress through.Progress) error {
 	l, err := lab.Start(ctx, lifecycles.Lab(out))
 	if err != nil {
@@ -168,7 +185,7 @@ func playStandIn(ctx context.Context, out io.Writer, o options, report *Report, 
 }
 
 // Check returns what is not as it has to be: with the default hint every pod runs and no lower scheduler lacked room; no
-// pod is lost on its way through virtualnode; the extender has what its clusters have.
+// pod is lost on its way through virtualnode, and no byte; the extender has what its clusters have.
 func (r *Report) Check() error {
 	var wrong []error
 	for _, h := range r.Hints {
@@ -179,6 +196,9 @@ func (r *Report) Check() error {
 	}
 	if r.VirtualNode != nil {
 		wrong = append(wrong, r.VirtualNode.Check())
+	}
+	if r.Streams != nil {
+		wrong = append(wrong, r.Streams.Check())
 	}
 	if r.Lifecycles != nil {
 		wrong = append(wrong, r.Lifecycles.Check())
