@@ -18,7 +18,7 @@ import (
 	"github.com/tessera-k8s/tessera/bench/load/latency"
 )
 
-// How much goes each way in a round. A kubelet hands logs on line by line: with long lines it is not all that is measured.
+// How much goes each way in a pass. A kubelet hands logs on line by line: with long lines it is not all that is measured.
 const (
 	lineBytes = 1 << 10
 	logLines  = 50 << 10
@@ -30,11 +30,11 @@ const (
 // flowWithin bounds what goes one way.
 const flowWithin = 2 * time.Minute
 
-// flow is a kind of stream that goes one way in a round.
-type flow func(ctx context.Context, w way, round int, into *Speeds) error
+// flow is a kind of stream that goes one way in a pass.
+type flow func(ctx context.Context, w way, pass int, into *Speeds) error
 
 // readLogs reads all that the container has printed.
-func (s *site) readLogs(ctx context.Context, w way, round int, into *Speeds) error {
+func (s *site) readLogs(ctx context.Context, w way, pass int, into *Speeds) error {
 	begun := time.Now()
 	stream, err := w.client.CoreV1().Pods(space).GetLogs(w.pod, &corev1.PodLogOptions{Container: containerLog}).Stream(ctx)
 	if err != nil {
@@ -46,13 +46,13 @@ func (s *site) readLogs(ctx context.Context, w way, round int, into *Speeds) err
 		return fmt.Errorf("reading logs: after %d bytes: %w", came.bytes, err)
 	}
 	into.LogsBytesPerSecond = rate(came.bytes, time.Since(begun))
-	s.judge("logs", w, round, s.logs.lacks(came))
+	s.judge("logs", w, pass, s.logs.lacks(came))
 	return nil
 }
 
 // copyFile copies a file into the pod and out again, as kubectl cp does.
-func (s *site) copyFile(ctx context.Context, w way, round int, into *Speeds) error {
-	copy(s.data, fmt.Sprintf("%-40s", fmt.Sprintf("round %d %s", round+1, w.name))) // What another way has left there is not this.
+func (s *site) copyFile(ctx context.Context, w way, pass int, into *Speeds) error {
+	copy(s.data, fmt.Sprintf("%-40s", fmt.Sprintf("pass %d %s", pass+1, w.name))) // What another way has left there is not this.
 	archive, err := pack(s.data)
 	if err != nil {
 		return err
@@ -72,12 +72,12 @@ func (s *site) copyFile(ctx context.Context, w way, round int, into *Speeds) err
 	if err != nil {
 		return err
 	}
-	s.judge("cp", w, round, want.lacks(unpacked(back.Bytes())))
+	s.judge("cp", w, pass, want.lacks(unpacked(back.Bytes())))
 	return nil
 }
 
 // talk types lines to a program that says them again, each when the one before has come back.
-func (s *site) talk(ctx context.Context, w way, round int, into *Speeds) error {
+func (s *site) talk(ctx context.Context, w way, pass int, into *Speeds) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stdin, typed := io.Pipe()
@@ -102,7 +102,7 @@ func (s *site) talk(ctx context.Context, w way, round int, into *Speeds) error {
 			return fmt.Errorf("echo %d: %q: %w", i, answer, errors.Join(err, <-ended))
 		}
 		if answer != line {
-			s.judge("echo", w, round, fmt.Sprintf("%q came for %q", answer, line))
+			s.judge("echo", w, pass, fmt.Sprintf("%q came for %q", answer, line))
 		}
 		if i >= warming {
 			took = append(took, float64(time.Since(begun).Microseconds())/1000)
@@ -111,7 +111,7 @@ func (s *site) talk(ctx context.Context, w way, round int, into *Speeds) error {
 	into.EchoMs = latency.Median(took)
 	_ = typed.Close()
 	if rest, _ := io.ReadAll(said); len(rest) > 0 {
-		s.judge("echo", w, round, fmt.Sprintf("%d bytes came unasked", len(rest)))
+		s.judge("echo", w, pass, fmt.Sprintf("%d bytes came unasked", len(rest)))
 	}
 	if err := <-ended; err != nil {
 		return fmt.Errorf("echo: %w", err)
@@ -139,9 +139,9 @@ func (w way) exec(ctx context.Context, stdin io.Reader, stdout io.Writer, comman
 }
 
 // judge notes what is wrong.
-func (s *site) judge(what string, w way, round int, wrong string) {
+func (s *site) judge(what string, w way, pass int, wrong string) {
 	if wrong != "" {
-		s.wrong = append(s.wrong, fmt.Sprintf("%s, %s, round %d: %s", what, w.name, round+1, wrong))
+		s.wrong = append(s.wrong, fmt.Sprintf("%s, %s, pass %d: %s", what, w.name, pass+1, wrong))
 	}
 }
 

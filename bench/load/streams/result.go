@@ -27,11 +27,11 @@ type Speeds struct {
 	CopyInBytesPerSecond  float64 `json:"cpInBytesPerSecond"`
 	CopyOutBytesPerSecond float64 `json:"cpOutBytesPerSecond"`
 	CopyBytesPerSecond    float64 `json:"cpBytesPerSecond"`
-	// EchoMs is the median of 200 lines there and back.
+	// EchoMs is the median of 200 lines there and back, in each pass.
 	EchoMs float64 `json:"echoMs"`
 }
 
-// Round is what the ways came to in one round.
+// Round is what the ways came to in one round, as medians of its passes.
 type Round struct {
 	Direct Speeds `json:"direct"` // straight to the lower API server
 	Relay  Speeds `json:"relay"`  // by the upper one and a plain relay
