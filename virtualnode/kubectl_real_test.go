@@ -2,6 +2,7 @@ package virtualnode_test
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -78,6 +79,10 @@ func TestRealKubectl(t *testing.T) {
 		if err != nil || !strings.Contains(out, c.want) {
 			t.Errorf("kubectl %s: want %q, got %q, %v", c.command, c.want, out, err)
 		}
+	}
+	check, err := exec.CommandContext(t.Context(), w.lab.Tessera(), "check", "--upper-kubeconfig="+w.lab.UpperKubeconfig()).CombinedOutput()
+	if err != nil || strings.Count(string(check), " ok ") != 2 {
+		t.Errorf("tessera check says %s: %v", check, err)
 	}
 	logs, err := filepath.Glob(filepath.Join(dump, w.ns, "web-*", "logs.txt"))
 	if err != nil || len(logs) == 0 {

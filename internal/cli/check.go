@@ -35,9 +35,6 @@ Needs the right to get nodes/proxy.`,
   tessera check -o json`,
 		Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
-			if flags.output != "table" && flags.output != "json" {
-				return fmt.Errorf("--output: %q is neither table nor json", flags.output)
-			}
 			client, err := flags.reach()
 			if err != nil {
 				return err
@@ -50,7 +47,7 @@ Needs the right to get nodes/proxy.`,
 		},
 	}
 	flags.add(command)
-	command.Flags().StringVarP(&flags.output, "output", "o", "table", "table or json")
+	flags.addOutput(command)
 	return command
 }
 

@@ -10,7 +10,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
 
-// What an API server says when it does not get through, and what helps. The texts are those of kube-apiserver 1.37 and a kubelet's.
+// What an API server says when it does not get through, and what helps. The texts are worded as API servers and kubelets word
+// them; that nodes which are reached are ok is tried on real ones by TestRealKubectl.
 func TestJudge(t *testing.T) {
 	t.Parallel()
 	for said, want := range map[string]struct{ result, advice string }{

@@ -27,7 +27,15 @@ func (f *upperFlags) add(command *cobra.Command) {
 	command.Flags().StringVar(&f.kubeconfig, "upper-kubeconfig", "", "kubeconfig of the upper cluster (default: as kubectl)")
 }
 
+// addOutput adds the format of what is printed.
+func (f *upperFlags) addOutput(command *cobra.Command) {
+	command.Flags().StringVarP(&f.output, "output", "o", "table", "table or json")
+}
+
 func (f *upperFlags) reach() (kubernetes.Interface, error) {
+	if f.output != "" && f.output != "table" && f.output != "json" { // Some commands print no table.
+		return nil, fmt.Errorf("--output: %q is neither table nor json", f.output)
+	}
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
 	rules.ExplicitPath = f.kubeconfig
 	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, nil).ClientConfig()
@@ -49,9 +57,6 @@ func NewClustersCommand() *cobra.Command {
   tessera clusters accept berlin`,
 		Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
-			if flags.output != "table" && flags.output != "json" {
-				return fmt.Errorf("--output: %q is neither table nor json", flags.output)
-			}
 			client, err := flags.reach()
 			if err != nil {
 				return err
@@ -64,7 +69,7 @@ func NewClustersCommand() *cobra.Command {
 		},
 	}
 	flags.add(command)
-	command.Flags().StringVarP(&flags.output, "output", "o", "table", "table or json")
+	flags.addOutput(command)
 	command.AddCommand(newAcceptCommand())
 	return command
 }
