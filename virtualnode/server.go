@@ -37,6 +37,10 @@ import (
 // enduredPerSecond is how many pods a second are given the tolerations of virtual nodes that were bound before this process started.
 const enduredPerSecond = 20
 
+// evictionInterval is between two virtual nodes whose pods begin to leave because their clusters are lost: as many as node-lifecycle
+// takes (--node-eviction-rate), for who loses all clusters at once has most likely lost the way to them.
+const evictionInterval = 10 * time.Second
+
 // server is the process: what all its virtual nodes share.
 type server struct {
 	config   *Config
@@ -58,6 +62,7 @@ type server struct {
 	metrics  *metrics
 	whole    *upperWatch
 	endured  *rate.Limiter // of all virtual nodes
+	evicting *rate.Limiter // of all virtual nodes
 
 	mu     sync.Mutex
 	nodes  map[string]*virtualNode
@@ -119,8 +124,9 @@ func run(ctx context.Context, log *slog.Logger, config *Config) error {
 		sources: objects.NewSources(upper, log), hub: services.NewHub(),
 		identity: identity, provider: providerScheme(ctx, log, open), extender: extender,
 		metrics: newMetrics(election.Leads), endured: rate.NewLimiter(enduredPerSecond, enduredPerSecond),
-		events: broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "tessera-virtualnode"}),
-		nodes:  map[string]*virtualNode{}, tokens: map[string]registry.Life{}, broken: map[string]func(){},
+		evicting: rate.NewLimiter(rate.Every(evictionInterval), 1),
+		events:   broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "tessera-virtualnode"}),
+		nodes:    map[string]*virtualNode{}, tokens: map[string]registry.Life{}, broken: map[string]func(){},
 	}
 	if err := s.share(open); err != nil {
 		return err

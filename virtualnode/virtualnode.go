@@ -99,6 +99,7 @@ func newVirtualNode(s *server, name string, config *restclient.Config, broken st
 		Name: name, Client: s.upper, Log: v.log, Changes: s.metrics.nodeWrites.WithLabelValues(name),
 		Observe: v.facts, Claimed: v.claimed, Standing: v.standing,
 		ProviderID: func() string { return v.config.ProviderID.of(name, s.identity, s.provider) },
+		Evictions:  s.evicting,
 	})
 	if config == nil {
 		return v, nil

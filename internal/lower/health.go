@@ -174,6 +174,10 @@ func (w *Watch) heard(now time.Time) {
 func (w *Watch) said(now time.Time) {
 	w.look(now)
 	w.health.Answered, w.health.Slept = now, 0
+	if w.answer != nil {
+		close(w.answer)
+		w.answer = nil
+	}
 }
 
 // look looks at the clock, and notes if this process did not run since it last did. The caller holds the lock.

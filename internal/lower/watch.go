@@ -54,6 +54,8 @@ type Watch struct {
 	awake  time.Time // when this process was last seen running
 	// identified is when the cluster was last asked who it is, and answered.
 	identified time.Time
+	// answer is closed when the API server next says something; nil if nobody waits for it.
+	answer chan struct{}
 
 	past *history.Probe
 
@@ -71,14 +73,12 @@ type row struct {
 
 // NewWatch returns a watch of the cluster behind config.
 func NewWatch(name, identity string, config *rest.Config, log *slog.Logger, publish func(*snapshot.Snapshot)) (*Watch, error) {
-	client, err := kubernetes.NewForConfig(config)
+	w := &Watch{Name: name, Identity: identity, Log: log.With("cluster", name), Publish: publish, wake: make(chan struct{}, 1)}
+	client, err := kubernetes.NewForConfig(w.patient(config))
 	if err != nil {
 		return nil, fmt.Errorf("building client of %s: %w", name, err)
 	}
-	w := &Watch{
-		Name: name, Identity: identity, Log: log.With("cluster", name), Publish: publish, client: client,
-		wake: make(chan struct{}, 1),
-	}
+	w.client = client
 	w.nodes = w.sources[0].informer(client, client.CoreV1().RESTClient(), "nodes", &corev1.Node{}, cache.Indexers{})
 	w.pods = w.sources[1].informer(client, client.CoreV1().RESTClient(), "pods", &corev1.Pod{}, cache.Indexers{})
 	w.past = history.NewProbe(client, func() []string {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	vknode "github.com/virtual-kubelet/virtual-kubelet/node"
+	"golang.org/x/time/rate"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -60,6 +61,8 @@ type Setup struct {
 	Standing func() (node *corev1.Node, known bool)
 	// ProviderID is that of the Node, "" for none.
 	ProviderID func() string
+	// Evictions are as many Nodes of all keepers as may begin to be without pods, because their clusters are lost.
+	Evictions *rate.Limiter
 }
 
 // NewKeeper returns a keeper that does nothing before Run.

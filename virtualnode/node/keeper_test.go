@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/time/rate"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes/fake"
@@ -24,6 +25,7 @@ func testKeeper(client *fake.Clientset, observe func() Facts) *Keeper {
 		Name: "v", Client: client, Log: slog.New(slog.DiscardHandler), Observe: observe,
 		Changes: prometheus.NewCounter(prometheus.CounterOpts{Name: "changes_total"}), Claimed: func(*corev1.Node) {},
 		Standing: func() (*corev1.Node, bool) { return nil, false }, ProviderID: func() string { return "" },
+		Evictions: rate.NewLimiter(rate.Every(time.Hour), 1),
 	})
 }
 
@@ -131,6 +133,41 @@ func TestNodeStands(t *testing.T) {
 	stands(wanted.Spec.Taints[0], theirs)
 	if standing.Annotations["note"] != "x" || standing.Annotations[lastAppliedMeta] != "" {
 		t.Errorf("annotations %v", standing.Annotations)
+	}
+}
+
+// Pods leave a Node that says that its cluster is lost, once it says so itself, and not those of many at once.
+func TestPodsLeaveLostNodes(t *testing.T) {
+	t.Parallel()
+	lost := Facts{Name: "v", Health: lower.Health{Err: context.DeadlineExceeded}}
+	ready := Facts{Name: "v", Health: lower.Health{Synced: true, Contact: now, Answered: now}}
+	left := corev1.Taint{Key: corev1.TaintNodeNotReady, Effect: corev1.TaintEffectNoExecute}
+	k := testKeeper(fake.NewClientset(), nil)
+	evicts := func(standing, wanted *corev1.Node) bool { return hasTaint(k.evicting(standing, wanted), left) }
+	unknown := ready.node(now)
+	unknown.Status.Conditions[0].Status = corev1.ConditionUnknown
+	for name, standing := range map[string]*corev1.Node{"not said yet": ready.node(now), "said by others": unknown} {
+		if evicts(standing, lost.node(now)) {
+			t.Errorf("%s: pods leave", name)
+		}
+	}
+	if evicts(lost.node(now), ready.node(now)) {
+		t.Error("pods leave a node that is about to be ready")
+	}
+	tainted := k.evicting(lost.node(now), lost.node(now))
+	if !hasTaint(tainted, left) || tainted.Spec.Taints[len(tainted.Spec.Taints)-1].TimeAdded.IsZero() {
+		t.Errorf("pods stay: %v", tainted.Spec.Taints)
+	}
+	if after := (&corev1.Node{Spec: k.spec(tainted, ready.node(now))}); !hasTaint(after, left) {
+		t.Errorf("what is node-lifecycle's to take away is gone: %v", after.Spec.Taints)
+	}
+	if evicts(lost.node(now), lost.node(now)) {
+		t.Error("a second node's pods leave at the same time")
+	}
+	select {
+	case <-k.dirty:
+	case <-time.After(10 * time.Second):
+		t.Error("the second node is not looked at again")
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -29,6 +30,7 @@ func (k *Keeper) stand(ctx context.Context, wanted *corev1.Node) error {
 		return k.restore(ctx, wanted)
 	}
 	k.seen.Store(node)
+	wanted = k.evicting(node, wanted)
 	if node.DeletionTimestamp != nil || equality.Semantic.DeepEqual(node.Spec, k.spec(node, wanted)) {
 		return nil
 	}
@@ -83,6 +85,32 @@ func (k *Keeper) spec(node, wanted *corev1.Node) corev1.NodeSpec {
 		spec.ProviderID = k.ProviderID()
 	}
 	return spec
+}
+
+// evicting is wanted, with the taint by which pods leave where the Node says that the lower cluster is lost. It is node-lifecycle's, which
+// takes it away when the Node is Ready again. But that forgets the zone of Nodes that do not count in its disruption checks, and whom
+// it was about to taint, at random, wherever real nodes are in other zones, as they are in every cloud
+// (k8s.io/kubernetes/pkg/controller/nodelifecycle, handleDisruption and addPodEvictorForNewZone): pods of a lost cluster left soon, late
+// or never. Who is lost together with many is tainted later than others, as there.
+func (k *Keeper) evicting(node, wanted *corev1.Node) *corev1.Node {
+	notReady := corev1.Taint{Key: corev1.TaintNodeNotReady, Effect: corev1.TaintEffectNoExecute, TimeAdded: new(metav1.Now())}
+	if !notReadySaid(node) || !notReadySaid(wanted) || hasTaint(node, notReady) {
+		return wanted
+	}
+	if !k.Evictions.Allow() {
+		time.AfterFunc(publishInterval, k.Touch)
+		return wanted
+	}
+	wanted = wanted.DeepCopy()
+	wanted.Spec.Taints = append(wanted.Spec.Taints, notReady)
+	return wanted
+}
+
+// notReadySaid reports whether a Node says of itself that it is not ready; Unknown is what others say.
+func notReadySaid(node *corev1.Node) bool {
+	return slices.ContainsFunc(node.Status.Conditions, func(c corev1.NodeCondition) bool {
+		return c.Type == corev1.NodeReady && c.Status == corev1.ConditionFalse
+	})
 }
 
 func ourTaint(t corev1.Taint) bool { return t.Key == keys.VirtualTaint || t.Key == keys.UnusableTaint }
