@@ -15,7 +15,7 @@ THIRD = $(sort $(dir $(wildcard bench/third/*/go.mod)))
 RACE = $$(test "$$(go env CGO_ENABLED)" = 1 && command -v $$(go env CC | cut -d' ' -f1) >/dev/null 2>&1 && echo -race)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-lab test-real lint fix build bench chaos lab fuzz smoke tools planes third clean
+.PHONY: help demo test test-unit test-lab test-real conformance lint fix build bench chaos lab fuzz smoke tools planes third clean
 
 help: ## Show this list
 	@echo 'Tessera: many Kubernetes clusters as one pool. Targets:'
@@ -45,6 +45,9 @@ test-real: bin/gotestsum ## Run the tests on a node with kubelet, containerd and
 	@why=$$(sh bench/lab/realnode/prepare.sh) || why="bench/lab/realnode/prepare.sh failed $$why"; \
 	if test -n "$$why"; then echo "SKIP test-real: $$why"; exit 0; fi; \
 	TESSERA_REAL=1 bin/gotestsum --format standard-verbose -- -vet=off -p 1 -count=1 -parallel 8 -timeout 10m -run '^TestReal' $(REAL_PACKAGES)
+
+conformance: bin/gotestsum ## Run Kubernetes' own specs on virtual nodes, and write docs/conformance.md (half an hour)
+	TESSERA_REAL=1 TESSERA_CONFORMANCE=1 bin/gotestsum --format standard-verbose -- -vet=off -count=1 -timeout 90m -run '^TestRealConformance$$' ./virtualnode
 
 lint: bin/golangci-lint ## Check style, imports, tidiness and the house rules
 	bin/golangci-lint run ./...

@@ -15,37 +15,41 @@ import (
 	"github.com/tessera-k8s/tessera/bench/lab/realnode"
 )
 
-// A running container gets more CPU without a restart: its cgroup has it, and the status above says so. For what the lower node
-// cannot give now its kubelet lets the pod wait, and that shows above, too.
+// A running container gets more CPU and memory without a restart: its cgroup has it, and the status above says so. For what the lower
+// node cannot give now its kubelet lets the pod wait, and that shows above, too.
 func TestRealResize(t *testing.T) {
 	w := newRealWorld(t)
 	t.Parallel()
 	w.create(w.pod("p", 1, doing("wait"), func(p *corev1.Pod) {
-		p.Spec.Containers[0].Resources.Limits[corev1.ResourceCPU] = resource.MustParse("200m")
+		limits := p.Spec.Containers[0].Resources.Limits
+		limits[corev1.ResourceCPU], limits[corev1.ResourceMemory] = resource.MustParse("200m"), resource.MustParse("64Mi")
 	}))
 	w.create(w.pod("neighbour", 1, doing("wait")))
 	w.becomes(w.upper, "neighbour", "Ready", isReady)
 	before := w.becomes(w.upper, "p", "Ready", isReady).Status.ContainerStatuses[0]
 	uid := w.get(w.lower(1), "p").UID
-	if got := quota(w, uid); got != "20000" {
-		t.Fatalf("before: %s us of CPU in 100 ms", got)
-	}
-	resize := func(request, limit string) {
+	allowed := func(cpu, memory string) {
 		t.Helper()
-		patch := fmt.Appendf(nil, `{"spec":{"containers":[{"name":"main","resources":{"requests":{"cpu":%q},"limits":{"cpu":%q}}}]}}`, request, limit)
+		if got := [2]string{quota(w, uid), memoryLimit(w, uid)}; got != [2]string{cpu, memory} {
+			t.Errorf("its cgroup has %v us of CPU in 100 ms and bytes of memory, want %s and %s", got, cpu, memory)
+		}
+	}
+	allowed("20000", "67108864")
+	resize := func(request, limit, memory string) {
+		t.Helper()
+		patch := fmt.Appendf(nil, `{"spec":{"containers":[{"name":"main","resources":{"requests":{"cpu":%q},"limits":{"cpu":%q,"memory":%q}}}]}}`,
+			request, limit, memory)
 		_, err := w.upper.CoreV1().Pods(w.ns).Patch(t.Context(), "p", types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "resize")
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
-	resize("150m", "400m")
+	resize("150m", "400m", "96Mi")
 	after := w.becomes(w.upper, "p", "resized", func(p *corev1.Pod) bool {
 		r := p.Status.ContainerStatuses[0].Resources
-		return r != nil && r.Limits.Cpu().String() == "400m" && r.Requests.Cpu().String() == "150m"
+		return r != nil && r.Limits.Cpu().String() == "400m" && r.Requests.Cpu().String() == "150m" && r.Limits.Memory().String() == "96Mi"
 	}).Status.ContainerStatuses[0]
-	if got := quota(w, uid); got != "40000" {
-		t.Errorf("after: %s us of CPU in 100 ms", got)
-	}
+	allowed("40000", "100663296")
 	if after.ContainerID != before.ContainerID || after.RestartCount != 0 {
 		t.Errorf("the container was %+v and is %+v", before, after)
 	}
@@ -54,7 +58,7 @@ func TestRealResize(t *testing.T) {
 		t.Fatal(err)
 	}
 	all := node.Status.Allocatable.Cpu().String() // so much that the neighbour would have nothing
-	resize(all, all)
+	resize(all, all, "96Mi")
 	w.becomes(w.upper, "p", "told to wait", func(p *corev1.Pod) bool {
 		c := conditionOf(p.Status.Conditions, corev1.PodResizePending)
 		return c.Status == corev1.ConditionTrue && c.Reason == corev1.PodReasonDeferred && p.Status.ContainerStatuses[0].RestartCount == 0
@@ -64,8 +68,20 @@ func TestRealResize(t *testing.T) {
 // quota is the CPU time in 100 ms that a pod's cgroup allows, in microseconds.
 func quota(w *world, uid types.UID) string {
 	w.Helper()
+	return limitOf(w, uid, "cpu.cfs_quota_us", "cpu.max")
+}
+
+// memoryLimit is how many bytes a pod's cgroup allows.
+func memoryLimit(w *world, uid types.UID) string {
+	w.Helper()
+	return limitOf(w, uid, "memory.limit_in_bytes", "memory.max")
+}
+
+// limitOf is the first word of the first of those files that a pod's cgroup has.
+func limitOf(w *world, uid types.UID, names ...string) string {
+	w.Helper()
 	for _, group := range cgroups(w, uid) {
-		for _, name := range []string{"cpu.cfs_quota_us", "cpu.max"} {
+		for _, name := range names {
 			if data, err := os.ReadFile(filepath.Join(group, name)); err == nil {
 				return strings.Fields(string(data))[0]
 			}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 
 	"github.com/tessera-k8s/tessera/internal/keys"
 )
@@ -76,6 +77,54 @@ func TestRealContainersEnd(t *testing.T) {
 	w.becomes(w.upper, "crashing", "restarted", restarted(4))
 	w.becomes(w.upper, "hanging", "restarted", restarted(0))
 	w.saw("hanging", "Unhealthy")
+}
+
+// What goes wrong again and again is told as a kubelet tells it: a container that crashes and crashes, one that takes more memory than it
+// may, one that is not ready and then is.
+func TestRealTrouble(t *testing.T) {
+	w := newRealWorld(t)
+	t.Parallel()
+	w.patience *= 2 // The second restart comes after 10 s, the third after 20 more.
+	w.create(w.pod("crashing", 1, doing("exit=4")))
+	w.create(w.pod("hungry", 1, doing("sleep=1s", "hold=256", "wait"), func(p *corev1.Pod) {
+		p.Spec.Containers[0].Resources.Limits[corev1.ResourceMemory] = resource.MustParse("64Mi")
+		p.Spec.Containers[0].Resources.Requests[corev1.ResourceMemory] = resource.MustParse("32Mi")
+	}))
+	w.create(w.pod("late", 1, doing("sleep=8s", "serve=8080", "wait"), func(p *corev1.Pod) {
+		p.Spec.Containers[0].ReadinessProbe = probe(8080)
+		p.Spec.Containers[0].ReadinessProbe.FailureThreshold = 1
+	}))
+	w.create(w.pod("never-started", 1, doing("wait", "exit=5"), func(p *corev1.Pod) {
+		p.Spec.Containers[0].StartupProbe = probe(8080)
+		p.Spec.Containers[0].StartupProbe.FailureThreshold = 2
+	}))
+	only := func(p *corev1.Pod) corev1.ContainerStatus {
+		if len(p.Status.ContainerStatuses) == 0 {
+			return corev1.ContainerStatus{}
+		}
+		return p.Status.ContainerStatuses[0]
+	}
+	w.becomes(w.upper, "late", "running and not ready", func(p *corev1.Pod) bool { return running(p) && !isReady(p) })
+	w.saw("late", "Unhealthy")
+	w.becomes(w.upper, "late", "ready", isReady)
+	hungry := w.becomes(w.upper, "hungry", "killed for its memory", func(p *corev1.Pod) bool {
+		return only(p).LastTerminationState.Terminated != nil && only(p).RestartCount > 0
+	})
+	if end := only(hungry).LastTerminationState.Terminated; end.Reason != "OOMKilled" || end.ExitCode != 137 {
+		t.Errorf("it ended as %+v", end)
+	}
+	w.becomes(w.upper, "never-started", "restarted", func(p *corev1.Pod) bool {
+		last := only(p).LastTerminationState.Terminated
+		return only(p).RestartCount > 0 && last != nil && last.ExitCode == 5
+	})
+	crashing := w.becomes(w.upper, "crashing", "in CrashLoopBackOff", func(p *corev1.Pod) bool {
+		waiting := only(p).State.Waiting
+		return waiting != nil && waiting.Reason == "CrashLoopBackOff" && only(p).RestartCount >= 2
+	})
+	if last := only(crashing).LastTerminationState.Terminated; last == nil || last.ExitCode != 4 || !strings.Contains(only(crashing).State.Waiting.Message, "back-off") {
+		t.Errorf("it says %+v", only(crashing))
+	}
+	w.saw("crashing", "BackOff")
 }
 
 // Init container, sidecar and main container come one after the other, and the sidecar ends last.

@@ -29,9 +29,17 @@ var realNode = lab.NewShared(lab.Options{
 var networked = lab.NewShared(lab.Options{
 	Lower: 2, Networks: lab.Flat, Parts: []string{lab.PartExtender, lab.PartAdmission, lab.PartVirtualNode},
 	Config: map[string]map[string]any{lab.PartVirtualNode: {
-		"network": "flat", "allow": []string{"upperToken"}, "tokenRefreshAfter": "20s",
+		"network": "flat", "allow": networkedPowers(), "tokenRefreshAfter": "20s",
 	}},
 })
+
+// networkedPowers are those of pods in that lab: Kubernetes' own specs have them all.
+func networkedPowers() []string {
+	if os.Getenv(envConformance) != "" {
+		return []string{"hostNamespaces", "hostPath", "privileged", "upperToken"}
+	}
+	return []string{"upperToken"}
+}
 
 // newNetworkedWorld is newRealWorld in the lab with networks.
 func newNetworkedWorld(t *testing.T) *world {

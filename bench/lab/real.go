@@ -162,7 +162,7 @@ func (c *cluster) importPayload(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("reading the program of the image: %w", err)
 	}
-	archive, err := realnode.Archive(program)
+	archive, err := realnode.Payload(program)
 	if err != nil {
 		return err
 	}

@@ -10,11 +10,19 @@ import (
 	"slices"
 )
 
-// The programs of bench/third, each a module of its own.
+// The programs of bench/third, most of them a module each.
 const (
 	CoreDNS       = "coredns"
 	MetricsServer = "metrics-server"
+	E2E           = "e2e"
+	Agnhost       = "agnhost"
+	NoNewPrivs    = "nonewprivs"
 )
+
+// inImages are programs for containers, by their packages in the module of E2E.
+var inImages = map[string]string{
+	Agnhost: "k8s.io/kubernetes/test/images/agnhost", NoNewPrivs: "k8s.io/kubernetes/test/images/nonewprivs",
+}
 
 // Third gives the path of a program of bench/third, building it if the user's cache has none for its module and this Go. log
 // takes the progress.
@@ -23,13 +31,19 @@ func Third(ctx context.Context, name string, log io.Writer) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	module := filepath.Join(root, "bench", "third", name)
+	source, folder := ".", name
+	flags := "-ldflags=-s -w"
+	if image, ok := inImages[name]; ok {
+		source, folder = image, E2E
+		flags += " -linkmode=external -extldflags=-static" // Containers have no libc; tags would have everything compiled anew.
+	}
+	module := filepath.Join(root, "bench", "third", folder)
 	key, err := thirdKey(module)
 	if err != nil {
 		return "", fmt.Errorf("building %s: %w", name, err)
 	}
 	return cached(ctx, "third", name, key, log, func(file string) error {
-		return goBuild(ctx, module, log, name, "-ldflags=-s -w", "-o", file, ".")
+		return goBuild(ctx, module, log, name, flags, "-o", file, source)
 	})
 }
 

@@ -189,3 +189,31 @@ func without(power Power) []Power {
 	}
 	return others
 }
+
+// A field that names the virtual node speaks of it; one that names another node is for the lower cluster to meet.
+func TestFieldsThatNameTheVirtualNode(t *testing.T) {
+	t.Parallel()
+	ssd := in("disk", "ssd")
+	not := func(name string) requirement {
+		return requirement{Key: metav1.ObjectNameField, Operator: corev1.NodeSelectorOpNotIn, Values: []string{name}}
+	}
+	named := func(fields ...requirement) term { return term{MatchFields: fields} }
+	both := term{MatchExpressions: []requirement{ssd}, MatchFields: []requirement{in(metav1.ObjectNameField, "a")}}
+	for test, c := range map[string]struct {
+		terms []term
+		want  *corev1.NodeSelector
+	}{
+		"it":                   {[]term{named(in(metav1.ObjectNameField, "a"))}, nil},
+		"it, and more":         {[]term{both}, want(all(ssd))},
+		"it or something else": {[]term{named(in(metav1.ObjectNameField, "a")), all(ssd)}, nil},
+		"not it":               {[]term{named(not("a"))}, want(nothing)},
+		"not it, or else":      {[]term{named(not("a")), all(ssd)}, want(all(ssd))},
+		"a lower node":         {[]term{named(in(metav1.ObjectNameField, "n1"))}, want(named(in(metav1.ObjectNameField, "n1")))},
+		"not a lower node":     {[]term{named(not("n1"))}, want(named(not("n1")))},
+	} {
+		lower := lowered(t, podWith(nil, c.terms...), Rules{})
+		if diff := cmp.Diff(encode(t, c.want), encode(t, constraints(lower).Required)); diff != "" {
+			t.Errorf("%s:\n%s", test, diff)
+		}
+	}
+}

@@ -64,7 +64,8 @@ func Unseal(pod *corev1.Pod) (Constraints, error) {
 // below returns the constraints for the lower cluster once a virtual node with these labels has been chosen.
 //
 // A required affinity is OR_i (U_i AND L_i), U above and L below. After the choice of v it is OR {L_i : U_i
-// matches v}; splitting it into OR U_i above and OR L_i below would also allow U_1 with L_2.
+// matches v}; splitting it into OR U_i above and OR L_i below would also allow U_1 with L_2. A field that names v is one of U: whoever
+// looks at the Nodes above reads that name there.
 func (c Constraints) below(virtualNode labels.Set) Constraints {
 	lower := Constraints{NodeSelector: maps.Clone(c.NodeSelector)}
 	maps.DeleteFunc(lower.NodeSelector, func(key, _ string) bool { return above(key) })
@@ -76,12 +77,12 @@ func (c Constraints) below(virtualNode labels.Set) Constraints {
 	}
 	lower.Required = &corev1.NodeSelector{}
 	for _, term := range c.Required.NodeSelectorTerms {
-		if MatchesNothing(term) || !matches(term.MatchExpressions, virtualNode) {
+		fields, met := fieldsBelow(term.MatchFields, virtualNode[keys.Cluster])
+		if MatchesNothing(term) || !met || !matches(term.MatchExpressions, virtualNode) {
 			continue // A term without any expression matches nothing, as in Kubernetes.
 		}
 		kept := corev1.NodeSelectorTerm{
-			MatchExpressions: slices.DeleteFunc(slices.Clone(term.MatchExpressions), aboveExpression),
-			MatchFields:      term.MatchFields,
+			MatchExpressions: slices.DeleteFunc(slices.Clone(term.MatchExpressions), aboveExpression), MatchFields: fields,
 		}
 		if MatchesNothing(kept) {
 			lower.Required = nil // This term asks nothing of the lower node: any will do.
@@ -93,6 +94,20 @@ func (c Constraints) below(virtualNode labels.Set) Constraints {
 		lower.Required.NodeSelectorTerms = []corev1.NodeSelectorTerm{nothing}
 	}
 	return lower
+}
+
+// fieldsBelow returns the fields that speak of lower nodes; met is false if one that names the virtual node does not hold.
+func fieldsBelow(fields []corev1.NodeSelectorRequirement, virtualNode string) (kept []corev1.NodeSelectorRequirement, met bool) {
+	for _, f := range fields {
+		switch {
+		case f.Key != metav1.ObjectNameField || virtualNode == "" || !slices.Contains(f.Values, virtualNode):
+			kept = append(kept, f)
+		case f.Operator == corev1.NodeSelectorOpIn:
+		default:
+			return nil, false
+		}
+	}
+	return kept, true
 }
 
 // nothing is a term that no node meets; an empty list of terms would be refused by the API server.

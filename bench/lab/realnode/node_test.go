@@ -67,7 +67,7 @@ func TestNodeApart(t *testing.T) {
 
 // An image is the list of its parts, each named by what is in it.
 func TestArchive(t *testing.T) {
-	data, err := Archive([]byte("program"))
+	data, err := Payload([]byte("program"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Makes sure that this machine can have a real node (kubelet, containerd, runc), and with the argument networks also one in a
-# network namespace of its own, with kube-proxy. Prints in one line why it cannot, and nothing if it can. What is missing is
+# network namespace of its own, with kube-proxy; with shells, those of images. Prints in one line why it cannot, and nothing if it can. What is missing is
 # unpacked from Debian's packages into the user's cache folder; they are not installed, so that no service of the system is
 # started, changed or used.
 set -eu
@@ -100,6 +100,16 @@ if ! collect; then
   collect || no "Debian's packages have other files than expected"
 fi
 "$cache/bin/runc" --version >/dev/null 2>&1 || no "runc does not run here (libseccomp2 missing?)"
+# static finds or fetches programs without libraries.
+static() {
+  for program; do
+    test -x "$cache/bin/$program" || link $program "$cache/usr/bin" || unpack ${program%-static}-static || return 1
+    test -x "$cache/bin/$program" || link $program "$cache/usr/bin" || return 1
+  done
+}
+if test "${1-}" = shells; then
+  static busybox bash-static || no "busybox-static or bash-static is missing, and apt-get could not fetch it"
+fi
 test "${1-}" = networks || exit 0
 
 if ! collect_iptables; then

@@ -12,12 +12,15 @@ import (
 // Prepare finds containerd, runc and the CNI plugins, or fetches them, and returns an error with the reason if this machine
 // cannot have a real node, or none in a network namespace of its own if it is to be apart. root is the folder of the module.
 func Prepare(ctx context.Context, root string, apart bool) error {
-	var why, output bytes.Buffer
-	args := []string{filepath.Join(root, "bench/lab/realnode/prepare.sh")}
 	if apart {
-		args = append(args, "networks")
+		return prepare(ctx, root, "networks")
 	}
-	command := exec.CommandContext(ctx, "sh", args...)
+	return prepare(ctx, root)
+}
+
+func prepare(ctx context.Context, root string, more ...string) error {
+	var why, output bytes.Buffer
+	command := exec.CommandContext(ctx, "sh", append([]string{filepath.Join(root, "bench/lab/realnode/prepare.sh")}, more...)...)
 	command.Stdout, command.Stderr = &why, &output
 	if err := command.Run(); err != nil {
 		return fmt.Errorf("preparing a real node: %w: %s", err, bytes.TrimSpace(output.Bytes()))

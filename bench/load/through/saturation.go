@@ -94,24 +94,39 @@ type Saturation struct {
 	FloorHintedWritesPerPod float64 `json:"floorHintedWritesPerPod"`
 }
 
-// saturate sends n pods each way, round after round; the order turns, so that no way is always the first.
+// saturate sends n pods each way, round after round, after a smaller round that does not count: the first burst of all is slow
+// whichever way it goes.
 func (s *site) saturate(ctx context.Context, n, rounds int) (*Saturation, error) {
-	ways := []string{wayVia, wayFloor, wayHinted, wayFloorHinted, wayDirect}
 	result := &Saturation{Rounds: map[string][]Run{}}
-	for round := range rounds {
-		for i := range ways {
-			way := ways[(i+round)%len(ways)]
-			run, err := s.send(ctx, way, fmt.Sprintf("%s-%d", way, round+1), n)
-			if err != nil {
-				return nil, fmt.Errorf("saturation, %s, round %d: %w", way, round+1, err)
+	for round := range rounds + 1 {
+		for _, way := range turn(round) {
+			name := fmt.Sprintf("round %d of %d", round, rounds)
+			pods := n
+			if round == 0 {
+				name, pods = "warm-up", n/4
 			}
-			s.progress("round %d of %d, %-12s: %d of %d pods in %.1f s, %.0f a second",
-				round+1, rounds, way, run.Pods-run.Lost, run.Pods, run.Seconds, run.PodsPerSecond)
-			result.Rounds[way] = append(result.Rounds[way], run)
+			run, err := s.send(ctx, way, fmt.Sprintf("%s-%d", way, round), pods)
+			if err != nil {
+				return nil, fmt.Errorf("saturation, %s, %s: %w", way, name, err)
+			}
+			s.progress("%s, %-12s: %d of %d pods in %.1f s, %.0f a second", name, way, run.Pods-run.Lost, run.Pods, run.Seconds, run.PodsPerSecond)
+			if round > 0 {
+				result.Rounds[way] = append(result.Rounds[way], run)
+			}
 		}
 	}
 	result.sum()
 	return result, nil
+}
+
+// turn is the order of the ways in a round. No way is always the first, and none always comes after the same one.
+func turn(round int) []string {
+	ways := []string{wayVia, wayFloor, wayHinted, wayFloorHinted, wayDirect}
+	order := slices.Concat(ways[round%len(ways):], ways[:round%len(ways)])
+	if round%2 == 1 {
+		slices.Reverse(order)
+	}
+	return order
 }
 
 func (s *site) send(ctx context.Context, way, name string, n int) (Run, error) {

@@ -14,6 +14,7 @@
 //	link=FILE          print where a symbolic link leads
 //	tick=DURATION      print a number at this pace, until SIGTERM
 //	burn=MILLICORES    use so much of a processor, until SIGTERM
+//	hold=MEBIBYTES     take that much memory, and keep it
 //	wait               wait for SIGTERM
 //	sleep=DURATION     go on later
 //	report=FILE        make the file's text the container's termination message
@@ -77,8 +78,8 @@ func step(name, value string, terminated <-chan os.Signal) error {
 		return ask(file, path)
 	case "changes":
 		return changes(value)
-	case "burn":
-		return burn(value, terminated)
+	case "burn", "hold":
+		return use(name, value, terminated)
 	case "wait":
 		<-terminated
 		return nil
