@@ -44,7 +44,7 @@ endif
 test-real: bin/gotestsum ## Run the tests on a node with kubelet, containerd and runc, or say why this machine cannot have one
 	@why=$$(sh bench/lab/realnode/prepare.sh) || why="bench/lab/realnode/prepare.sh failed $$why"; \
 	if test -n "$$why"; then echo "SKIP test-real: $$why"; exit 0; fi; \
-	TESSERA_REAL=1 bin/gotestsum --format standard-verbose -- -vet=off -p 1 -count=1 -parallel 8 -timeout 10m -run '^TestReal' $(REAL_PACKAGES)
+	TESSERA_REAL=1 bin/gotestsum --format standard-verbose -- -vet=off -p 1 -count=1 -parallel 8 -timeout 20m -run '^TestReal' $(REAL_PACKAGES)
 
 conformance: bin/gotestsum ## Run Kubernetes' own specs on virtual nodes, and write docs/conformance.md (half an hour)
 	TESSERA_REAL=1 TESSERA_CONFORMANCE=1 bin/gotestsum --format standard-verbose -- -vet=off -count=1 -timeout 90m -run '^TestRealConformance$$' ./virtualnode

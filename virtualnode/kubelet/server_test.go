@@ -349,8 +349,13 @@ func TestStreamsEnd(t *testing.T) { //nolint:paralleltest // it counts goroutine
 		if got := streams(); got != 0 {
 			t.Errorf("%v streams are left", got)
 		}
-		if got := testutil.ToFloat64(w.server.Metrics.requests.WithLabelValues("v", "exec", "101")); got != 7 {
-			t.Errorf("%v requests for exec ended with 101", got)
+		counted := func() float64 {
+			return testutil.ToFloat64(w.server.Metrics.requests.WithLabelValues("v", "exec", "101"))
+		}
+		for deadline := time.Now().Add(patience); counted() != 7; <-time.After(time.Millisecond) { // After its connection has been closed.
+			if time.Now().After(deadline) {
+				t.Fatalf("%v requests for exec ended with 101", counted())
+			}
 		}
 	})
 	for deadline := time.Now().Add(patience); runtime.NumGoroutine() > before; {

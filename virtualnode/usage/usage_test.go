@@ -183,13 +183,17 @@ func TestReading(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan struct{})
 		go func() { r.Run(ctx); close(ended) }()
-		<-time.After(time.Minute)
+		sleep := func(d time.Duration) {
+			<-time.After(d)
+			synctest.Wait() // The reader may have woken at the same moment.
+		}
+		sleep(time.Minute)
 		if c.lists != 0 {
 			t.Errorf("%d lists although nobody asked", c.lists)
 		}
 		first := r.Picture(ctx)
 		for range 3 * 60 {
-			<-time.After(time.Second)
+			sleep(time.Second)
 			c.items[0].Timestamp = metav1.NewTime(time.Now())
 			r.Picture(ctx)
 		}
@@ -201,9 +205,9 @@ func TestReading(t *testing.T) {
 		if math.Abs(used-passed) > 1e-6 || math.Abs(last.Node.Seconds-first.Node.Seconds-passed) > 1e-6 || !last.Pods[0].Start.Equal(first.Pods[0].Start) {
 			t.Errorf("a pod that uses a core has used %.1f s in %.1f s, the node %.1f", used, passed, last.Node.Seconds)
 		}
-		<-time.After(idleAfter + readEvery)
+		sleep(idleAfter + readEvery)
 		lists := c.lists
-		<-time.After(10 * time.Minute)
+		sleep(10 * time.Minute)
 		if c.lists != lists {
 			t.Errorf("%d lists more although nobody has asked for long", c.lists-lists)
 		}
