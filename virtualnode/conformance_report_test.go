@@ -19,6 +19,7 @@ const (
 	resultPass = "pass"
 	resultFail = "fail"
 	resultNot  = "not applicable"
+	resultLeft = "not run"
 )
 
 // judge gives each of Kubernetes' own specs its verdict. faults are those that have none yet, or a wrong one.
@@ -32,6 +33,8 @@ func judge(all, ran []spec) (verdicts []verdict, faults []string) {
 		run, did := became[s.Name]
 		known := knownFailure(s.Name)
 		switch {
+		case s.left() != "":
+			v.result, v.why = resultLeft, s.left()
 		case s.applies() != "":
 			v.result, v.why = resultNot, s.applies()
 		case !did:
@@ -78,8 +81,8 @@ func writeConformance(verdicts []verdict) error {
 		count[v.result]++
 	}
 	var out strings.Builder
-	fmt.Fprintf(&out, conformanceIntro, len(verdicts), count[resultPass], count[resultFail], count[resultNot])
-	for _, result := range []string{resultFail, resultPass, resultNot} {
+	fmt.Fprintf(&out, conformanceIntro, len(verdicts), count[resultPass], count[resultFail], count[resultLeft], count[resultNot])
+	for _, result := range []string{resultFail, resultPass, resultLeft, resultNot} {
 		fmt.Fprintf(&out, "\n## %s\n\n| spec | why |\n|---|---|\n", strings.ToUpper(result[:1])+result[1:])
 		for _, v := range verdicts {
 			if v.result == result {
@@ -101,8 +104,8 @@ What Kubernetes' end-to-end specs of pods and their network (` + "`test/e2e/comm
 nodes and no others: two lower clusters with a real node each, kubelet, containerd and kube-proxy, in a flat network. Written by
 ` + "`make conformance`" + `; ten of them run in ` + "`make test-real`" + `.
 
-%d specs: %d pass, %d fail, %d do not apply here (slow, serial and disruptive ones, features of other operating systems or behind gates, images
-that cannot be made from source).
+%d specs: %d pass, %d fail, %d are not run (slow, serial, disruptive and flaky ones), %d do not apply here (features that not every cluster
+has, other operating systems, images that cannot be made from source).
 
 - Namespaces of specs carry ` + "`tessera.sh/enabled=true`" + `. Specs are shown the Nodes without the taint ` + "`tessera.sh/virtual`" + `, and with the host name
   of the lower node, since they choose among Nodes without taints by host name ([0007](decisions/0007-no-topology-labels.md)).

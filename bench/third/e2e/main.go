@@ -7,6 +7,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"strings"
 
@@ -40,7 +41,9 @@ func run() error {
 	if key, value, found := strings.Cut(*label, "="); found {
 		framework.TestContext.CreateTestingNS = func(ctx context.Context, name string, client kubernetes.Interface,
 			labels map[string]string) (*corev1.Namespace, error) {
-			return framework.CreateTestingNS(ctx, name, client, with(labels, key, value))
+			all := map[string]string{key: value}
+			maps.Copy(all, labels)
+			return framework.CreateTestingNS(ctx, name, client, all)
 		}
 	}
 	if shown.taint != "" && framework.TestContext.KubeConfig != "" {
@@ -60,14 +63,6 @@ func run() error {
 		return errors.New("specs failed")
 	}
 	return nil
-}
-
-func with(labels map[string]string, key, value string) map[string]string {
-	all := map[string]string{key: value}
-	for k, v := range labels {
-		all[k] = v
-	}
-	return all
 }
 
 // result is a ginkgo.GinkgoTestingT.
