@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"crypto/rand"
-	"crypto/subtle"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -58,27 +57,17 @@ func (s shown) proxied(kubeconfig string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	token := rand.Text()                                                            // The proxy has the rights of the kubeconfig, and the whole machine reaches it.
-	go func() { _ = (&http.Server{Handler: only(token, proxy)}).Serve(listener) }() // It ends with the process.
+	// The proxy has the rights of the kubeconfig, and the whole machine reaches it: who does not know the path is told nothing. A token
+	// would not be sent, as there is no TLS.
+	path := "/" + rand.Text()
+	go func() { _ = (&http.Server{Handler: http.StripPrefix(path, proxy)}).Serve(listener) }() // It ends with the process.
 	file := filepath.Join(os.TempDir(), fmt.Sprintf("e2e-%d.kubeconfig", os.Getpid()))
 	own := clientcmdapi.Config{
-		Clusters:       map[string]*clientcmdapi.Cluster{"c": {Server: "http://" + listener.Addr().String()}},
-		AuthInfos:      map[string]*clientcmdapi.AuthInfo{"c": {Token: token}},
-		Contexts:       map[string]*clientcmdapi.Context{"c": {Cluster: "c", AuthInfo: "c"}},
+		Clusters:       map[string]*clientcmdapi.Cluster{"c": {Server: "http://" + listener.Addr().String() + path}},
+		Contexts:       map[string]*clientcmdapi.Context{"c": {Cluster: "c"}},
 		CurrentContext: "c",
 	}
 	return file, clientcmd.WriteToFile(own, file)
-}
-
-// only lets those through who bear a token.
-func only(token string, next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if subtle.ConstantTimeCompare([]byte(r.Header.Get("Authorization")), []byte("Bearer "+token)) != 1 {
-			http.Error(w, "the token of the proxy's kubeconfig is missing", http.StatusUnauthorized)
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
 }
 
 // rewrite changes an answer that holds Nodes.
