@@ -104,8 +104,9 @@ smoke: demo ## Run the demo, a small simulation and a small load; all fail unles
 planes: ## Compile the control planes for labs ahead of time (cold: minutes)
 	go list -export -deps -p 4 ./bench/planes >/dev/null
 
-third: ## Compile the programs of others that tests run ahead of time (cold: minutes, less after make planes)
+third: ## Build what labs run ahead of time, also programs of others (cold: minutes, less after make planes)
 	@set -e; for module in $(THIRD); do echo "$$module"; (cd $$module && go list -export -deps -p 4 . >/dev/null); done
+	go run ./bench/launch lab build
 
 tools: bin/golangci-lint bin/gotestsum ## Build the pinned development tools into bin/
 

@@ -19,7 +19,7 @@ import (
 	"github.com/tessera-k8s/tessera/internal/keys"
 )
 
-const patience = 20 * time.Second
+const patience = time.Minute
 
 var (
 	options = lab.Options{UpperNodes: 1, Parts: []string{lab.PartAdmission}}

@@ -170,7 +170,7 @@ func (a *agreement) volume(name, node string) {
 		a.t.Fatal(err)
 	}
 	a.claims = append(a.claims, name)
-	lab.Eventually(a.t, 20*time.Second, func() error {
+	lab.Eventually(a.t, time.Minute, func() error {
 		claim, err := a.lower.CoreV1().PersistentVolumeClaims(spaceA).Get(ctx, name, metav1.GetOptions{})
 		if err == nil && claim.Status.Phase != corev1.ClaimBound {
 			err = fmt.Errorf("claim %s is %s", name, claim.Status.Phase)
@@ -219,7 +219,7 @@ func (a *agreement) step(i int) {
 		return
 	}
 	var fate string
-	lab.Eventually(a.t, 20*time.Second, func() error {
+	lab.Eventually(a.t, time.Minute, func() error {
 		now, err := a.lower.CoreV1().Pods(pod.Namespace).Get(a.t.Context(), pod.Name, metav1.GetOptions{})
 		if err != nil {
 			return err
@@ -271,7 +271,7 @@ func (a *agreement) ask(pod *corev1.Pod) agreementAnswer {
 	a.t.Helper()
 	var answer struct{ Clusters []agreementAnswer }
 	// NotSynced is no answer yet: the first pod with a claim makes the extender watch claims.
-	lab.Eventually(a.t, 20*time.Second, func() error {
+	lab.Eventually(a.t, time.Minute, func() error {
 		if err := post(a.t.Context(), a.url+"/debug/whatif", pod, &answer); err != nil {
 			return err
 		}
@@ -325,7 +325,7 @@ func (a *agreement) remove(name types.NamespacedName) {
 // synced waits until the lower cluster has come to rest and the extender has seen it.
 func (a *agreement) synced() {
 	a.t.Helper()
-	lab.Eventually(a.t, 20*time.Second, func() error {
+	lab.Eventually(a.t, time.Minute, func() error {
 		nodes, err := a.lower.CoreV1().Nodes().List(a.t.Context(), metav1.ListOptions{})
 		if err != nil {
 			return err

@@ -42,7 +42,7 @@ func (r *rules) kubeletRefused(t *testing.T) {
 	newNamespace(t, r.upper, "kubelet", true)
 	defer r.empty(t, "kubelet")
 	r.create(t, "kubelet", pinned(newPod("first", cpus(3)), "lower-2"))
-	lab.Eventually(t, 20*time.Second, func() error { return runs(t.Context(), r.upper, "kubelet", 1) })
+	lab.Eventually(t, time.Minute, func() error { return runs(t.Context(), r.upper, "kubelet", 1) })
 	pods := r.lower[1].CoreV1().Pods("kubelet")
 	below, err := pods.Get(t.Context(), "first", metav1.GetOptions{})
 	if err != nil {
@@ -52,7 +52,7 @@ func (r *rules) kubeletRefused(t *testing.T) {
 	if _, err := pods.Patch(t.Context(), "first", types.MergePatchType, failed, metav1.PatchOptions{}, "status"); err != nil {
 		t.Fatal(err)
 	}
-	lab.Eventually(t, 20*time.Second, func() error {
+	lab.Eventually(t, time.Minute, func() error {
 		var cluster struct {
 			NodeList []struct {
 				Name    string
@@ -73,7 +73,7 @@ func (r *rules) kubeletRefused(t *testing.T) {
 	for _, name := range names {
 		r.create(t, "kubelet", pinned(newPod(name, cpus(3)), "lower-2"))
 	}
-	lab.Eventually(t, 20*time.Second, func() error {
+	lab.Eventually(t, time.Minute, func() error {
 		list, err := pods.List(t.Context(), metav1.ListOptions{})
 		if err != nil {
 			return err
@@ -109,7 +109,7 @@ func (r *rules) unasked(t *testing.T) {
 	pod := newPod("stray", cpus(1))
 	pod.Spec.NodeName = "lower-1"
 	r.create(t, "by-hand", pod)
-	lab.Eventually(t, 20*time.Second, func() error {
+	lab.Eventually(t, time.Minute, func() error {
 		if err := get(t.Context(), url, &answer); err != nil {
 			return err
 		}

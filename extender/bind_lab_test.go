@@ -62,8 +62,8 @@ func strictBurst(t *testing.T, l *lab.Lab, upper kubernetes.Interface) {
 	}
 	lab.Eventually(t, time.Minute, func() error { return runs(t.Context(), upper, "strict", strictPods) })
 	t.Logf("%d pods run after %.1f s", strictPods, time.Since(started).Seconds())
-	lab.Eventually(t, 20*time.Second, func() error { return sitOnTheirHints(t.Context(), upper, "strict") })
-	lab.Eventually(t, 20*time.Second, func() error {
+	lab.Eventually(t, time.Minute, func() error { return sitOnTheirHints(t.Context(), upper, "strict") })
+	lab.Eventually(t, time.Minute, func() error {
 		var answer struct {
 			Holds []struct{ Name, State string }
 		}
@@ -110,7 +110,7 @@ func strictClaim(t *testing.T, l *lab.Lab, upper kubernetes.Interface) {
 		t.Fatal(err)
 	}
 	lab.Eventually(t, time.Minute, func() error { return runs(t.Context(), upper, "claims", 1) })
-	lab.Eventually(t, 20*time.Second, func() error { return sitOnTheirHints(t.Context(), upper, "claims") })
+	lab.Eventually(t, time.Minute, func() error { return sitOnTheirHints(t.Context(), upper, "claims") })
 	below, err := lower.CoreV1().Pods("claims").Get(t.Context(), "db", metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -142,7 +142,7 @@ func claimData(t *testing.T, c kubernetes.Interface) {
 	if _, err := c.CoreV1().PersistentVolumeClaims("claims").Create(t.Context(), claim, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	lab.Eventually(t, 20*time.Second, func() error {
+	lab.Eventually(t, time.Minute, func() error {
 		found, err := c.CoreV1().PersistentVolumeClaims("claims").Get(t.Context(), "data", metav1.GetOptions{})
 		if err == nil && found.Status.Phase != corev1.ClaimBound {
 			err = fmt.Errorf("the claim is %s", found.Status.Phase)

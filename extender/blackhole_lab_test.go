@@ -36,7 +36,7 @@ func TestBlackHole(t *testing.T) {
 	ours, ordinary := f.pods(t, "ours", 3), f.pods(t, "ordinary", 3)
 	for namespace, names := range map[string][]string{"ours": ours, "ordinary": ordinary} {
 		for _, name := range names {
-			lab.Eventually(t, 20*time.Second, func() error { return bound(t.Context(), upper, namespace, name) })
+			lab.Eventually(t, time.Minute, func() error { return bound(t.Context(), upper, namespace, name) })
 		}
 	}
 	t.Logf("all pods had their nodes %v after the connections were cut", time.Since(started).Round(time.Millisecond))

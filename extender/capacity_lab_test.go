@@ -23,7 +23,7 @@ func (r *rules) roomBesideCordonedNodes(t *testing.T) {
 		for i := from; i < to; i++ {
 			r.create(t, "rolling", pinned(newPod(fmt.Sprintf("full-%d", i), cpus(16)), "lower-1"))
 		}
-		lab.Eventually(t, 20*time.Second, func() error { return runs(t.Context(), r.upper, "rolling", to) })
+		lab.Eventually(t, time.Minute, func() error { return runs(t.Context(), r.upper, "rolling", to) })
 	}
 	fill(0, 5)
 	for _, node := range r.nodes(t, 1) {
@@ -119,7 +119,7 @@ func (c *capacity) ownCome(t *testing.T) {
 			continue
 		}
 		c.create(t, "own", pod)
-		lab.Eventually(t, 20*time.Second, func() error { return bound(t.Context(), c.upper, "own", pod.Name) })
+		lab.Eventually(t, time.Minute, func() error { return bound(t.Context(), c.upper, "own", pod.Name) })
 	}
 }
 
@@ -133,7 +133,7 @@ func (c *capacity) ownFinish(t *testing.T) {
 			continue
 		}
 		c.create(t, "own", pod)
-		lab.Eventually(t, 20*time.Second, func() error {
+		lab.Eventually(t, time.Minute, func() error {
 			pod, err := c.upper.CoreV1().Pods("own").Get(t.Context(), pod.Name, metav1.GetOptions{})
 			if err == nil && pod.Status.Phase != corev1.PodSucceeded {
 				err = fmt.Errorf("%s on %q is %s", pod.Name, pod.Spec.NodeName, pod.Status.Phase)

@@ -134,9 +134,9 @@ func (f *faults) lowerSilent(t *testing.T) {
 	if err := process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	lab.Eventually(t, 20*time.Second, func() error { return f.cluster(t.Context(), "lower-2", func(c cluster) bool { return c.Stale }) })
+	lab.Eventually(t, time.Minute, func() error { return f.cluster(t.Context(), "lower-2", func(c cluster) bool { return c.Stale }) })
 	for _, name := range f.pods(t, "ours", 3) {
-		lab.Eventually(t, 20*time.Second, func() error { return bound(t.Context(), f.upper, "ours", name) })
+		lab.Eventually(t, time.Minute, func() error { return bound(t.Context(), f.upper, "ours", name) })
 		pod, err := f.upper.CoreV1().Pods("ours").Get(t.Context(), name, metav1.GetOptions{})
 		if err != nil {
 			t.Fatal(err)
@@ -149,7 +149,7 @@ func (f *faults) lowerSilent(t *testing.T) {
 	if err := process.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
-	lab.Eventually(t, 20*time.Second, func() error { return f.cluster(t.Context(), "lower-2", func(c cluster) bool { return !c.Stale }) })
+	lab.Eventually(t, time.Minute, func() error { return f.cluster(t.Context(), "lower-2", func(c cluster) bool { return !c.Stale }) })
 	f.allRun(t, "ours")
 }
 
@@ -170,13 +170,13 @@ func (f *faults) joins(t *testing.T, name, text string, want func(cluster) bool)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	lab.Eventually(t, 20*time.Second, func() error { return f.cluster(t.Context(), name, want) })
+	lab.Eventually(t, time.Minute, func() error { return f.cluster(t.Context(), name, want) })
 	f.pods(t, "ours", 1)
 	f.allRun(t, "ours")
 	if err := os.Remove(file); err != nil {
 		t.Fatal(err)
 	}
-	lab.Eventually(t, 20*time.Second, func() error {
+	lab.Eventually(t, time.Minute, func() error {
 		if f.cluster(t.Context(), name, func(cluster) bool { return true }) == nil {
 			return fmt.Errorf("%s is still listed", name)
 		}
@@ -223,7 +223,7 @@ func (f *faults) claimWaits(t *testing.T) {
 		}
 		return "", err
 	}
-	lab.Eventually(t, 20*time.Second, func() error {
+	lab.Eventually(t, time.Minute, func() error {
 		now, err := state()
 		if err == nil && now != "chosen" {
 			err = fmt.Errorf("the hold is %q", now)
@@ -231,14 +231,14 @@ func (f *faults) claimWaits(t *testing.T) {
 		return err
 	})
 	f.pods(t, "ours", 2) // The scheduler goes on with others.
-	lab.Eventually(t, 20*time.Second, func() error { return runs(t.Context(), f.upper, "ours", f.alive(t)-1) })
+	lab.Eventually(t, time.Minute, func() error { return runs(t.Context(), f.upper, "ours", f.alive(t)-1) })
 	if now, err := state(); now != "chosen" || err != nil {
 		t.Errorf("the hold is %q: %v", now, err)
 	}
 	if err := f.upper.CoreV1().Pods("ours").Delete(t.Context(), "claims", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	lab.Eventually(t, 20*time.Second, func() error {
+	lab.Eventually(t, time.Minute, func() error {
 		now, err := state()
 		if err == nil && now != "" {
 			err = fmt.Errorf("the hold of a deleted pod is %q", now)
@@ -277,7 +277,7 @@ func (f *faults) boundClaimBelow(t *testing.T, claim *corev1.PersistentVolumeCla
 	if _, err := lower.CoreV1().PersistentVolumeClaims("ours").Create(t.Context(), below, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	lab.Eventually(t, 20*time.Second, func() error {
+	lab.Eventually(t, time.Minute, func() error {
 		now, err := lower.CoreV1().PersistentVolumeClaims("ours").Get(t.Context(), claim.Name, metav1.GetOptions{})
 		if err == nil && now.Status.Phase != corev1.ClaimBound {
 			err = fmt.Errorf("the claim below is %s", now.Status.Phase)
@@ -303,12 +303,12 @@ func (f *faults) roomAppears(t *testing.T) {
 		if err := create(t.Context(), c, "foreign", name, 8); err != nil {
 			t.Fatal(err)
 		}
-		lab.Eventually(t, 20*time.Second, func() error { return bound(t.Context(), c, "foreign", name) })
+		lab.Eventually(t, time.Minute, func() error { return bound(t.Context(), c, "foreign", name) })
 	}
 	if err := create(t.Context(), f.upper, "ours", "large", 12); err != nil {
 		t.Fatal(err)
 	}
-	lab.Eventually(t, 20*time.Second, func() error {
+	lab.Eventually(t, time.Minute, func() error {
 		pod, err := f.upper.CoreV1().Pods("ours").Get(t.Context(), "large", metav1.GetOptions{})
 		if err == nil && !slices.ContainsFunc(pod.Status.Conditions, refused) {
 			err = fmt.Errorf("not refused yet: %v", pod.Status.Conditions)
@@ -319,7 +319,7 @@ func (f *faults) roomAppears(t *testing.T) {
 	if err := lower.CoreV1().Pods("foreign").Delete(t.Context(), "block-1-1", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	lab.Eventually(t, 20*time.Second, func() error { return bound(t.Context(), f.upper, "ours", "large") })
+	lab.Eventually(t, time.Minute, func() error { return bound(t.Context(), f.upper, "ours", "large") })
 	t.Logf("the pod had its node %v after room was made below", time.Since(started).Round(time.Millisecond))
 	f.allRun(t, "ours")
 }

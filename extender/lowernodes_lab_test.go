@@ -19,7 +19,7 @@ import (
 // followed waits until both virtual nodes and the extender show what the lower clusters are.
 func (r *rules) followed(t *testing.T) {
 	t.Helper()
-	lab.Eventually(t, 20*time.Second, func() error {
+	lab.Eventually(t, time.Minute, func() error {
 		for k := range r.lower {
 			if err := r.follows(t, k+1); err != nil {
 				return fmt.Errorf("lower-%d: %w", k+1, err)

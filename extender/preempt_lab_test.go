@@ -29,7 +29,7 @@ func (r *rules) noPreemption(t *testing.T) {
 		}
 		r.create(t, ns, low)
 	}
-	lab.Eventually(t, 20*time.Second, func() error { return runs(t.Context(), r.upper, ns, 13) })
+	lab.Eventually(t, time.Minute, func() error { return runs(t.Context(), r.upper, ns, 13) })
 	high := func(name string, cpu int64, change func(*corev1.Pod)) *corev1.Pod {
 		pod := newPod(name, cpus(cpu))
 		pod.Spec.PriorityClassName = "higher"
@@ -62,7 +62,7 @@ func (r *rules) noPreemption(t *testing.T) {
 	r.create(t, ns, high("while-all-are-cordoned", 16, func(*corev1.Pod) {}))
 	t.Logf("cordoned: %s", r.refusedWith(t, ns, "while-all-are-cordoned", "nodes are available"))
 	begin := time.Now()
-	lab.Eventually(t, 20*time.Second, func() error {
+	lab.Eventually(t, time.Minute, func() error {
 		r.alive(t, ns, 13)
 		if left := 5*time.Second - time.Since(begin); left > 0 {
 			return fmt.Errorf("%s left", left)

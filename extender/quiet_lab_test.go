@@ -29,7 +29,7 @@ func (r *rules) refusedPodsRest(t *testing.T) {
 	for i := range 13 { // One on each lower node: 7 CPUs are left there.
 		r.create(t, ns, newPod(fmt.Sprintf("filler-%d", i), cpus(9)))
 	}
-	lab.Eventually(t, 20*time.Second, func() error { return runs(t.Context(), r.upper, ns, 13) })
+	lab.Eventually(t, time.Minute, func() error { return runs(t.Context(), r.upper, ns, 13) })
 	for i := range waiting {
 		r.create(t, ns, newPod(fmt.Sprintf("waits-%d", i), cpus(8)))
 	}
@@ -57,7 +57,7 @@ func (r *rules) refusedPodsRest(t *testing.T) {
 			pod := newPod(fmt.Sprintf("theirs-%d", i), cpus(1))
 			pod.Labels, pod.Annotations, pod.Spec.Tolerations = nil, nil, nil
 			pod.Spec.TerminationGracePeriodSeconds = new(int64)
-			lab.Eventually(t, 20*time.Second, func() error { // Until the namespace has its account.
+			lab.Eventually(t, time.Minute, func() error { // Until the namespace has its account.
 				_, err := below.CoreV1().Pods("theirs").Create(t.Context(), pod, metav1.CreateOptions{})
 				return err
 			})
@@ -67,7 +67,7 @@ func (r *rules) refusedPodsRest(t *testing.T) {
 				}
 			}
 		}
-		lab.Eventually(t, 20*time.Second, func() error {
+		lab.Eventually(t, time.Minute, func() error {
 			if left := time.Second - time.Since(begin); left > 0 {
 				return fmt.Errorf("%s left of this second", left)
 			}

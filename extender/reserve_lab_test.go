@@ -37,16 +37,16 @@ func (r *rules) reserve(t *testing.T) {
 	for _, name := range []string{"p-6", "p-7"} {
 		r.refusedWith(t, "reserve", name, string(keys.InsufficientCPU))
 	}
-	lab.Eventually(t, 20*time.Second, func() error { return runs(t.Context(), r.upper, "reserve", 6) })
+	lab.Eventually(t, time.Minute, func() error { return runs(t.Context(), r.upper, "reserve", 6) })
 	r.offers(t, "lower-2", 6*4+16) // What our pods have, and the largest node: the filter of the scheduler itself lets all in.
 	set("0%")
-	lab.Eventually(t, 20*time.Second, func() error { return runs(t.Context(), r.upper, "reserve", 8) })
+	lab.Eventually(t, time.Minute, func() error { return runs(t.Context(), r.upper, "reserve", 8) })
 }
 
 // offers waits until a virtual node shows so many CPUs as allocatable.
 func (r *rules) offers(t *testing.T, name string, want int64) {
 	t.Helper()
-	lab.Eventually(t, 20*time.Second, func() error {
+	lab.Eventually(t, time.Minute, func() error {
 		node, err := r.upper.CoreV1().Nodes().Get(t.Context(), name, metav1.GetOptions{})
 		if err != nil {
 			return err

@@ -108,7 +108,7 @@ func (r *rules) nomination(t *testing.T) {
 		low.Annotations["lab.tessera.sh/slow-stop"] = "true"
 		r.create(t, "nominated", low)
 	}
-	lab.Eventually(t, 20*time.Second, func() error { return runs(t.Context(), r.upper, "nominated", 13) })
+	lab.Eventually(t, time.Minute, func() error { return runs(t.Context(), r.upper, "nominated", 13) })
 	high := newPod("high", cpus(16))
 	high.Spec.PriorityClassName = "high"
 	r.create(t, "nominated", high)
@@ -145,7 +145,7 @@ func (r *rules) nomination(t *testing.T) {
 // woken by the end of the victim, takes it back.
 func (r *rules) nominate(t *testing.T, namespace, name, node string) {
 	t.Helper()
-	lab.Eventually(t, 20*time.Second, func() error {
+	lab.Eventually(t, time.Minute, func() error {
 		if r.pod(t, namespace, name).Status.NominatedNodeName != node {
 			r.patchStatus(t, namespace, name, corev1.PodStatus{NominatedNodeName: node})
 		}
@@ -208,7 +208,7 @@ func (r *rules) hostPorts(t *testing.T) {
 	taken := map[string]bool{}
 	for _, name := range []string{"a", "b"} {
 		r.create(t, "ports", serving(name))
-		lab.Eventually(t, 20*time.Second, func() error { return bound(t.Context(), r.upper, "ports", name) })
+		lab.Eventually(t, time.Minute, func() error { return bound(t.Context(), r.upper, "ports", name) })
 		taken[r.pod(t, "ports", name).Spec.NodeName] = true
 	}
 	if !taken["lower-1"] || !taken["lower-2"] {
@@ -249,7 +249,7 @@ func (r *rules) ordinarySpread(t *testing.T) {
 		counts := map[string]int{}
 		for i := range 6 {
 			name := fmt.Sprintf("web-%d", i)
-			lab.Eventually(t, 20*time.Second, func() error { return bound(t.Context(), r.upper, namespace, name) })
+			lab.Eventually(t, time.Minute, func() error { return bound(t.Context(), r.upper, namespace, name) })
 			counts[r.pod(t, namespace, name).Spec.NodeName]++
 		}
 		if diff := cmp.Diff(map[string]int{"upper-node-0001": 3, "upper-node-0002": 3}, counts); diff != "" {
@@ -295,7 +295,7 @@ func (r *rules) pod(t *testing.T, namespace, name string) *corev1.Pod {
 func (r *rules) empty(t *testing.T, namespace string) {
 	t.Helper()
 	r.clear(t, namespace)
-	lab.Eventually(t, 20*time.Second, func() error {
+	lab.Eventually(t, time.Minute, func() error {
 		for k, c := range r.lower {
 			pods, err := c.CoreV1().Pods(namespace).List(t.Context(), metav1.ListOptions{})
 			if err == nil && len(pods.Items) > 0 {
@@ -312,7 +312,7 @@ func (r *rules) empty(t *testing.T, namespace string) {
 // boundTo waits until a pod has its node, and that node must be the one.
 func (r *rules) boundTo(t *testing.T, namespace, name, node string) {
 	t.Helper()
-	lab.Eventually(t, 20*time.Second, func() error { return bound(t.Context(), r.upper, namespace, name) })
+	lab.Eventually(t, time.Minute, func() error { return bound(t.Context(), r.upper, namespace, name) })
 	if got := r.pod(t, namespace, name).Spec.NodeName; got != node {
 		t.Errorf("%s/%s went to %s, want %s", namespace, name, got, node)
 	}
@@ -321,7 +321,7 @@ func (r *rules) boundTo(t *testing.T, namespace, name, node string) {
 // runApart waits until n pods of the namespace run behind lower-2, each on a lower node of its own.
 func (r *rules) runApart(t *testing.T, namespace string, n int) {
 	t.Helper()
-	lab.Eventually(t, 20*time.Second, func() error { return runs(t.Context(), r.upper, namespace, n) })
+	lab.Eventually(t, time.Minute, func() error { return runs(t.Context(), r.upper, namespace, n) })
 	pods, err := r.lower[1].CoreV1().Pods(namespace).List(t.Context(), metav1.ListOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -339,7 +339,7 @@ func (r *rules) runApart(t *testing.T, namespace string, n int) {
 func (r *rules) refusedWith(t *testing.T, namespace, name, words string) string {
 	t.Helper()
 	said := ""
-	lab.Eventually(t, 20*time.Second, func() error {
+	lab.Eventually(t, time.Minute, func() error {
 		pod, err := r.upper.CoreV1().Pods(namespace).Get(t.Context(), name, metav1.GetOptions{})
 		if err != nil {
 			return err
@@ -367,7 +367,7 @@ func (r *rules) tryAgain(t *testing.T, namespace, name string) {
 	if _, err := r.upper.CoreV1().Pods(namespace).Patch(t.Context(), name, types.MergePatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	lab.Eventually(t, 20*time.Second, func() error {
+	lab.Eventually(t, time.Minute, func() error {
 		err := get(t.Context(), url, &after)
 		if err == nil && !after.When.After(before.When) {
 			err = fmt.Errorf("%s was not asked about since %s", name, before.When)

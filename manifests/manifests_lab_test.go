@@ -54,7 +54,7 @@ func TestInstalls(t *testing.T) {
 	if _, err := l.Kubectl(t.Context(), "apply", "-k", filepath.Join(written(t), "base")); err != nil {
 		t.Fatal(err)
 	}
-	lab.Eventually(t, 20*time.Second, func() error {
+	lab.Eventually(t, time.Minute, func() error {
 		out, err := l.Kubectl(t.Context(), "get", "pods", "-n", "tessera-system", "-o", "name")
 		if err != nil {
 			return err

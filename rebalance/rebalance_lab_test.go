@@ -29,7 +29,7 @@ import (
 	"github.com/tessera-k8s/tessera/rebalance"
 )
 
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // shared runs rebalance as a dry run. Tests that move pods run their own beside it, with its account.
 var shared = lab.NewShared(lab.Options{

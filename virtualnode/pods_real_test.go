@@ -49,7 +49,7 @@ func TestRealPodRuns(t *testing.T) {
 func TestRealContainersEnd(t *testing.T) {
 	w := newRealWorld(t)
 	t.Parallel()
-	seconds := int64(10) // Enough for it to be running by then, also beside the others.
+	seconds := int64(30) // Enough for it to be running by then, also beside the others.
 	w.create(w.pod("good", 1, never, doing("exit=0")))
 	w.create(w.pod("bad", 1, never, doing("append=/note:goodbye", "report=/note", "exit=3")))
 	w.create(w.pod("slow", 1, never, doing("wait", "exit=8"), func(p *corev1.Pod) { p.Spec.ActiveDeadlineSeconds = &seconds }))

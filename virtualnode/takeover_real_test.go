@@ -124,7 +124,7 @@ func TestRealKubeletTakeOver(t *testing.T) {
 		"hint": "off", "leaderElection": map[string]any{"enabled": true, "leaseDuration": "5s", "renewDeadline": "4s", "retryPeriod": "500ms"},
 	}}})
 	w := newWorld(t, l)
-	w.patience = time.Minute
+	w.patience = 3 * time.Minute
 	w.create(w.pod("p", 1, doing("tick=100ms")))
 	w.becomes(w.upper, "p", "running", running)
 	first, firstPort := l.Process(lab.PartVirtualNode), partFile(t, l)["insecurePort"]

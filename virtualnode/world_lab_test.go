@@ -26,7 +26,7 @@ import (
 )
 
 // patience bounds every wait of these tests, unless a world has more.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // holds plays the extender for the virtual nodes of the shared lab.
 var holds = newFakeExtender()

@@ -46,7 +46,7 @@ func newNetworkedWorld(t *testing.T) *world {
 	t.Helper()
 	lab.NeedNetworks(t)
 	w := newWorld(t, networked.Get(t))
-	w.patience = time.Minute
+	w.patience = 3 * time.Minute // Of eight pods at a time on a busy machine.
 	return w
 }
 
@@ -55,7 +55,7 @@ func newRealWorld(t *testing.T) *world {
 	t.Helper()
 	lab.NeedReal(t)
 	w := newWorld(t, realNode.Get(t))
-	w.patience = time.Minute
+	w.patience = 3 * time.Minute // Of eight pods at a time on a busy machine.
 	return w
 }
 

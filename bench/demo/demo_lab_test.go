@@ -10,7 +10,7 @@ import (
 )
 
 // patience is how long a pod may be pending above while the oracle finds room for it in every sample.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // TestStory plays both runs. With Tessera nothing may hang where no node fits, and nothing may wait while there is
 // room; without it some pods hang, so this test can fail. `make smoke` plays the same story and fails by its end; this looks at

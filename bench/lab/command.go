@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// NewCommand gives `bench lab` with its subcommands up, down and status.
+// NewCommand gives `bench lab` with its subcommands up, down, status and build.
 func NewCommand() *cobra.Command {
 	var dir string
 	command := &cobra.Command{
@@ -20,7 +20,7 @@ func NewCommand() *cobra.Command {
 		Short: "Run one upper and several lower clusters on this machine",
 	}
 	command.PersistentFlags().StringVar(&dir, "dir", defaultDir(), "the lab's folder")
-	command.AddCommand(newUpCommand(&dir), newDownCommand(&dir), newStatusCommand(&dir))
+	command.AddCommand(newUpCommand(&dir), newDownCommand(&dir), newStatusCommand(&dir), newBuildCommand())
 	return command
 }
 

@@ -19,7 +19,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 )
 
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // shared is the lab of the tests that break nothing.
 var shared = NewShared(Options{

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+
+	"github.com/spf13/cobra"
 )
 
 // The programs of bench/third, most of them a module each.
@@ -38,7 +40,13 @@ func Third(ctx context.Context, name string, log io.Writer) (string, error) {
 		flags += " -linkmode=external -extldflags=-static" // Containers have no libc; tags would have everything compiled anew.
 	}
 	module := filepath.Join(root, "bench", "third", folder)
-	key, err := thirdKey(module)
+	var own []string // files
+	if source == "." {
+		if own, err = filepath.Glob(filepath.Join(module, "*.go")); err != nil {
+			return "", fmt.Errorf("building %s: %w", name, err)
+		}
+	}
+	key, err := thirdKey(module, own)
 	if err != nil {
 		return "", fmt.Errorf("building %s: %w", name, err)
 	}
@@ -47,13 +55,37 @@ func Third(ctx context.Context, name string, log io.Writer) (string, error) {
 	})
 }
 
-// thirdKey is a hash over all that decides what the program contains.
-func thirdKey(module string) (string, error) {
-	sources, err := filepath.Glob(filepath.Join(module, "*.go"))
-	if err != nil {
-		return "", err
-	}
+// thirdKey is a hash over all that decides what the program contains: own are the files of the module that are in it.
+func thirdKey(module string, own []string) (string, error) {
 	h := sha256.New()
 	fmt.Fprintln(h, runtime.Version(), runtime.GOOS, runtime.GOARCH)
-	return hashFiles(h, append(slices.Sorted(slices.Values(sources)), filepath.Join(module, "go.mod"), filepath.Join(module, "go.sum"))...)
+	return hashFiles(h, append(slices.Sorted(slices.Values(own)), filepath.Join(module, "go.mod"), filepath.Join(module, "go.sum"))...)
+}
+
+// newBuildCommand gives `bench lab build`.
+func newBuildCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "build",
+		Short: "Build ahead of time what labs run: the control planes and the programs of bench/third (cold: minutes)",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, log := cmd.Context(), cmd.ErrOrStderr()
+			root, err := moduleRoot()
+			if err != nil {
+				return err
+			}
+			path, err := buildPlanes(ctx, root, log)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintln(cmd.OutOrStdout(), path)
+			for _, name := range []string{CoreDNS, MetricsServer, E2E, Agnhost, NoNewPrivs} {
+				if path, err = Third(ctx, name, log); err != nil {
+					return err
+				}
+				fmt.Fprintln(cmd.OutOrStdout(), path)
+			}
+			return nil
+		},
+	}
 }

@@ -79,7 +79,7 @@ func newSide(t *testing.T, config *rest.Config, namespace string) *side {
 	if _, err := s.client.CoreV1().Namespaces().Create(t.Context(), object, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	lab.Eventually(t, 20*time.Second, func() error {
+	lab.Eventually(t, time.Minute, func() error {
 		_, err := s.client.CoreV1().ServiceAccounts(namespace).Get(t.Context(), "default", metav1.GetOptions{})
 		return err
 	})

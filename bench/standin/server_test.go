@@ -68,14 +68,14 @@ func TestInformersFollowChurn(t *testing.T) {
 			stores = append(stores, informer.GetStore())
 		}
 	}
-	lab.Eventually(t, 20*time.Second, func() error {
+	lab.Eventually(t, time.Minute, func() error {
 		if stats := s.Stats(); stats.Events < 500 || stats.Heartbeats < 100 {
 			return fmt.Errorf("%+v", stats)
 		}
 		return nil
 	})
 	s.SetRates(play.Rates{})
-	lab.Eventually(t, 20*time.Second, func() error { return same(s, stores, o.Dir, t) })
+	lab.Eventually(t, time.Minute, func() error { return same(s, stores, o.Dir, t) })
 }
 
 // same compares the newest versions in caches with what a list says.

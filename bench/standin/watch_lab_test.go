@@ -244,7 +244,7 @@ func TestInformers(t *testing.T) {
 				}
 				wait := func(lines int) []string {
 					var seen []string
-					lab.Eventually(t, 20*time.Second, func() error {
+					lab.Eventually(t, time.Minute, func() error {
 						mu.Lock()
 						defer mu.Unlock()
 						if seen = slices.Clone(told); len(seen) < lines {
@@ -348,7 +348,7 @@ func TestPodsLive(t *testing.T) {
 					t.Fatal(err)
 				}
 				scheduled := func(condition corev1.ConditionStatus) {
-					lab.Eventually(t, 20*time.Second, func() error {
+					lab.Eventually(t, time.Minute, func() error {
 						now, err := pods.Get(t.Context(), "p", metav1.GetOptions{})
 						if err != nil {
 							return err
@@ -368,7 +368,7 @@ func TestPodsLive(t *testing.T) {
 					}
 				}
 				if !strings.Contains(name, "no") && !strings.Contains(name, "too") {
-					lab.Eventually(t, 20*time.Second, func() error {
+					lab.Eventually(t, time.Minute, func() error {
 						now, err := pods.Get(t.Context(), "p", metav1.GetOptions{})
 						if err == nil && now.Status.Phase != corev1.PodRunning {
 							err = errors.New("it does not run")
@@ -435,7 +435,7 @@ func TestTooOld(t *testing.T) {
 	for form := range forms {
 		t.Run(form, func(t *testing.T) {
 			of := func(s *side) (trace []string) {
-				lab.Eventually(t, 20*time.Second, func() error {
+				lab.Eventually(t, time.Minute, func() error {
 					w, err := s.speaking(form).CoreV1().Pods("").Watch(t.Context(), metav1.ListOptions{ResourceVersion: "1"})
 					if err == nil {
 						trace = until(t, w, "none")
