@@ -26,33 +26,36 @@ func (a *ask) best(scale Resources) (node int, left float64) {
 // It is the best-fit score of Weng et al., ATC'23 (FGD), with every weight 1.
 func (a *ask) leftover(scale Resources) func(node int) float64 {
 	type part struct {
-		free          []int64
-		asked, within float64
+		free   []int64
+		within float64
 	}
 	var parts []part
+	asked := 0.0
 	for r, name := range a.c.room.names {
 		within := scale.Get(name)
 		if within <= 0 || name == corev1.ResourcePods || name == corev1.ResourceEphemeralStorage {
 			continue
 		}
-		parts = append(parts, part{free: a.c.room.amount[r], asked: float64(a.pod.Requests.Get(name)), within: float64(within)})
+		parts = append(parts, part{free: a.c.room.amount[r], within: float64(within)})
+		asked += float64(a.pod.Requests.Get(name)) / float64(within)
 	}
 	return func(node int) float64 {
 		sum := 0.0
 		for i := range parts {
-			sum += (float64(parts[i].free[node]) - parts[i].asked) / parts[i].within
+			sum += float64(parts[i].free[node]) / parts[i].within
 		}
-		return sum
+		return sum - asked
 	}
 }
 
 // why explains a cluster in which no node takes the pod. The order of the answers is from the cause that lies
 // furthest from the pod's reach to the nearest: no node may take it, the pods around do not let it in, others hold the
 // room, the total is too small or fragmented.
-func (a *ask) why() (keys.Reason, Resources) {
+func (a *ask) why(scale Resources) (keys.Reason, Resources) {
 	reason, company := keys.Taint, keys.Reason("")
 	unheld, closest, gap := false, -1, 0.0
 	totals := make([]int64, len(a.needs))
+	measure := a.leftover(scale)
 	for i, node := range a.c.snapshot.Nodes {
 		if refused := a.byClass(i); refused != "" {
 			if refused == keys.NodeAffinity && closest < 0 {
@@ -66,7 +69,7 @@ func (a *ask) why() (keys.Reason, Resources) {
 			company = refused
 		}
 		unheld = unheld || refused == "" && node.free.Fits(a.pod.Requests)
-		if closest < 0 || missing < gap {
+		if closest < 0 || missing < gap || missing == gap && measure(i) >= measure(closest) {
 			closest, gap = i, missing
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"math/big"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -14,11 +15,13 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/tessera-k8s/tessera/internal/keys"
+	"github.com/tessera-k8s/tessera/internal/snapshot/oracle"
 )
 
 // FuzzPool turns bytes into a script as those under testdata and plays it: nodes and pods come, change and vanish with all
 // that is on them, watches lag behind each other, amounts are negative or absurd, the clock jumps by hours, the process
-// starts anew. After every command all that must always be true is checked. What fails is printed as a script.
+// starts anew. After every command all that must always be true is checked, and every answer is the oracle's. What fails is
+// printed as a script.
 func FuzzPool(f *testing.F) {
 	for seed := range uint64(60) {
 		random, data := rand.New(rand.NewPCG(seed, 1)), make([]byte, longestPlay)
@@ -64,6 +67,7 @@ func (t *tape) of(texts ...string) string { return texts[t.choice(len(texts))] }
 // play is a script in the making: what the API servers really hold, and what the pool under test has been told of it.
 type play struct {
 	*world
+	oracle *oracle.World
 	t      *testing.T
 	tape   *tape
 	script []string
@@ -94,6 +98,7 @@ type told struct {
 func newPlay(t *testing.T, data []byte) *play {
 	p := &play{t: t, tape: &tape{data: data}}
 	p.world = &world{pool: NewPool(), now: time.Unix(1_000_000, 0), nodes: map[string]*corev1.Node{}, pods: map[string]*LowerPod{}, namespaces: Namespaces{}}
+	p.oracle = oracle.NewWorld(p.now)
 	for i := range p.uppers {
 		p.uppers[i] = p.newUpper()
 	}
@@ -140,10 +145,12 @@ func (p *play) do(line string) string {
 		}
 		d.CmdArgs = append(d.CmdArgs, arg)
 	}
-	return p.run(p.t, d)
+	out := p.run(p.t, d)
+	if want := p.oracle.Run(p.t, d); out != want {
+		p.t.Fatalf("after\n%s\nthe answer is\n%s\nthe oracle says\n%s", strings.Join(p.script, "\n"), out, want)
+	}
+	return out
 }
-
-func (p *play) note(text string) { p.script = append(p.script, "# "+text) }
 
 func (p *play) cluster() string { return p.tape.of("a", "b") }
 
@@ -368,8 +375,7 @@ func (p *play) forgetCluster() { p.do("forget " + p.cluster()) }
 
 // restart loses all that was in memory; the list that follows has every pod as it is now.
 func (p *play) restart() {
-	p.note("restart")
-	p.pool = NewPool()
+	p.do("restart")
 	for _, u := range p.uppers {
 		u.news, u.heard = nil, told{}
 		if u.state != "gone" {
@@ -379,45 +385,30 @@ func (p *play) restart() {
 }
 
 func (p *play) keep() {
-	p.note("keep those that exist")
-	exists := map[types.UID]bool{}
+	line := "keep"
 	for _, u := range p.uppers {
 		if u.heard.state == "gone" || len(u.news) > 0 && u.news[len(u.news)-1].state == "gone" {
 			continue
 		}
-		exists[types.UID(u.uid)] = true
+		line += " " + u.uid
 	}
-	p.pool.Keep(p.now, func(uid types.UID) bool { return exists[uid] })
+	p.do(line)
 }
 
-// strictBind is what the bind verb does: judge, make the hold firm, and put it back if the binding fails.
+// strictBind is what the bind verb does.
 func (p *play) strictBind() {
 	u := p.upperPod()
 	if u.state != "" && u.state != "chosen" {
 		return
 	}
-	cluster, uid := p.cluster(), types.UID(u.uid)
-	object := p.object(u)
-	owner := OwnerOf(object)
-	pod := p.pool.Larger(cluster, owner, NewPod(object))
-	verdict := p.pool.JudgeFor(owner, cluster, pod, uid)
-	if !verdict.Fits {
-		return
+	cluster, works := p.cluster(), p.tape.yes(2)
+	line := "bind " + u.uid + " cluster=" + cluster + " " + u.args
+	if !works {
+		line += " fails"
 	}
-	before := p.pool.Hold(uid)
-	mine := p.pool.Offer(p.now, uid, Info{Name: u.uid, Owner: owner}, pod, verdict)
-	mine.State = Bound
-	if p.tape.yes(2) {
-		p.note("bind " + u.uid + " to " + cluster)
+	if out := p.do(line); works && !strings.Contains(out, ", short of ") {
 		u.state, u.cluster = "bound", cluster
 		p.tell(u)
-		return
-	}
-	p.note("bind " + u.uid + " to " + cluster + " fails")
-	mine.State = Offered
-	p.pool.Release(uid)
-	if before != nil {
-		p.pool.Restore(before)
 	}
 }
 
@@ -425,7 +416,7 @@ func (p *play) strictBind() {
 func (p *play) look() {
 	u, cluster := p.upperPod(), p.cluster()
 	pod, uid := NewPod(p.object(u)), types.UID(u.uid)
-	p.note("look at " + u.uid + " in " + cluster)
+	p.do("look " + u.uid + " cluster=" + cluster + " " + u.args)
 	takes := p.pool.Takes(cluster, pod, uid)
 	candidates := p.pool.Candidates(cluster, pod, uid, len(takes))
 	verdict := p.pool.Judge(cluster, pod, uid)
@@ -453,8 +444,8 @@ func (p *play) object(u *upperTruth) *corev1.Pod {
 func (p *play) count() {
 	u := p.upperPod()
 	before := p.holds()
-	if n := p.pool.Replicas(p.cluster(), NewPod(p.object(u)), 5); n < 0 || n > 5 {
-		p.t.Fatalf("%d of 5 replicas fit", n)
+	if n, err := strconv.Atoi(strings.TrimSpace(p.do("replicas " + u.uid + " cluster=" + p.cluster() + " limit=5 " + u.args))); err != nil || n < 0 || n > 5 {
+		p.t.Fatalf("%d of 5 replicas fit: %v", n, err)
 	}
 	if after := p.holds(); after != before {
 		p.t.Fatalf("counting replicas changed the holds:\n%s\nto\n%s", before, after)

@@ -127,7 +127,7 @@ func (p *Pool) Judge(name string, pod *Pod, uid types.UID) Verdict {
 	node, left := a.best(p.scale)
 	switch {
 	case node < 0:
-		verdict.Reason, verdict.Short = a.why()
+		verdict.Reason, verdict.Short = a.why(p.scale)
 	case a.starts && p.company(name, pod, uid):
 		verdict.Reason = keys.PodAffinity
 	default:

@@ -41,6 +41,11 @@ import (
 //	wait 61s                                  time passes, offers and reservations may end
 //	forget a                                  the cluster leaves
 //	view                                      free - held of every node, and the holds
+//	keep UID UID ...                          these are all the upper pods there are
+//	bind UID cluster=a [fails] cpu=2          what the bind verb does: check and hold, firmly; where the binding fails, back again
+//	look UID cluster=a cpu=2                  the question in every other way there is
+//	replicas UID cluster=a limit=5 cpu=2      how many such pods fit
+//	restart                                   all that was in memory is lost
 func TestScripts(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
 		w := &world{pool: NewPool(), now: time.Unix(1000, 0), nodes: map[string]*corev1.Node{}, pods: map[string]*LowerPod{}, namespaces: Namespaces{}}
@@ -100,6 +105,21 @@ func (w *world) run(t *testing.T, d *datadriven.TestData) string {
 		w.pool.Forget(name)
 	case "view":
 		return w.view()
+	case "keep":
+		w.pool.Keep(w.now, func(uid types.UID) bool { return d.HasArg(string(uid)) })
+		return w.holds()
+	case "bind":
+		return w.bind(t, d, types.UID(name))
+	case "look":
+		return w.look(t, d, types.UID(name))
+	case "replicas":
+		limit, err := strconv.Atoi(value(d, "limit"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fmt.Sprintln(w.pool.Replicas(value(d, "cluster"), NewPod(scriptPod(t, d, name)), limit))
+	case "restart":
+		w.pool = NewPool()
 	default:
 		t.Fatalf("%s: unknown command %q", d.Pos, d.Cmd)
 	}
@@ -199,6 +219,42 @@ func (w *world) upper(t *testing.T, d *datadriven.TestData, uid types.UID) strin
 		return "held elsewhere\n" + w.holds()
 	}
 	return w.holds()
+}
+
+func (w *world) bind(t *testing.T, d *datadriven.TestData, uid types.UID) string {
+	object, cluster := scriptPod(t, d, string(uid)), value(d, "cluster")
+	owner := OwnerOf(object)
+	pod := w.pool.Larger(cluster, owner, NewPod(object))
+	verdict := w.pool.JudgeFor(owner, cluster, pod, uid)
+	if !verdict.Fits {
+		return fmt.Sprintf("%s: %s, short of %v\n", cluster, verdict.Reason, verdict.Short.Quantities())
+	}
+	before := w.pool.Hold(uid)
+	mine := w.pool.Offer(w.now, uid, Info{Name: string(uid), Owner: owner}, pod, verdict)
+	mine.State = Bound
+	if d.HasArg("fails") {
+		mine.State = Offered
+		w.pool.Release(uid)
+		if before != nil {
+			w.pool.Restore(before)
+		}
+	}
+	return w.holds()
+}
+
+func (w *world) look(t *testing.T, d *datadriven.TestData, uid types.UID) string {
+	cluster, pod := value(d, "cluster"), NewPod(scriptPod(t, d, string(uid)))
+	var out strings.Builder
+	takes := w.pool.Takes(cluster, pod, uid)
+	for _, node := range slices.Sorted(maps.Keys(takes)) {
+		alone := w.pool.JudgeNode(cluster, node, pod, uid)
+		fmt.Fprintf(&out, "%s: %q, alone %t %q, short of %v\n", node, takes[node], alone.Fits, alone.Reason, alone.Short.Quantities())
+	}
+	fmt.Fprintln(&out, "candidates", w.pool.Candidates(cluster, pod, uid, len(takes)))
+	verdict := w.pool.Judge(cluster, pod, uid)
+	fmt.Fprintf(&out, "%t %q %q, short of %v, undecided %t\n",
+		verdict.Fits, verdict.Node, verdict.Reason, verdict.Short.Quantities(), w.pool.Undecided(cluster, pod))
+	return out.String()
 }
 
 func (w *world) view() string {

@@ -1,0 +1,117 @@
+package oracle
+
+import (
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/tessera-k8s/tessera/internal/keys"
+)
+
+// best is the tightest node that takes the pod, -1 if none does.
+func (a *ask) best(scale Resources) (node int, left float64) {
+	node = -1
+	measure := a.leftover(scale)
+	for i := range a.c.snapshot.Nodes {
+		if !a.hasRoom(i) || a.refuses(i) != "" {
+			continue
+		}
+		if l := measure(i); node < 0 || l < left {
+			node, left = i, l
+		}
+	}
+	return node, left
+}
+
+// leftover measures what would stay free on a node after the pod: each resource as a share of the largest node of the
+// pool, summed. The smaller, the tighter the fit. Pods and ephemeral storage do not shape holes and are left out.
+// It is the best-fit score of Weng et al., ATC'23 (FGD), with every weight 1.
+func (a *ask) leftover(scale Resources) func(node int) float64 {
+	type part struct {
+		free   []int64
+		within float64
+	}
+	var parts []part
+	asked := 0.0
+	for r, name := range a.c.room.names {
+		within := scale.Get(name)
+		if within <= 0 || name == corev1.ResourcePods || name == corev1.ResourceEphemeralStorage {
+			continue
+		}
+		parts = append(parts, part{free: a.c.room.amount[r], within: float64(within)})
+		asked += float64(a.pod.Requests.Get(name)) / float64(within)
+	}
+	return func(node int) float64 {
+		sum := 0.0
+		for i := range parts {
+			sum += float64(parts[i].free[node]) / parts[i].within
+		}
+		return sum - asked
+	}
+}
+
+// why explains a cluster in which no node takes the pod. The order of the answers is from the cause that lies
+// furthest from the pod's reach to the nearest: no node may take it, the pods around do not let it in, others hold the
+// room, the total is too small or fragmented.
+func (a *ask) why(scale Resources) (keys.Reason, Resources) {
+	reason, company := keys.Taint, keys.Reason("")
+	unheld, closest, gap := false, -1, 0.0
+	totals := make([]int64, len(a.needs))
+	measure := a.leftover(scale)
+	for i, node := range a.c.snapshot.Nodes {
+		if refused := a.byClass(i); refused != "" {
+			if refused == keys.NodeAffinity && closest < 0 {
+				reason = refused
+			}
+			continue
+		}
+		missing := a.missing(i, totals)
+		refused := a.refuses(i)
+		if refused != "" && missing == 0 {
+			company = refused
+		}
+		unheld = unheld || refused == "" && node.free.Fits(a.pod.Requests)
+		if closest < 0 || missing < gap || missing == gap && measure(i) >= measure(closest) {
+			closest, gap = i, missing
+		}
+	}
+	if closest < 0 {
+		return reason, Resources{}
+	}
+	short := a.c.room.row(closest).Short(a.pod.Requests)
+	switch {
+	case company != "":
+		return company, short
+	case unheld:
+		return keys.Held, short
+	}
+	if lacking := a.lacking(totals); lacking != "" {
+		return lacking, short
+	}
+	return keys.Fragmented, short
+}
+
+// lacking names the first resource that the nodes have too little of even together, or "".
+func (a *ask) lacking(totals []int64) keys.Reason {
+	if a.absent {
+		return keys.InsufficientExtendedResource
+	}
+	for i := range a.needs {
+		if a.needs[i].amount > totals[i] {
+			return shortage(a.needs[i].name)
+		}
+	}
+	return ""
+}
+
+// missing is what a node lacks for the pod, in shares of what the pod asks for, summed. It adds what is free to totals.
+func (a *ask) missing(node int, totals []int64) float64 {
+	sum := 0.0
+	for i := range a.needs {
+		n := &a.needs[i]
+		free := max(0, n.free[node])
+		totals[i] = add(totals[i], free)
+		if free < n.amount && !n.elsewhere(a.c.snapshot.Nodes[node]) {
+			sum += float64(n.amount-free) / float64(n.amount)
+		}
+	}
+	return sum
+}

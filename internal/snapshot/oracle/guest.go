@@ -1,0 +1,82 @@
+package oracle
+
+import (
+	"cmp"
+	"slices"
+)
+
+// guest is a waiting pod of a lower cluster on the node that its scheduler is about to put it on: a stranger's pod, or one
+// of ours that has no hold (any more).
+type guest struct {
+	pod  *Pod
+	node int
+}
+
+// seat puts the waiting pods of the cluster where its scheduler is likely to: first those that it has nominated a node
+// for, as it keeps that room for them, then by priority and age. What fits nowhere takes no room, but it is looked at
+// again at every snapshot and so comes before any pod of ours that wants room which has just appeared.
+//
+// Left out: pods behind a gate, pods of a lower priority than ours (which have none), and those that the scheduler has
+// refused for something that the columns do not see.
+func (c *cluster) seat() {
+	waiting := slices.DeleteFunc(slices.Clone(c.snapshot.waiting), func(pod *LowerPod) bool {
+		return pod.asks == nil || pod.terminating || c.holds[pod.UpperUID] != nil ||
+			!pod.nominated() && (pod.Gated || pod.Priority < 0 || pod.Unschedulable && pod.asks.Inexact)
+	})
+	slices.SortStableFunc(waiting, func(a, b *LowerPod) int {
+		return cmp.Or(-cmp.Compare(rank(a), rank(b)), -cmp.Compare(a.Priority, b.Priority), a.Created.Compare(b.Created))
+	})
+	for _, pod := range waiting[:min(mostSeated, len(waiting))] {
+		node, ok := c.snapshot.index[pod.Hint]
+		if !ok || !pod.nominated() {
+			node = c.roomiest(pod.asks)
+		}
+		if node < 0 {
+			continue
+		}
+		c.guests = append(c.guests, guest{pod: pod.asks, node: node})
+		c.room.take(node, pod.asks.Requests, 1)
+		if len(pod.asks.apart) > 0 {
+			c.apart++
+		}
+	}
+}
+
+// mostSeated bounds the work of a snapshot: behind so many waiting pods nobody's turn comes soon.
+const mostSeated = 500
+
+// unseat gives back what the waiting pods took.
+func (c *cluster) unseat() {
+	for _, g := range c.guests {
+		c.room.take(g.node, g.pod.Requests, -1)
+		if len(g.pod.apart) > 0 {
+			c.apart--
+		}
+	}
+	c.guests = nil
+}
+
+// nominated reports whether the lower scheduler keeps room for the pod on a node: not for one of ours that it has tried
+// there in vain.
+func (l *LowerPod) nominated() bool { return l.Hint != "" && (l.UpperUID == "" || !l.Unschedulable) }
+
+func rank(pod *LowerPod) int {
+	if pod.nominated() {
+		return 1
+	}
+	return 0
+}
+
+// roomiest is the node that the default scheduler (LeastAllocated) is likely to choose, -1 if none takes the pod.
+func (c *cluster) roomiest(pod *Pod) int {
+	a := c.ask(pod)
+	a.turned = nil // The lower scheduler does not know what kubelets have said.
+	measure := a.leftover(c.snapshot.largest)
+	best := -1
+	for i := range c.snapshot.Nodes {
+		if a.takes(i) == "" && (best < 0 || measure(i) > measure(best)) {
+			best = i
+		}
+	}
+	return best
+}
