@@ -110,11 +110,11 @@ func TestAPodWhoseNameWasTakenIsWoken(t *testing.T) {
 	if got := e.reason(t, testPod("p", "1"), "vn-b"); got != text(keys.NameConflict) {
 		t.Fatalf("refused with %q", got)
 	}
-	if pods := e.fitNow(time.Now()); len(pods) != 0 {
+	if pods := e.fitNow(t.Context(), time.Now()); len(pods) != 0 {
 		t.Fatal("woken while its name is taken")
 	}
 	e.show(nil)
-	if pods := e.fitNow(time.Now()); len(pods) != 1 {
+	if pods := e.fitNow(t.Context(), time.Now()); len(pods) != 1 {
 		t.Errorf("%d pods are woken when the name is free", len(pods))
 	}
 }
@@ -161,7 +161,7 @@ func TestANodeThatRefusedIsAvoided(t *testing.T) {
 	e.mu.Lock()
 	e.pool.Expire(time.Now().Add(snapshot.AvoidRefusing))
 	e.mu.Unlock()
-	if pods := e.fitNow(time.Now()); len(pods) != 1 || pods[0].Name != "like-it" {
+	if pods := e.fitNow(t.Context(), time.Now()); len(pods) != 1 || pods[0].Name != "like-it" {
 		t.Errorf("after a while %d pods are woken", len(pods))
 	}
 }

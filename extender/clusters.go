@@ -18,15 +18,17 @@ import (
 func (e *Extender) runCluster(ctx context.Context, name string, config *rest.Config) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	watch, err := lower.NewWatch(name, e.identity, config, e.log, e.publish)
+	watch, err := lower.NewWatch(name, e.identity, config, e.log, nil)
 	if err != nil {
 		e.brokenCluster(name, err.Error())
 		return nil
 	}
+	watch.Apply = func(changes *snapshot.Changes) {
+		e.takeOver(name, func(now time.Time) snapshot.News { return e.pool.Apply(now, changes) })
+	}
 	log := e.log.With("cluster", name)
 	state := &clusterState{watch: watch, claims: lower.NewClaims(watch.Client(), log, e.touch)}
 	state.around = lower.NewAround(watch.Client(), log, func() {
-		e.entries.Add(1)
 		watch.Touch()
 		e.touch()
 	})
@@ -66,26 +68,26 @@ func (e *Extender) brokenCluster(name, text string) {
 	}
 }
 
-// publish takes a new snapshot into the pool.
-func (e *Extender) publish(s *snapshot.Snapshot) {
+// takeOver has the pool told what is new in a cluster.
+func (e *Extender) takeOver(cluster string, tell func(now time.Time) snapshot.News) {
 	e.mu.Lock()
-	first := e.pool.Snapshot(s.Cluster) == nil
-	news := e.pool.Publish(time.Now(), s)
+	first := !e.pool.Has(cluster)
+	news := tell(time.Now())
 	e.mu.Unlock()
 	if first { // A cluster that left and came back has lost its holds. It does not count as synced before this returns.
-		e.upper.observeCached()
+		e.upper.observeCached(cluster)
 	}
 	for _, pod := range news.Refused {
-		e.metrics.refusals.WithLabelValues(s.Cluster).Inc()
+		e.metrics.refusals.WithLabelValues(cluster).Inc()
 		e.log.Warn("A kubelet refused a pod, its node is avoided for such pods for a while",
-			"cluster", s.Cluster, "node", pod.Node, "uid", pod.UpperUID, "reason", pod.Refusal.Reason)
+			"cluster", cluster, "node", pod.Node, "uid", pod.UpperUID, "reason", pod.Refusal.Reason)
 	}
 	for _, uid := range news.Overpromised {
 		if e.told.Add(string(uid), nil, gocache.DefaultExpiration) != nil {
 			continue // Told before: the pod hangs on, or its cluster left and came back.
 		}
-		e.metrics.overpromise.WithLabelValues(s.Cluster).Inc()
-		e.log.Warn("The lower scheduler found no node for a pod that was accepted", "cluster", s.Cluster, "uid", uid)
+		e.metrics.overpromise.WithLabelValues(cluster).Inc()
+		e.log.Warn("The lower scheduler found no node for a pod that was accepted", "cluster", cluster, "uid", uid)
 	}
 	e.touch()
 }

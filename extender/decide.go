@@ -131,7 +131,7 @@ func (e *Extender) decide(deadline time.Time, pod *snapshot.Pod, uid types.UID, 
 		e.log.Error("Building the exact view failed", "cluster", v.Cluster, "err", err)
 		return refuse(keys.NotSynced)
 	}
-	asking := pod.Object.DeepCopy()
+	asking := pod.Whole().DeepCopy()
 	asking.UID = uid
 	reason := keys.NotSynced
 	for some := range slices.Chunk(e.pool.Candidates(v.Cluster, pod, uid, len(b.snapshot.Nodes)), candidatesAtOne) {

@@ -38,7 +38,6 @@ type Extender struct {
 	told     *gocache.Cache // UIDs of over-promised pods that were counted, so that each counts once
 	changed  chan struct{}  // something changed that may let a waiting pod fit
 	around   sync.Map       // name of a cluster -> *lower.Around
-	entries  atomic.Uint64  // counts the changes of what lower namespaces ask of pods
 
 	upperView upperView
 	alive     upperView   // when the lock was last to be had
@@ -51,7 +50,7 @@ type Extender struct {
 	waiting      map[types.UID]*waiter
 	unaskedBinds map[string]*unaskedBinds // by cluster
 	armed        bool                     // touch will be called by a timer
-	resume       int                      // the waiter that the next look at them starts with
+	looked       snapshot.Marks           // what the last look at waiting pods has seen
 }
 
 // clusterState is a lower cluster as the registry knows it.
@@ -110,6 +109,7 @@ func newExtender(config *Config, log *slog.Logger, client kubernetes.Interface, 
 		clusters:     map[string]*clusterState{},
 		waiting:      map[types.UID]*waiter{},
 		unaskedBinds: map[string]*unaskedBinds{},
+		looked:       snapshot.Marks{},
 	}
 	e.upper = newUpper(e)
 	e.metrics.watch(e)

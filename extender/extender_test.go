@@ -48,12 +48,12 @@ func newTestExtender(t *testing.T) *testExtender {
 	return &testExtender{Extender: e, server: server}
 }
 
-func (e *Extender) addVirtualNode(t *testing.T, name string) {
+func (e *Extender) addVirtualNode(t testing.TB, name string) {
 	t.Helper()
 	e.addNode(t, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "vn-" + name, Labels: map[string]string{keys.Cluster: name}}})
 }
 
-func (e *Extender) addNode(t *testing.T, node *corev1.Node) {
+func (e *Extender) addNode(t testing.TB, node *corev1.Node) {
 	t.Helper()
 	if err := e.upper.nodes.GetStore().Add(node); err != nil {
 		t.Fatal(err)
@@ -63,9 +63,9 @@ func (e *Extender) addNode(t *testing.T, node *corev1.Node) {
 func healthy() lower.Health { return lower.Health{Synced: true, Contact: time.Now()} }
 
 // join registers a cluster whose health says that it was synced and heard of just now.
-func (e *Extender) join(t *testing.T, name string) *lower.Watch {
+func (e *Extender) join(t testing.TB, name string) *lower.Watch {
 	t.Helper()
-	watch, err := lower.NewWatch(name, "test", &rest.Config{Host: "https://127.0.0.1:1"}, e.log, e.publish)
+	watch, err := lower.NewWatch(name, "test", &rest.Config{Host: "https://127.0.0.1:1"}, e.log, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,4 +129,9 @@ func encode(t *testing.T, value any) string {
 		t.Fatal(err)
 	}
 	return string(data)
+}
+
+// publish has the pool told of a whole cluster.
+func (e *Extender) publish(s *snapshot.Snapshot) {
+	e.takeOver(s.Cluster, func(now time.Time) snapshot.News { return e.pool.Publish(now, s) })
 }

@@ -123,21 +123,6 @@ func (e *Extender) touchIfMoved(uid types.UID, before string) {
 	}
 }
 
-// compileAll reduces the pod once for every virtual node; nil where its sealed annotation or the node's rules cannot be read.
-func (e *Extender) compileAll(pod *corev1.Pod, nodes []*corev1.Node) []*snapshot.Pod {
-	pods := make([]*snapshot.Pod, len(nodes))
-	for i, node := range nodes {
-		below, err := e.compile(pod, node)
-		if err != nil {
-			e.log.Warn("Reading a pod failed, a virtual node is refused",
-				"namespace", pod.Namespace, "name", pod.Name, "node", node.Name, "err", err)
-			continue
-		}
-		pods[i] = below
-	}
-	return pods
-}
-
 // judge returns a verdict a node, sorted the best first. The caller holds e.mu.
 func (e *Extender) judge(now time.Time, pod *corev1.Pod, nodes []*corev1.Node, pods []*snapshot.Pod) []verdict {
 	owner := snapshot.OwnerOf(pod)

@@ -218,15 +218,15 @@ func TestWaitingPodsAreWokenAsManyAsFit(t *testing.T) {
 			t.Fatalf("%s fits on %v", name, got)
 		}
 	}
-	if pods := e.fitNow(time.Now()); len(pods) != 0 {
+	if pods := e.fitNow(t.Context(), time.Now()); len(pods) != 0 {
 		t.Fatalf("%d pods woken without room", len(pods))
 	}
 	e.publish(snapshot.New(snapshot.Content{Cluster: "b", Nodes: []*snapshot.Node{lowerNode("b1", "18")}}))
 	now := time.Now()
-	if pods := e.fitNow(now); len(pods) != 2 {
+	if pods := e.fitNow(t.Context(), now); len(pods) != 2 {
 		t.Errorf("%d pods woken, room is for 2", len(pods))
 	}
-	if pods := e.fitNow(now.Add(wakeAgain / 2)); len(pods) != 0 {
+	if pods := e.fitNow(t.Context(), now.Add(wakeAgain/2)); len(pods) != 0 {
 		t.Errorf("%d pods woken again at once", len(pods))
 	}
 	if len(e.pool.Holds()) != 0 {

@@ -33,6 +33,7 @@ func newUpper(e *Extender) *upper {
 		nodes:    factory.Core().V1().Nodes().Informer(),
 		pods:     factory.Core().V1().Pods().Informer(),
 	}
+	_ = u.pods.AddIndexers(cache.Indexers{byNode: nodesOf}) // It fails once the informer runs.
 	return u
 }
 
@@ -105,10 +106,33 @@ func (u *upper) observeAll(ctx context.Context) error {
 	}
 }
 
-// observeCached observes every pod of the cache again.
-func (u *upper) observeCached() {
-	for _, object := range u.pods.GetStore().List() {
-		u.observe(object.(*corev1.Pod), false)
+// byNode indexes pods by the nodes that they are bound to or nominated for.
+const byNode = "node"
+
+func nodesOf(object any) ([]string, error) {
+	pod, ok := object.(*corev1.Pod)
+	if !ok {
+		return nil, nil
+	}
+	var names []string
+	for _, name := range []string{pod.Spec.NodeName, pod.Status.NominatedNodeName} {
+		if name != "" {
+			names = append(names, name)
+		}
+	}
+	return names, nil
+}
+
+// observeCached observes again every pod of the cache that a virtual node of the cluster has, or is to have.
+func (u *upper) observeCached(cluster string) {
+	for _, node := range u.virtualNodes() {
+		if node.Labels[keys.Cluster] != cluster {
+			continue
+		}
+		pods, _ := u.pods.GetIndexer().ByIndex(byNode, node.Name) // The index is there.
+		for _, pod := range pods {
+			u.observe(pod.(*corev1.Pod), false)
+		}
 	}
 }
 

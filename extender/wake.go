@@ -25,16 +25,20 @@ type waiter struct {
 	pod     *corev1.Pod
 	targets []target // what it was asked about
 	woken   time.Time
-	vain    int // how often it was woken since the scheduler last asked
+	vain    int  // how often it was woken since the scheduler last asked
+	hopeful bool // it fitted when it was last looked at
 }
 
 // target is a name that a pod was asked about, and the pod as it will be below for labels and rules like these.
 type target struct {
 	name    string
+	cluster string
 	labels  map[string]string
 	rules   string
-	entries uint64 // and for what its namespace asked of pods then
-	pod     *snapshot.Pod
+	entries uint64        // and for what its namespace asked of pods then
+	pod     *snapshot.Pod // as it comes through this or another virtual node
+	// restless: the reason of the last refusal may end without a change in the cluster that could be seen.
+	restless bool
 }
 
 // Times of waking. A pod that was woken is left alone for a while, as the scheduler needs time to come to it, and for
@@ -42,9 +46,9 @@ type target struct {
 const (
 	wakeEvery   = 100 * time.Millisecond
 	wakeAgain   = 2 * time.Second
-	wakeSlowest = 5                     // doublings of wakeAgain
-	wakeVain    = 3                     // wakes in vain after which room is not kept for a pod any more while others are looked at
-	wakeBudget  = 50 * time.Millisecond // of one look, in which the scheduler has to wait
+	wakeSlowest = 5                // doublings of wakeAgain
+	wakeVain    = 3                // wakes in vain after which room is not kept for a pod any more while others are looked at
+	wakeBudget  = time.Millisecond // of one part of a look, in which the scheduler has to wait
 	wakeTimeout = 2 * time.Second
 	wakeWorkers = 8
 )
@@ -60,7 +64,8 @@ func (e *Extender) wait(pod *corev1.Pod, verdicts []verdict, unknown map[string]
 	}
 	for _, v := range verdicts {
 		w.targets = append(w.targets, target{
-			name: v.node.Name, labels: v.node.Labels, rules: rulesOf(v.node), entries: e.entries.Load(), pod: v.pod,
+			name: v.node.Name, cluster: v.Cluster, labels: v.node.Labels, rules: rulesOf(v.node), entries: e.entriesOf(v.Cluster),
+			pod: v.pod.Base(), restless: restless(v.Reason),
 		})
 		e.lookLater(v.Reason)
 	}
@@ -69,6 +74,18 @@ func (e *Extender) wait(pod *corev1.Pod, verdicts []verdict, unknown map[string]
 		e.touchSoon()
 	}
 	e.waiting[pod.UID] = w
+}
+
+// restless reports whether a reason may end without a change of rows: by the clock, a probe, or a name or quota below.
+func restless(reason keys.Reason) bool {
+	switch reason {
+	case keys.InsufficientCPU, keys.InsufficientMemory, keys.InsufficientEphemeralStorage, keys.InsufficientPods,
+		keys.InsufficientExtendedResource, keys.Fragmented, keys.Held,
+		keys.Taint, keys.NodeAffinity, keys.PodAffinity, keys.Spread, keys.HostPort:
+		return false
+	default:
+		return true
+	}
 }
 
 // lookLater asks for another look where a reason ends by the clock or by a probe, not by a snapshot.
@@ -89,7 +106,7 @@ func (e *Extender) wake(ctx context.Context) error {
 		}
 		var group errgroup.Group
 		group.SetLimit(wakeWorkers)
-		for _, pod := range e.fitNow(time.Now()) {
+		for _, pod := range e.fitNow(ctx, time.Now()) {
 			group.Go(func() error { e.annotate(ctx, pod); return nil })
 		}
 		_ = group.Wait() // annotate reports by itself.
@@ -99,67 +116,122 @@ func (e *Extender) wake(ctx context.Context) error {
 	}
 }
 
-// fitNow returns the waiting pods that fit now, all of them together: by priority, then age. It stops when its budget
-// is used up and goes on from there the next time.
-func (e *Extender) fitNow(now time.Time) []*corev1.Pod {
+// look is one look at all waiting pods: what has changed since the last one, and who fits.
+type look struct {
+	stirs   map[string]*snapshot.Stir // by cluster
+	any     bool                      // something has changed somewhere
+	left    []*waiter                 // who has not been looked at
+	fitting []*corev1.Pod
+	placed  []placed // who was found to fit, so that the next ones find what is left
+}
+
+type placed struct {
+	pod  *corev1.Pod
+	best verdict
+}
+
+// fitNow returns the waiting pods that fit now, all of them together: by priority, then age. Only what has changed since the last
+// look is asked about, and the scheduler waits for a part of it at the most.
+func (e *Extender) fitNow(ctx context.Context, now time.Time) []*corev1.Pod {
+	l := e.beginLook()
+	for e.lookOn(l, now) && sleep(ctx, wakeBudget) {
+	}
+	return l.fitting
+}
+
+func (e *Extender) beginLook() *look {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	waiters := slices.SortedFunc(maps.Values(e.waiting), sooner)
-	if e.resume >= len(waiters) {
-		e.resume = 0
+	l := &look{stirs: map[string]*snapshot.Stir{}, left: slices.SortedFunc(maps.Values(e.waiting), sooner)}
+	stirs := e.pool.Stirs(e.looked)
+	for i := range stirs {
+		l.stirs[stirs[i].Cluster], l.any = &stirs[i], true
 	}
-	var fitting []*corev1.Pod
+	return l
+}
+
+// lookOn looks at some of those who are left, and reports whether there are more.
+func (e *Extender) lookOn(l *look, now time.Time) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	var trial []types.UID // Holds of this question alone, given back at its end.
-	started := time.Now()
-	for ; e.resume < len(waiters); e.resume++ {
-		if time.Since(started) > wakeBudget {
-			e.touch()
-			break
+	for _, p := range l.placed {
+		if e.waiting[p.pod.UID] != nil && e.pool.Hold(p.pod.UID) == nil {
+			e.pool.Offer(now, p.pod.UID, infoOf(p.pod), p.best.pod, p.best.Verdict)
+			trial = append(trial, p.pod.UID)
 		}
-		w := waiters[e.resume]
-		best := e.best(now, w)
-		if !best.Fits || e.pool.Hold(w.pod.UID) != nil {
+	}
+	started := time.Now()
+	for looked := 0; len(l.left) > 0 && (looked == 0 || time.Since(started) < wakeBudget); looked++ {
+		w := l.left[0]
+		l.left = l.left[1:]
+		if e.waiting[w.pod.UID] != w {
+			continue // The scheduler has asked meanwhile, or the pod has gone.
+		}
+		best := e.best(now, w, l)
+		if w.hopeful = best.Fits; !best.Fits || e.pool.Hold(w.pod.UID) != nil {
 			continue
 		}
 		if w.vain < wakeVain {
 			e.pool.Offer(now, w.pod.UID, infoOf(w.pod), best.pod, best.Verdict)
 			trial = append(trial, w.pod.UID)
+			l.placed = append(l.placed, placed{pod: w.pod, best: best})
 		}
 		if w.due(now) {
-			fitting = append(fitting, w.pod)
+			l.fitting = append(l.fitting, w.pod)
 		}
 		e.touchSoon() // Until the scheduler has come to it.
 	}
 	for _, uid := range trial {
 		e.pool.Release(uid)
 	}
-	return fitting
+	return len(l.left) > 0
 }
 
-// best returns the best verdict on a waiting pod; the zero verdict where there is nothing to judge. The caller holds
-// e.mu.
-func (e *Extender) best(now time.Time, w *waiter) verdict {
+// best returns the best verdict on a waiting pod, of those that can be another than when it was last asked; the zero verdict where
+// there is none. The caller holds e.mu.
+func (e *Extender) best(now time.Time, w *waiter, l *look) verdict {
 	var nodes []*corev1.Node
 	var pods []*snapshot.Pod
+	var asked []*target
 	for i := range w.targets {
 		t := &w.targets[i]
 		node := e.upper.virtualNode(t.name)
 		if node == nil {
 			continue
 		}
-		if entries := e.entries.Load(); t.pod == nil || t.entries != entries || !maps.Equal(t.labels, node.Labels) || t.rules != rulesOf(node) {
+		entries := e.entriesOf(node.Labels[keys.Cluster])
+		other := t.pod == nil || t.entries != entries || !maps.Equal(t.labels, node.Labels) || t.rules != rulesOf(node)
+		if other {
 			t.labels, t.rules, t.entries, t.pod = node.Labels, rulesOf(node), entries, e.compileAll(w.pod, []*corev1.Node{node})[0]
+			t.cluster = node.Labels[keys.Cluster]
 		}
-		nodes, pods = append(nodes, node), append(pods, t.pod)
+		if !w.hopeful && !other && !t.restless && !l.mayTake(t) {
+			continue
+		}
+		nodes, pods, asked = append(nodes, node), append(pods, t.pod.Via(node.Name)), append(asked, t)
+	}
+	if len(nodes) == 0 {
+		return verdict{}
 	}
 	verdicts := e.judge(now, w.pod, nodes, pods)
 	for _, v := range verdicts {
 		e.lookLater(v.Reason)
-	}
-	if len(verdicts) == 0 {
-		return verdict{}
+		asked[slices.IndexFunc(nodes, func(n *corev1.Node) bool { return n == v.node })].restless = restless(v.Reason)
 	}
 	return verdicts[0]
+}
+
+// mayTake reports whether something has changed that may let the pod into a cluster.
+func (l *look) mayTake(t *target) bool {
+	if t.pod == nil {
+		return false
+	}
+	if t.pod.Sociable() {
+		return l.any
+	}
+	stir := l.stirs[t.cluster]
+	return stir != nil && stir.MayTake(t.pod)
 }
 
 // due reports whether it is time to wake the pod, and notes that it was.

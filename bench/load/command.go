@@ -48,6 +48,7 @@ Loads:
 			if err := options.validate(only); err != nil {
 				return err
 			}
+			options.given = command.Flags().Changed
 			ctx, stop := signal.NotifyContext(command.Context(), os.Interrupt, syscall.SIGTERM)
 			defer stop()
 			report, wrong, err := run(ctx, command.OutOrStdout(), only, options)
@@ -62,9 +63,9 @@ Loads:
 	}
 	flags := command.Flags()
 	flags.StringSliceVar(&only, "only", only, "loads to run")
-	flags.IntVar(&options.clusters, "clusters", options.clusters, "lower clusters (hints, standin)")
-	flags.IntVar(&options.nodes, "nodes", options.nodes, "nodes of each cluster (standin)")
-	flags.Float64Var(&options.churn, "churn", options.churn, "events a second that pods make in all clusters together (standin)")
+	flags.IntVar(&options.clusters, "clusters", options.clusters, "lower clusters (hints, standin, latency)")
+	flags.IntVar(&options.nodes, "nodes", options.nodes, "nodes of each cluster (standin, latency)")
+	flags.Float64Var(&options.churn, "churn", options.churn, "events a second that pods make in all clusters together (standin, latency)")
 	flags.IntVar(&options.pods, "pods", 0, "pods of a burst, on each virtual node (memory), of each cluster (standin), or lifecycles; 0: "+
 		defaults(func(l load) int { return l.pods }))
 	flags.IntVar(&options.rounds, "rounds", 0, "rounds of each kind; 0: "+defaults(func(l load) int { return l.rounds }))
@@ -87,6 +88,7 @@ type options struct {
 	nodes                                 int
 	churn                                 float64
 	profiles                              string
+	given                                 func(flag string) bool
 }
 
 func (o options) validate(only []string) error {

@@ -5,10 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
 	"github.com/tessera-k8s/tessera/bench/lab"
+	"github.com/tessera-k8s/tessera/bench/load/decisions"
 	"github.com/tessera-k8s/tessera/bench/load/lifecycles"
 	"github.com/tessera-k8s/tessera/bench/load/many"
 	"github.com/tessera-k8s/tessera/bench/load/streams"
@@ -26,6 +29,8 @@ type Report struct {
 	Streams     *streams.Result    `json:"streams,omitempty"`
 	Lifecycles  *lifecycles.Report `json:"lifecycles,omitempty"`
 	StandIn     *many.Result       `json:"standin,omitempty"`
+	// Latency is by size, such as c100n1k.
+	Latency map[string]*decisions.Result `json:"latency,omitempty"`
 }
 
 // load is one thing that --only chooses.
@@ -64,6 +69,10 @@ or left over, objects of others changed`},
 	{name: "standin", pods: 1000, play: playStandIn, help: `
 the extender against lower clusters that the stand-in plays (bench/standin): how long until it has listed them
 all, events a second under churn, processor time and memory of both`},
+	{name: "latency", pods: 10000, rounds: 9, play: playLatency, help: `
+the extender's answers beside an echo's, where the stand-in plays 100 clusters of 1,000 nodes and 10 of 10,000
+(or what --clusters and --nodes say): quiet, and with --churn events below and 2,000 pods that wait; processor
+time of an answer; how soon a write below shows; memory`},
 }
 
 // describe lists the loads for --help.
@@ -182,6 +191,32 @@ func playStandIn(ctx context.Context, out io.Writer, o options, report *Report, 
 		return err
 	}
 	return report.StandIn.Print(out)
+}
+
+func playLatency(ctx context.Context, out io.Writer, o options, report *Report, progress through.Progress) error {
+	sizes := map[string]decisions.Size{}
+	if o.given("clusters") || o.given("nodes") {
+		sizes[fmt.Sprintf("c%dn%d", o.clusters, o.nodes)] = decisions.Size{Clusters: o.clusters, Nodes: o.nodes, Pods: o.pods}
+	} else {
+		sizes["c100n1k"] = decisions.Size{Clusters: 100, Nodes: 1000, Pods: o.pods}
+		sizes["c10n10k"] = decisions.Size{Clusters: 10, Nodes: 10_000, Pods: 10 * o.pods}
+	}
+	churn := 2000.0
+	if o.given("churn") {
+		churn = o.churn
+	}
+	report.Latency = map[string]*decisions.Result{}
+	var results []*decisions.Result
+	for _, name := range slices.Sorted(maps.Keys(sizes)) {
+		options := decisions.Options{Size: sizes[name], Rounds: o.rounds, Churn: churn, Waiting: 2000, Profiles: o.profiles}
+		result, err := decisions.Measure(ctx, out, options, decisions.Progress(progress))
+		if err != nil {
+			return err
+		}
+		report.Latency[name] = result
+		results = append(results, result)
+	}
+	return decisions.Print(out, results)
 }
 
 // Check returns what is not as it has to be: with the default hint every pod runs and no lower scheduler lacked room; no

@@ -70,7 +70,8 @@ type seen struct {
 // publish gives a pool the nodes and pods as they are now. Like internal/lower it makes those nodes anew on which a pod has
 // come or gone; known remembers the others.
 func (c *scenario) publish(pool *snapshot.Pool, known map[string]seen) {
-	content := snapshot.Content{Cluster: lower, Own: map[types.UID]*snapshot.LowerPod{}, Namespaces: snapshot.Namespaces{}}
+	content := snapshot.Content{Cluster: lower, Own: map[types.UID]*snapshot.LowerPod{}}
+	content.Namespaces = snapshot.Namespaces{}
 	content.Version, _ = c.version() // The plugins are asked, too, and say so.
 	for _, space := range c.Namespaces {
 		content.Namespaces[space.Name] = space.Labels

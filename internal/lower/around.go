@@ -29,7 +29,11 @@ type Around struct {
 
 	mu         sync.Mutex
 	namespaces snapshot.Namespaces // made anew after each change
-	devices    map[corev1.ResourceName]bool
+	version    uint64
+	entries    uint64
+	// How many there are of what few clusters have, so that the others are not asked more.
+	ending, limits, quotas int
+	devices                map[corev1.ResourceName]bool
 }
 
 // The kinds of Around, in the order of kinds.
@@ -85,11 +89,43 @@ func (a *Around) see(kind int) {
 	switch kind {
 	case kindNamespaces:
 		a.namespaces = nil
+		a.version++
 	case kindDeviceClasses:
 		a.devices = nil
+		a.version++
+	}
+	if kind != kindQuotas && kind != kindDeviceClasses {
+		a.entries++
+	}
+	switch kind {
+	case kindNamespaces:
+		a.ending = 0
+		for _, namespace := range listed[*corev1.Namespace](a.kinds[kind].informer, metav1.NamespaceAll) {
+			if namespace.DeletionTimestamp != nil {
+				a.ending++
+			}
+		}
+	case kindLimitRanges:
+		a.limits = len(a.kinds[kind].informer.GetStore().ListKeys())
+	case kindQuotas:
+		a.quotas = len(a.kinds[kind].informer.GetStore().ListKeys())
 	}
 	a.mu.Unlock()
 	a.changed()
+}
+
+// Entries counts the changes of what the cluster makes of pods that enter it: LimitRanges, classes, namespaces that end.
+func (a *Around) Entries() uint64 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.entries
+}
+
+// Version counts the changes of what Namespaces and Devices return.
+func (a *Around) Version() uint64 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.version
 }
 
 // Namespaces returns the labels of all namespaces. The caller does not change them.
@@ -127,13 +163,25 @@ func (a *Around) DeviceClasses() []*resourcev1.DeviceClass {
 	return listed[*resourcev1.DeviceClass](a.kinds[kindDeviceClasses].informer, metav1.NamespaceAll)
 }
 
+func (a *Around) none(count *int) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return *count == 0
+}
+
 // LimitRanges returns those of a namespace.
 func (a *Around) LimitRanges(namespace string) []*corev1.LimitRange {
+	if a.none(&a.limits) {
+		return nil
+	}
 	return listed[*corev1.LimitRange](a.kinds[kindLimitRanges].informer, namespace)
 }
 
 // Quotas returns the ResourceQuotas of a namespace.
 func (a *Around) Quotas(namespace string) []*corev1.ResourceQuota {
+	if a.none(&a.quotas) {
+		return nil
+	}
 	return listed[*corev1.ResourceQuota](a.kinds[kindQuotas].informer, namespace)
 }
 
@@ -152,6 +200,9 @@ func (a *Around) HasPriorityClass(name string) (has, known bool) {
 
 // Ending reports whether a namespace is being deleted.
 func (a *Around) Ending(name string) bool {
+	if a.none(&a.ending) {
+		return false
+	}
 	object, _ := a.named(kindNamespaces, name)
 	namespace, ok := object.(*corev1.Namespace)
 	return ok && namespace.DeletionTimestamp != nil

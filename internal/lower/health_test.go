@@ -15,12 +15,12 @@ func TestEventsDoNotHideRevokedCredentials(t *testing.T) {
 	w.contact(nil)
 	before := w.Health().Contact
 	w.contact(fmt.Errorf("probing v: %w", apierrors.NewUnauthorized("Unauthorized")))
-	w.see()
+	w.see(true)
 	if got := w.Health(); !apierrors.IsUnauthorized(got.Err) || !got.Contact.Equal(before) {
 		t.Errorf("got %+v", got)
 	}
 	w.contact(fmt.Errorf("probing v: %w", apierrors.NewTimeoutError("slow", 1)))
-	w.see()
+	w.see(true)
 	if got := w.Health(); got.Err != nil || got.Contact.Equal(before) {
 		t.Errorf("an event makes up for a slow probe: %+v", got)
 	}

@@ -7,12 +7,10 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
@@ -20,6 +18,7 @@ import (
 	"github.com/tessera-k8s/tessera/internal/history"
 	"github.com/tessera-k8s/tessera/internal/keys"
 	"github.com/tessera-k8s/tessera/internal/snapshot"
+	"github.com/tessera-k8s/tessera/internal/tombstone"
 )
 
 // Times of publishing, which waits a moment so that a burst of events makes one snapshot, and the longer the longer
@@ -36,6 +35,8 @@ type Watch struct {
 	Log      *slog.Logger
 	// Publish receives each new snapshot, one at a time and in order. It must be quick.
 	Publish func(*snapshot.Snapshot)
+	// Apply, if set before Run, receives what has changed in place of snapshots, likewise.
+	Apply func(*snapshot.Changes)
 	// Pause is the least time between two snapshots, if set before Run; 10 ms otherwise.
 	Pause time.Duration
 	// Around, if set before Run, is waited for and gives the snapshots what they know of namespaces and devices.
@@ -61,19 +62,19 @@ type Watch struct {
 
 	version version
 
-	rows map[string]row // as they were last built; the publisher's alone
-}
-
-// row is a node as it was last built, and of what.
-type row struct {
-	node *snapshot.Node
-	from *corev1.Node
-	pods uint64 // sum of the marks of the pods on it
+	rowsMu sync.Mutex
+	rows   *snapshot.Rows
+	around seenAround
+	looked bool
+	listed [2]cache.ResourceEventHandlerRegistration // tell when all that was listed first is in rows
 }
 
 // NewWatch returns a watch of the cluster behind config.
 func NewWatch(name, identity string, config *rest.Config, log *slog.Logger, publish func(*snapshot.Snapshot)) (*Watch, error) {
-	w := &Watch{Name: name, Identity: identity, Log: log.With("cluster", name), Publish: publish, wake: make(chan struct{}, 1)}
+	w := &Watch{
+		Name: name, Identity: identity, Log: log.With("cluster", name), Publish: publish, wake: make(chan struct{}, 1),
+		rows: snapshot.NewRows(name),
+	}
 	client, err := kubernetes.NewForConfig(w.patient(config))
 	if err != nil {
 		return nil, fmt.Errorf("building client of %s: %w", name, err)
@@ -87,21 +88,28 @@ func NewWatch(name, identity string, config *rest.Config, log *slog.Logger, publ
 	return w, w.wire()
 }
 
-// wire trims what arrives to what is needed and wakes the publisher at each event.
-func (w *Watch) wire() error {
+// wire trims what arrives to what is needed, and has the rows told of it.
+func (w *Watch) wire() (err error) {
 	if err := w.nodes.SetTransform(trimNode); err != nil {
 		return fmt.Errorf("watching nodes of %s: %w", w.Name, err)
 	}
 	if err := w.pods.SetTransform(w.trimPod); err != nil {
 		return fmt.Errorf("watching pods of %s: %w", w.Name, err)
 	}
-	changed := cache.ResourceEventHandlerFuncs{
-		AddFunc:    func(any) { w.see() },
-		UpdateFunc: func(any, any) { w.see() },
-		DeleteFunc: func(any) { w.see() },
+	handlers := []cache.ResourceEventHandler{
+		cache.ResourceEventHandlerFuncs{
+			AddFunc:    func(node any) { w.see(w.setNode(node)) },
+			UpdateFunc: func(_, node any) { w.see(w.setNode(node)) },
+			DeleteFunc: func(node any) { w.see(w.removeNode(node)) },
+		},
+		cache.ResourceEventHandlerFuncs{
+			AddFunc:    func(pod any) { w.see(w.setPod(nil, pod)) },
+			UpdateFunc: func(before, pod any) { w.see(w.setPod(before, pod)) },
+			DeleteFunc: func(pod any) { w.see(w.removePod(pod)) },
+		},
 	}
-	for _, informer := range []cache.SharedIndexInformer{w.nodes, w.pods} {
-		if _, err := informer.AddEventHandler(changed); err != nil {
+	for i, informer := range []cache.SharedIndexInformer{w.nodes, w.pods} {
+		if w.listed[i], err = informer.AddEventHandler(handlers[i]); err != nil {
 			return fmt.Errorf("watching %s: %w", w.Name, err)
 		}
 		if err := informer.SetWatchErrorHandlerWithContext(w.watchFailed); err != nil {
@@ -109,6 +117,46 @@ func (w *Watch) wire() error {
 		}
 	}
 	return nil
+}
+
+func (w *Watch) setNode(object any) (changed bool) {
+	w.rowsMu.Lock()
+	defer w.rowsMu.Unlock()
+	return w.rows.SetNode(object.(*corev1.Node))
+}
+
+func (w *Watch) removeNode(object any) (changed bool) {
+	last, _ := tombstone.Unwrap(object)
+	node, ok := last.(*corev1.Node)
+	if ok {
+		w.rowsMu.Lock()
+		defer w.rowsMu.Unlock()
+		w.rows.RemoveNode(node.Name)
+	}
+	return ok
+}
+
+// setPod takes over the state of a pod. A name that has another pod than before says that the one before has gone.
+func (w *Watch) setPod(before, object any) (changed bool) {
+	entry := object.(*podEntry)
+	w.rowsMu.Lock()
+	defer w.rowsMu.Unlock()
+	if before != nil && before.(*podEntry).UID != entry.UID {
+		w.rows.RemovePod(before.(*podEntry).UID)
+	}
+	entry.pod, changed = w.rows.SetPod(entry.pod)
+	return changed
+}
+
+func (w *Watch) removePod(object any) (changed bool) {
+	last, _ := tombstone.Unwrap(object)
+	entry, ok := last.(*podEntry)
+	if !ok {
+		return false
+	}
+	w.rowsMu.Lock()
+	defer w.rowsMu.Unlock()
+	return w.rows.RemovePod(entry.UID)
 }
 
 // Client is the client of the lower cluster.
@@ -141,10 +189,10 @@ func (w *Watch) Run(ctx context.Context) (err error) {
 
 func (w *Watch) publish(ctx context.Context) {
 	known := func() bool { return w.version.asked() && (w.Around == nil || w.Around.Known()) }
-	if !cache.WaitForCacheSync(ctx.Done(), w.nodes.HasSynced, w.pods.HasSynced, known) {
+	if !cache.WaitForCacheSync(ctx.Done(), w.listed[0].HasSynced, w.listed[1].HasSynced, known) {
 		return
 	}
-	w.Publish(w.build())
+	w.tell()
 	w.mu.Lock()
 	w.health.Synced = true
 	w.mu.Unlock()
@@ -163,14 +211,52 @@ func (w *Watch) publish(ctx context.Context) {
 		case <-time.After(delay):
 		}
 		started := time.Now()
-		w.Publish(w.build())
+		w.tell()
 		delay = max(least, publishShare*time.Since(started))
 	}
 }
 
-// see notes an event and asks for a snapshot. A watch that is open outlives the credentials it was opened with: its events
-// do not make up for a probe that was turned away.
-func (w *Watch) see() {
+// tell hands over what has changed.
+func (w *Watch) tell() {
+	w.rowsMu.Lock()
+	w.lookAround()
+	if w.Apply != nil {
+		changes := w.rows.Fetch()
+		w.rowsMu.Unlock()
+		w.Apply(changes)
+		return
+	}
+	s := w.rows.Snapshot()
+	w.rowsMu.Unlock()
+	w.Publish(s)
+}
+
+// lookAround has the rows know of what is beside them, where that has changed. The caller holds rowsMu.
+func (w *Watch) lookAround() {
+	seen, around := seenAround{version: w.Version()}, snapshot.Surroundings{}
+	if w.Around != nil {
+		seen.around = w.Around.Version() // First: what changes meanwhile is looked at again.
+	}
+	if w.around == seen && w.looked {
+		return
+	}
+	w.around, w.looked = seen, true
+	around.Version = seen.version
+	if w.Around != nil {
+		around.Namespaces, around.Devices = w.Around.Namespaces(), w.Around.Devices()
+	}
+	w.rows.SetAround(around)
+}
+
+// seenAround says which state of it the rows know.
+type seenAround struct {
+	version snapshot.Version
+	around  uint64
+}
+
+// see notes an event and asks for the change to be told, if there is one. A watch that is open outlives the credentials it was
+// opened with: its events do not make up for a probe that was turned away.
+func (w *Watch) see(changed bool) {
 	w.mu.Lock()
 	if w.health.Unauthorized() {
 		w.said(time.Now())
@@ -178,10 +264,12 @@ func (w *Watch) see() {
 		w.heard(time.Now())
 	}
 	w.mu.Unlock()
-	w.Touch()
+	if changed {
+		w.Touch()
+	}
 }
 
-// Touch asks for a snapshot.
+// Touch asks for all changes to be told.
 func (w *Watch) Touch() {
 	select {
 	case w.wake <- struct{}{}:
@@ -196,65 +284,11 @@ func (w *Watch) watchFailed(ctx context.Context, reflector *cache.Reflector, err
 	}
 }
 
-// build sums up what the caches hold. Level-based: a node is built from all the objects on it, never from a difference, so
-// a lost or doubled event cannot make it drift. A node of which nothing has changed is taken over as it is.
-func (w *Watch) build() *snapshot.Snapshot {
-	content := snapshot.Content{Cluster: w.Name, Own: map[types.UID]*snapshot.LowerPod{}, Version: w.Version()}
-	if w.Around != nil {
-		content.Namespaces, content.Devices = w.Around.Namespaces(), w.Around.Devices()
-	}
-	pods := w.pods.GetStore().List() // One list for all that follows: what it counts as placed is on a node in it, too.
-	sums := map[string]uint64{}
-	for _, object := range pods {
-		entry := object.(*podEntry)
-		content.Add(entry.pod)
-		sums[entry.pod.Node] += entry.mark
-	}
-	changed := map[string][]*snapshot.LowerPod{}
-	nodes := w.nodes.GetStore().List()
-	for _, object := range nodes {
-		node := object.(*corev1.Node)
-		if before := w.rows[node.Name]; before.from != node || before.pods != sums[node.Name] {
-			changed[node.Name] = nil
-		}
-	}
-	for _, object := range pods {
-		pod := object.(*podEntry).pod
-		if on, ok := changed[pod.Node]; ok {
-			changed[pod.Node] = append(on, pod)
-		}
-	}
-	rows := make(map[string]row, len(nodes))
-	for _, object := range nodes {
-		node := object.(*corev1.Node)
-		r := w.rows[node.Name]
-		if on, ok := changed[node.Name]; ok {
-			r = row{node: snapshot.NewNode(node, on), from: node, pods: sums[node.Name]}
-		}
-		rows[node.Name] = r
-		content.Nodes = append(content.Nodes, r.node)
-	}
-	w.rows = rows
-	return snapshot.New(content)
-}
-
 // podEntry is what is kept of a lower pod: identity for the cache, the reduced pod and, see Keep, the whole one.
 type podEntry struct {
 	metav1.ObjectMeta
 	pod   *snapshot.LowerPod
 	whole *corev1.Pod
-	// mark is a number of this version of this pod alone, spread so that sums of marks tell sets of pods apart.
-	mark uint64
-}
-
-var marks atomic.Uint64
-
-// newMark is the next number of the generator SplitMix64 (Steele, Lea and Flood, OOPSLA'14).
-func newMark() uint64 {
-	z := marks.Add(0x9e3779b97f4a7c15)
-	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
-	z = (z ^ z>>27) * 0x94d049bb133111eb
-	return z ^ z>>31
 }
 
 // inPlace reports whether a pod may stand for the upper pod that it names: it has that one's name, in a namespace whose name ends
@@ -277,7 +311,7 @@ func (w *Watch) trimPod(object any) (any, error) {
 	if !inPlace(pod) {
 		identity = "" // It is somebody else's, whatever it says.
 	}
-	entry := &podEntry{ObjectMeta: meta, pod: snapshot.NewLowerPod(pod, identity), mark: newMark()}
+	entry := &podEntry{ObjectMeta: meta, pod: snapshot.NewLowerPod(pod, identity)}
 	if w.keep != nil && w.keep(pod) {
 		entry.whole = pod
 	}

@@ -1,117 +1,234 @@
 package snapshot
 
 import (
-	corev1 "k8s.io/api/core/v1"
+	"slices"
 
 	"github.com/tessera-k8s/tessera/internal/keys"
 )
 
-// best is the tightest node that takes the pod, -1 if none does.
-func (a *ask) best(scale Resources) (node int, left float64) {
-	node = -1
-	measure := a.leftover(scale)
-	for i := range a.c.snapshot.Nodes {
-		if !a.hasRoom(i) || a.refuses(i) != "" {
+// best is the tightest node that takes the pod, -1 if none does. What is left after the pod, its leftover, is measured in shares of
+// the largest node of the pool, summed over the resources. The smaller, the tighter the fit. Pods and ephemeral storage do not shape
+// holes and are left out. It is the best-fit score of Weng et al., ATC'23 (FGD), with every weight 1:
+//
+//	leftover = sum_r free_r(n) / largest_r - sum_r requests_r / largest_r
+//
+// The first sum is the node's alone, so nodes are kept in its order and the first that takes the pod is the answer.
+func (a *ask) best() (row int) {
+	best := int32(-1)
+	if a.absent {
+		return -1
+	}
+	for _, of := range a.c.classes {
+		if !a.byNode && a.ofClass(of) != "" {
 			continue
 		}
-		if l := measure(i); node < 0 || l < left {
-			node, left = i, l
+		if row := a.first(of, best); row >= 0 {
+			best = row
 		}
 	}
-	return node, left
+	return int(best)
 }
 
-// leftover measures what would stay free on a node after the pod: each resource as a share of the largest node of the
-// pool, summed. The smaller, the tighter the fit. Pods and ephemeral storage do not shape holes and are left out.
-// It is the best-fit score of Weng et al., ATC'23 (FGD), with every weight 1.
-func (a *ask) leftover(scale Resources) func(node int) float64 {
-	type part struct {
-		free   []int64
-		within float64
-	}
-	var parts []part
-	asked := 0.0
-	for r, name := range a.c.room.names {
-		within := scale.Get(name)
-		if within <= 0 || name == corev1.ResourcePods || name == corev1.ResourceEphemeralStorage {
+// first is the first node of a class that takes the pod, if it comes before another one; else -1.
+func (a *ask) first(of *class, other int32) (row int32) {
+	for _, k := range of.chunks {
+		if other >= 0 && !a.c.before(k.rows[0], other) {
+			return -1
+		}
+		if !a.mayHold(k) {
 			continue
 		}
-		parts = append(parts, part{free: a.c.room.amount[r], within: float64(within)})
-		asked += float64(a.pod.Requests.Get(name)) / float64(within)
-	}
-	return func(node int) float64 {
-		sum := 0.0
-		for i := range parts {
-			sum += float64(parts[i].free[node]) / parts[i].within
+		for _, row := range k.rows {
+			if a.hasRoom(int(row)) && a.refuses(int(row)) == "" {
+				if other >= 0 && !a.c.before(row, other) {
+					return -1
+				}
+				return row
+			}
 		}
-		return sum - asked
 	}
+	return -1
+}
+
+// mayHold reports whether there may be room in one of a chunk's rows.
+func (a *ask) mayHold(k *chunk) bool {
+	for i := range a.needs {
+		if n := &a.needs[i]; n.device == "" && n.amount > k.most[n.column] {
+			return false
+		}
+	}
+	return true
+}
+
+// leftover is what would stay free on a node after the pod.
+func (a *ask) leftover(row int) float64 {
+	asked := 0.0
+	for r, within := range a.c.within {
+		if within > 0 {
+			asked += float64(a.pod.Requests.Get(a.c.room.names[r])) / within
+		}
+	}
+	return a.c.tight[row] - asked
 }
 
 // why explains a cluster in which no node takes the pod. The order of the answers is from the cause that lies
 // furthest from the pod's reach to the nearest: no node may take it, the pods around do not let it in, others hold the
 // room, the total is too small or fragmented.
-func (a *ask) why(scale Resources) (keys.Reason, Resources) {
-	reason, company := keys.Taint, keys.Reason("")
-	unheld, closest, gap := false, -1, 0.0
-	totals := make([]int64, len(a.needs))
-	measure := a.leftover(scale)
-	for i, node := range a.c.snapshot.Nodes {
-		if refused := a.byClass(i); refused != "" {
-			if refused == keys.NodeAffinity && closest < 0 {
-				reason = refused
-			}
-			continue
-		}
-		missing := a.missing(i, totals)
-		refused := a.refuses(i)
-		if refused != "" && missing == 0 {
-			company = refused
-		}
-		unheld = unheld || refused == "" && node.free.Fits(a.pod.Requests)
-		if closest < 0 || missing < gap || missing == gap && measure(i) >= measure(closest) {
-			closest, gap = i, missing
-		}
+func (a *ask) why() (keys.Reason, Resources) {
+	w := &cause{refused: keys.Taint, closest: -1, totals: make([]wide, len(a.needs))}
+	if a.simple() && !a.byNode && !a.devices() {
+		a.byClasses(w)
+	} else {
+		a.byRows(w)
 	}
-	if closest < 0 {
-		return reason, Resources{}
+	if w.closest < 0 {
+		return w.refused, Resources{}
 	}
-	short := a.c.room.row(closest).Short(a.pod.Requests)
+	short := a.c.room.row(int(w.closest)).Short(a.pod.Requests)
 	switch {
-	case company != "":
-		return company, short
-	case unheld:
+	case w.company != "":
+		return w.company, short
+	case w.unheld:
 		return keys.Held, short
 	}
-	if lacking := a.lacking(totals); lacking != "" {
+	if lacking := a.lacking(w.totals); lacking != "" {
 		return lacking, short
 	}
 	return keys.Fragmented, short
 }
 
-// lacking names the first resource that the nodes have too little of even together, or "".
-func (a *ask) lacking(totals []int64) keys.Reason {
-	if a.absent {
-		return keys.InsufficientExtendedResource
-	}
-	for i := range a.needs {
-		if a.needs[i].amount > totals[i] {
-			return shortage(a.needs[i].name)
-		}
-	}
-	return ""
+// cause is what is found out about a cluster that has no room for a pod.
+type cause struct {
+	refused keys.Reason // why no node may take it, if none may
+	company keys.Reason // why one does not that has room
+	unheld  bool        // without holds there would be room
+	totals  []wide      // of each need, over the nodes that may take it
+	closest int32       // the node that lacks least, of several the roomiest; -1 if no node may take it
+	gap     float64     // what it lacks
 }
 
-// missing is what a node lacks for the pod, in shares of what the pod asks for, summed. It adds what is free to totals.
-func (a *ask) missing(node int, totals []int64) float64 {
+// byClasses finds it out from what is known of classes and chunks.
+func (a *ask) byClasses(w *cause) {
+	for _, of := range a.c.classes {
+		switch a.ofClass(of) {
+		case "":
+		case keys.NodeAffinity:
+			w.refused = keys.NodeAffinity
+			continue
+		default:
+			continue
+		}
+		for i := range a.needs {
+			w.totals[i] = w.totals[i].and(of.free[a.needs[i].column])
+		}
+		if row, gap := a.closest(of); w.closest < 0 || gap < w.gap || gap == w.gap && !a.c.before(row, w.closest) {
+			w.closest, w.gap = row, gap
+		}
+	}
+	// Where nothing is held, what is free is what there is room for, and that is not enough.
+	for name := range a.c.heldOn {
+		if row, there := a.c.rows[name]; there {
+			w.unheld = w.unheld || a.unheld(row)
+		}
+	}
+	for i := range a.c.guests {
+		w.unheld = w.unheld || a.unheld(a.c.guests[i].row)
+	}
+}
+
+func (a *ask) unheld(row int) bool {
+	return a.byClass(row) == "" && a.c.nodes[row].free.Fits(a.pod.Requests)
+}
+
+// byRows finds it out from each node.
+func (a *ask) byRows(w *cause) {
+	for _, row := range a.c.inOrder() {
+		if refused := a.byClass(row); refused != "" {
+			if refused == keys.NodeAffinity && w.closest < 0 {
+				w.refused = refused
+			}
+			continue
+		}
+		for i := range a.needs {
+			w.totals[i] = w.totals[i].plus(a.needs[i].free[row])
+		}
+		refused := a.refuses(row)
+		if refused != "" && a.gapOn(int32(row)) == 0 {
+			w.company = refused
+		}
+		w.unheld = w.unheld || refused == "" && a.c.nodes[row].free.Fits(a.pod.Requests)
+		a.compare(w, int32(row))
+	}
+}
+
+// closest is the node of a class that lacks least, the roomiest of several, and what it lacks.
+func (a *ask) closest(of *class) (closest int32, gap float64) {
+	closest = -1
+	for _, k := range slices.Backward(of.chunks) {
+		least := a.gap(func(n *need) int64 { return k.most[n.column] })
+		if closest >= 0 && least >= gap {
+			continue
+		}
+		for _, row := range slices.Backward(k.rows) {
+			if lacks := a.gapOn(row); closest < 0 || lacks < gap {
+				closest, gap = row, lacks
+				if gap <= least {
+					break
+				}
+			}
+		}
+	}
+	return closest, gap
+}
+
+// compare takes a node for the closest if it is.
+func (a *ask) compare(w *cause, row int32) {
+	gap := a.gapOn(row)
+	if w.closest < 0 || gap < w.gap || gap == w.gap && !a.c.before(row, w.closest) {
+		w.closest, w.gap = row, gap
+	}
+}
+
+func (a *ask) gapOn(row int32) float64 {
+	return a.gap(func(n *need) int64 {
+		if n.elsewhere(a.c.nodes[row]) {
+			return n.amount
+		}
+		return n.free[row]
+	})
+}
+
+// gap is what is missing where so much is free, in shares of what the pod asks for, summed.
+func (a *ask) gap(free func(*need) int64) float64 {
 	sum := 0.0
 	for i := range a.needs {
 		n := &a.needs[i]
-		free := max(0, n.free[node])
-		totals[i] = add(totals[i], free)
-		if free < n.amount && !n.elsewhere(a.c.snapshot.Nodes[node]) {
+		if free := max(0, free(n)); free < n.amount {
 			sum += float64(n.amount-free) / float64(n.amount)
 		}
 	}
 	return sum
+}
+
+// devices reports whether device classes may give something to the pod.
+func (a *ask) devices() bool {
+	for i := range a.needs {
+		if a.needs[i].device != "" {
+			return true
+		}
+	}
+	return false
+}
+
+// lacking names the first resource that the nodes have too little of even together, or "".
+func (a *ask) lacking(totals []wide) keys.Reason {
+	if a.absent {
+		return keys.InsufficientExtendedResource
+	}
+	for i := range a.needs {
+		if !totals[i].covers(a.needs[i].amount) {
+			return shortage(a.needs[i].name)
+		}
+	}
+	return ""
 }

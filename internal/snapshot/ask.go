@@ -11,16 +11,18 @@ import (
 // ask is one question: which nodes of a cluster take a pod, with what is held there. It looks at a node in the order of
 // cost: amounts in columns, then what its class says, then ports, then the pods around it.
 type ask struct {
-	c      *cluster
+	c      *cell
 	pod    *Pod
 	needs  []need
 	absent bool // it needs a resource that no node has
+	byNode bool // what the pod asks of a node tells nodes of one class apart
 
 	classes []verdictOfClass
 	turned  map[int]bool   // nodes whose kubelets have refused such pods lately
 	ports   map[int][]port // of pods on their way, by node
 	blocked []domains      // that existing pods keep it out of, or that it avoids: those with a count
 	near    []domains      // one a term: pods it wants to be near to
+	with    Namespaces     // see spaces
 	starts  bool           // it may be the first of those that want to be near to each other
 	spread  []domains      // one a constraint: pods that the constraint counts
 }
@@ -28,7 +30,8 @@ type ask struct {
 // need is an amount of one resource.
 type need struct {
 	name   corev1.ResourceName
-	free   []int64 // by node
+	column int
+	free   []int64 // by row
 	amount int64
 	device corev1.ResourceName // a device class can give it to nodes that do not list it; else ""
 }
@@ -52,33 +55,38 @@ type domains struct {
 
 func newDomains(t *topology) domains { return domains{topology: t, count: make([]int, t.size)} }
 
-func (c *cluster) ask(pod *Pod) *ask {
-	a := &ask{c: c, pod: pod, classes: make([]verdictOfClass, len(c.snapshot.ofClass)), turned: c.refusing(pod)}
-	pod.Requests.Each(func(name corev1.ResourceName, amount int64) {
-		if amount <= 0 {
-			return
+// ask prepares a question; leftover counts by the scale.
+func (c *cell) ask(pod *Pod, scale *scale) *ask {
+	byNode := pod.byName || !c.tellApart(pod.labelsAsked)
+	c.arrange(scale)
+	a := &ask{c: c, pod: pod, byNode: byNode, classes: make([]verdictOfClass, len(c.classes)), turned: c.refusing(pod)}
+	a.needs = make([]need, 0, len(pod.needs))
+	for _, amount := range pod.needs {
+		n := need{name: amount.name, column: c.room.index(amount.name), amount: amount.of}
+		if c.Devices[n.name] {
+			n.device = n.name
 		}
-		n := need{name: name, amount: amount}
-		if c.snapshot.devices[name] {
-			n.device = name
-		}
-		column := c.room.index(name)
 		switch {
-		case column >= 0:
-			n.free = c.room.amount[column]
+		case n.column >= 0:
+			n.free = c.room.amount[n.column]
 			a.needs = append(a.needs, n)
 		case n.device == "":
 			a.absent = true
 		}
-	})
+	}
 	if len(pod.ports) > 0 {
 		a.ports = map[int][]port{}
-		c.eachTenant(func(node int, t *tenant) { a.ports[node] = append(a.ports[node], t.ports...) })
+		c.eachTenant(func(row int, t *tenant) { a.ports[row] = append(a.ports[row], t.ports...) })
 	}
 	a.keepAway()
 	a.comeNear()
 	a.evenOut()
 	return a
+}
+
+// simple reports whether resources and what the nodes themselves are decide alone.
+func (a *ask) simple() bool {
+	return len(a.pod.ports)+len(a.blocked)+len(a.near)+len(a.spread)+len(a.turned) == 0
 }
 
 // takes returns "" if the node takes the pod, else why not.
@@ -91,7 +99,7 @@ func (a *ask) takes(node int) keys.Reason {
 
 func (a *ask) hasRoom(node int) bool {
 	for i := range a.needs {
-		if n := &a.needs[i]; n.amount > n.free[node] && !n.elsewhere(a.c.snapshot.Nodes[node]) {
+		if n := &a.needs[i]; n.amount > n.free[node] && !n.elsewhere(a.c.nodes[node]) {
 			return false
 		}
 	}
@@ -107,16 +115,6 @@ func (n *need) elsewhere(node *Node) bool {
 	return node.Allocatable.Scalars[n.device] <= 0
 }
 
-// gives reports whether a device class may have to give something to the pod: the columns cannot say whether it can.
-func (s *Snapshot) gives(pod *Pod) bool {
-	for name, amount := range pod.Requests.Scalars {
-		if amount > 0 && s.devices[name] {
-			return true
-		}
-	}
-	return false
-}
-
 // refuses returns why a node does not take the pod whatever is free on it, or "".
 func (a *ask) refuses(node int) keys.Reason {
 	if reason := a.byClass(node); reason != "" {
@@ -125,7 +123,7 @@ func (a *ask) refuses(node int) keys.Reason {
 	switch {
 	case a.turned[node]:
 		return keys.Avoided
-	case len(a.pod.ports) > 0 && (clash(a.pod.ports, a.c.snapshot.Nodes[node].portsUsed) || clash(a.pod.ports, a.ports[node])):
+	case len(a.pod.ports) > 0 && (clash(a.pod.ports, a.c.nodes[node].portsUsed) || clash(a.pod.ports, a.ports[node])):
 		return keys.HostPort
 	case !a.inCompany(node):
 		return keys.PodAffinity
@@ -137,14 +135,18 @@ func (a *ask) refuses(node int) keys.Reason {
 }
 
 func (a *ask) byClass(node int) keys.Reason {
-	if a.pod.byName {
-		return a.pod.refuses(a.c.snapshot.Nodes[node])
+	if a.byNode {
+		return a.pod.refuses(a.c.nodes[node])
 	}
-	class := &a.classes[a.c.snapshot.classes[node]]
-	if !class.known {
-		class.known, class.reason = true, a.pod.refuses(a.c.snapshot.Nodes[node])
+	return a.ofClass(a.c.class[node])
+}
+
+func (a *ask) ofClass(of *class) keys.Reason {
+	verdict := &a.classes[of.at]
+	if !verdict.known {
+		verdict.known, verdict.reason = true, a.pod.refuses(of.sample)
 	}
-	return class.reason
+	return verdict.reason
 }
 
 // each calls visit for every node on which some pod matches, those on their way there included.
@@ -163,12 +165,14 @@ func (a *ask) each(id string, matches func(*tenant) bool, visit func(node, count
 
 // spaces has the labels of the namespaces, that of the pod too if it does not exist yet.
 func (a *ask) spaces() Namespaces {
-	spaces := a.c.snapshot.namespaces
-	if _, known := spaces[a.pod.namespace]; known {
-		return spaces
+	if a.with != nil {
+		return a.with
 	}
-	with := make(Namespaces, len(spaces)+1)
-	maps.Copy(with, spaces)
-	with[a.pod.namespace] = map[string]string{corev1.LabelMetadataName: a.pod.namespace}
-	return with
+	a.with = a.c.Namespaces
+	if _, known := a.with[a.pod.namespace]; !known {
+		a.with = make(Namespaces, len(a.c.Namespaces)+1)
+		maps.Copy(a.with, a.c.Namespaces)
+		a.with[a.pod.namespace] = map[string]string{corev1.LabelMetadataName: a.pod.namespace}
+	}
+	return a.with
 }

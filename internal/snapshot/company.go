@@ -8,18 +8,17 @@ import (
 // keepAway finds the domains that the pod may not enter: some pod there keeps it away, or it keeps away from some pod
 // there.
 func (a *ask) keepAway() {
-	spaces := a.spaces()
-	for _, shy := range a.c.snapshot.shyTerms() {
-		if shy.term.means(&a.pod.tenant, spaces) {
-			for _, node := range shy.nodes {
-				a.block(node, shy.term)
+	a.c.terms.about(&a.pod.tenant, func(t *term, rows map[int32]int32) {
+		if t.means(&a.pod.tenant, a.spaces()) {
+			for row := range rows {
+				a.block(int(row), t)
 			}
 		}
-	}
+	})
 	if a.c.apart > 0 {
 		a.c.eachTenant(func(node int, other *tenant) {
 			for i := range other.apart {
-				if other.apart[i].means(&a.pod.tenant, spaces) {
+				if other.apart[i].means(&a.pod.tenant, a.spaces()) {
 					a.block(node, &other.apart[i])
 				}
 			}
@@ -27,13 +26,13 @@ func (a *ask) keepAway() {
 	}
 	for i := range a.pod.apart {
 		t := &a.pod.apart[i]
-		a.each(t.id, func(other *tenant) bool { return t.asked(other, spaces, a.c.snapshot.version) }, func(node, _ int) { a.block(node, t) })
+		a.each(t.id, func(other *tenant) bool { return t.asked(other, a.spaces(), a.c.Version) }, func(node, _ int) { a.block(node, t) })
 	}
 }
 
 // block closes the domain that a node is in.
 func (a *ask) block(node int, t *term) {
-	topology := a.c.snapshot.topology(t.key)
+	topology := a.c.topology(t.key)
 	if topology.of[node] == outside {
 		return
 	}
@@ -52,10 +51,10 @@ func (a *ask) comeNear() {
 	}
 	spaces := a.spaces()
 	means := func(other *tenant) bool {
-		return !slices.ContainsFunc(a.pod.near, func(t term) bool { return !t.asked(other, spaces, a.c.snapshot.version) })
+		return !slices.ContainsFunc(a.pod.near, func(t term) bool { return !t.asked(other, spaces, a.c.Version) })
 	}
 	for i := range a.pod.near {
-		a.near = append(a.near, newDomains(a.c.snapshot.topology(a.pod.near[i].key)))
+		a.near = append(a.near, newDomains(a.c.topology(a.pod.near[i].key)))
 	}
 	company := false
 	a.each(nearID(a.pod.near), means, func(node, count int) {

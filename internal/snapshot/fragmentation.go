@@ -117,14 +117,14 @@ func LargestHole(free []Resources) Resources {
 // Holes returns the room on each usable node of a cluster, in order of their names: what is free, less what is held and
 // what waiting pods will take.
 func (p *Pool) Holes(name string) []Resources {
-	c := p.clusters[name]
+	c := p.cells[name]
 	if c == nil {
 		return nil
 	}
 	var holes []Resources
-	for i, node := range c.snapshot.Nodes {
-		if node.Usable() {
-			holes = append(holes, c.room.row(i).Positive())
+	for _, row := range c.inOrder() {
+		if c.nodes[row].Usable() {
+			holes = append(holes, c.room.row(row).Positive())
 		}
 	}
 	return holes

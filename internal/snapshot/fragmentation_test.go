@@ -18,7 +18,7 @@ func cpus(free ...int64) []Resources {
 	return nodes
 }
 
-func class(cpu int64, count int) Class {
+func newClass(cpu int64, count int) Class {
 	return Class{Requests: Resources{MilliCPU: cpu * 1000, Pods: 1}, Count: count}
 }
 
@@ -37,18 +37,18 @@ func TestFragment(t *testing.T) {
 		stranded float64
 		gap      int64
 	}{
-		"20 CPUs in pieces of 2 are stranded for 8":   {small, []Class{class(8, 1)}, 1, 2},
-		"8 CPUs on one node are not":                  {cpus(8), []Class{class(8, 1)}, 0, 0},
-		"the whole of the design's example":           {everything, []Class{class(8, 1)}, 1 - 8.0/68, 7},
-		"small pods see no fragmentation":             {everything, []Class{class(2, 1)}, 0, 0},
-		"the classes' mean is weighted by count":      {small, []Class{class(8, 1), class(2, 3)}, 0.25, 1},
-		"what a node keeps after whole pods counts":   {cpus(5, 5), []Class{class(4, 1)}, 1 - 8.0/10, 0},
-		"the sum is too small for one: all stranded":  {cpus(2, 2), []Class{class(8, 1)}, 1, 0},
+		"20 CPUs in pieces of 2 are stranded for 8":   {small, []Class{newClass(8, 1)}, 1, 2},
+		"8 CPUs on one node are not":                  {cpus(8), []Class{newClass(8, 1)}, 0, 0},
+		"the whole of the design's example":           {everything, []Class{newClass(8, 1)}, 1 - 8.0/68, 7},
+		"small pods see no fragmentation":             {everything, []Class{newClass(2, 1)}, 0, 0},
+		"the classes' mean is weighted by count":      {small, []Class{newClass(8, 1), newClass(2, 3)}, 0.25, 1},
+		"what a node keeps after whole pods counts":   {cpus(5, 5), []Class{newClass(4, 1)}, 1 - 8.0/10, 0},
+		"the sum is too small for one: all stranded":  {cpus(2, 2), []Class{newClass(8, 1)}, 1, 0},
 		"the dominant resource decides":               {[]Resources{gpus(1), gpus(1), gpus(2)}, []Class{gpuClass}, 0.5, 1},
 		"none of what is asked for: nothing stranded": {cpus(8, 8), []Class{gpuClass}, 0, 0},
-		"no room for pods is no room":                 {[]Resources{{MilliCPU: 8000}, {MilliCPU: 1000, Pods: 2}}, []Class{class(2, 1)}, 1, 2},
+		"no room for pods is no room":                 {[]Resources{{MilliCPU: 8000}, {MilliCPU: 1000, Pods: 2}}, []Class{newClass(2, 1)}, 1, 2},
 		"no classes":                                  {small, nil, 0, 0},
-		"no nodes":                                    {nil, []Class{class(8, 1)}, 0, 0},
+		"no nodes":                                    {nil, []Class{newClass(8, 1)}, 0, 0},
 		"a class that asks for nothing":               {small, []Class{{Count: 1}}, 0, 0},
 	}
 	for name, test := range cases {

@@ -31,7 +31,7 @@ func FuzzPool(f *testing.F) {
 		f.Add(data)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		p := newPlay(t, data[:min(len(data), longestPlay)])
+		p := newPlay(t, data[:min(len(data), longestPlay)], 0)
 		for !p.tape.over() {
 			p.step()
 			if fault := p.fault(); fault != "" {
@@ -76,6 +76,7 @@ type play struct {
 	kept   []string // UIDs of reservations
 	fits   []string // "cluster node" of the last filter, for the pod fitsFor
 	asked  *upperTruth
+	wide   int // nodes a cluster may have, 0 for three; of many kinds then
 }
 
 // upperTruth is an upper pod as its API server knows it.
@@ -95,8 +96,8 @@ type told struct {
 	refused        time.Time
 }
 
-func newPlay(t *testing.T, data []byte) *play {
-	p := &play{t: t, tape: &tape{data: data}}
+func newPlay(t *testing.T, data []byte, wide int) *play {
+	p := &play{t: t, tape: &tape{data: data}, wide: wide}
 	p.world = &world{pool: NewPool(), now: time.Unix(1_000_000, 0), nodes: map[string]*corev1.Node{}, pods: map[string]*LowerPod{}, namespaces: Namespaces{}}
 	p.oracle = oracle.NewWorld(p.now)
 	for i := range p.uppers {
@@ -128,6 +129,9 @@ func (p *play) requests() string {
 		args += " app=" + p.tape.of("web", "db")
 		args += p.tape.of("", " port=80", " apart=host", " near=zone", " spread=zone", " apart=zone")
 	}
+	if p.wide > 0 {
+		args += p.tape.of("", "", " disk=ssd", " disk=hdd", " serial=n7", " disk=none") + p.tape.of("", "", " tolerates=x", " tolerates=y")
+	}
 	return args
 }
 
@@ -154,7 +158,12 @@ func (p *play) do(line string) string {
 
 func (p *play) cluster() string { return p.tape.of("a", "b") }
 
-func (p *play) node() string { return p.tape.of("n1", "n2", "n3") }
+func (p *play) node() string {
+	if p.wide > 0 {
+		return fmt.Sprint("n", (p.tape.choice(256)<<8+p.tape.choice(256))%p.wide)
+	}
+	return p.tape.of("n1", "n2", "n3")
+}
 
 func (p *play) upperPod() *upperTruth { return p.uppers[p.tape.choice(len(p.uppers))] }
 
@@ -164,9 +173,14 @@ func (p *play) step() {
 	steps := []func(){
 		p.changeNode, p.changeNode, p.removeNode, p.stranger, p.leave, p.show, p.show, p.show,
 		p.ask, p.ask, p.ask, p.nominate, p.bind, p.bind, p.hear, p.hear, p.hear, p.below, p.below, p.below, p.end,
-		p.passTime, p.reserve, p.withdraw, p.forgetCluster, p.restart, p.keep, p.strictBind, p.refuse, p.count, p.look, p.catchUp,
+		p.passTime, p.reserve, p.withdraw, p.forgetCluster, p.restart, p.keep, p.strictBind, p.refuse, p.count, p.catchUp, p.look,
 	}
-	steps[p.tape.choice(len(steps))]()
+	const slowStep = 31 // look asks about each node by itself.
+	next := p.tape.choice(len(steps))
+	if p.wide > 8 && next == slowStep && !p.tape.yes(16) {
+		return
+	}
+	steps[next]()
 }
 
 func (p *play) changeNode() {
@@ -178,6 +192,13 @@ func (p *play) changeNode() {
 		line += " gpu=" + p.tape.of("2", "-1", "9223372036854775807", "1e30")
 	}
 	line += p.tape.of("", "", "", " zone=x", " zone=y", " cordoned", " notready", " leaving")
+	if p.wide > 0 {
+		line += p.tape.of("", " disk=ssd", " disk=ssd", " disk=hdd") + p.tape.of("", "", "", " taint=x", " taint=y")
+		if p.tape.yes(2) {
+			_, name, _ := strings.Cut(strings.Fields(line)[1], "/")
+			line += " serial=" + name
+		}
+	}
 	p.do(line)
 }
 
@@ -461,7 +482,7 @@ func (p *play) fault() string {
 	}
 	stands := map[types.UID]string{}
 	for uid, hold := range p.pool.holds {
-		c := p.pool.clusters[hold.Cluster]
+		c := p.pool.cells[hold.Cluster]
 		switch {
 		case hold.UID != uid:
 			return fmt.Sprintf("the hold of %s is kept under %s", hold.UID, uid)
@@ -488,7 +509,7 @@ func (p *play) fault() string {
 
 // faultIn looks at a cluster: room[r] = free[r] - holds - guests, on every node.
 func (p *play) faultIn(name string) string {
-	c := p.pool.clusters[name]
+	c := p.pool.cells[name]
 	apart := 0
 	guests := map[*Pod]bool{}
 	for _, g := range c.guests {
@@ -501,11 +522,11 @@ func (p *play) faultIn(name string) string {
 		if p.pool.holds[uid] != hold {
 			return fmt.Sprintf("%s: the hold of %s is over and still counts", name, uid)
 		}
-		_, there := c.snapshot.index[hold.Node]
+		_, there := c.rows[hold.Node]
 		if there && len(hold.pod.apart) > 0 {
 			apart++
 		}
-		own := c.snapshot.Own[uid]
+		own := c.own[uid]
 		switch {
 		case own.placed():
 			return fmt.Sprintf("%s: %s is on node %q and has a %s hold: it counts twice", name, uid, own.Node, hold.State)
@@ -521,7 +542,7 @@ func (p *play) faultIn(name string) string {
 	case c.lifted != nil:
 		return fmt.Sprintf("%s: the hold of %s is still lifted", name, c.lifted.UID)
 	}
-	for i := range c.snapshot.Nodes {
+	for _, i := range c.inOrder() {
 		if fault := p.faultOn(c, i, c.room.row(i), func(*Hold) bool { return true }); fault != "" {
 			return name + ": " + fault
 		}
@@ -530,9 +551,12 @@ func (p *play) faultIn(name string) string {
 }
 
 // faultOn compares the room of a node with what is free less what counts there, summed up anew without bounds.
-func (p *play) faultOn(c *cluster, at int, room Resources, counts func(*Hold) bool) string {
-	node := c.snapshot.Nodes[at]
+func (p *play) faultOn(c *cell, at int, room Resources, counts func(*Hold) bool) string {
+	node := c.nodes[at]
 	for _, resource := range c.room.names {
+		if c.room.index(resource) < 0 {
+			continue
+		}
 		want := p.left(c, at, resource, counts)
 		if got := big.NewInt(room.Get(resource)); got.Cmp(want) != 0 {
 			return fmt.Sprintf("on %s there is room for %s of %s, it should be %s", node.Name(), got, resource, want)
@@ -542,8 +566,8 @@ func (p *play) faultOn(c *cluster, at int, room Resources, counts func(*Hold) bo
 }
 
 // left is what is free of a resource on a node, less the holds that count and the guests.
-func (p *play) left(c *cluster, at int, resource corev1.ResourceName, counts func(*Hold) bool) *big.Int {
-	node := c.snapshot.Nodes[at]
+func (p *play) left(c *cell, at int, resource corev1.ResourceName, counts func(*Hold) bool) *big.Int {
+	node := c.nodes[at]
 	sum := big.NewInt(node.Allocatable.Get(resource))
 	take := func(r Resources) { sum.Sub(sum, big.NewInt(r.Get(resource))) }
 	for _, pod := range node.Pods {
@@ -555,7 +579,7 @@ func (p *play) left(c *cluster, at int, resource corev1.ResourceName, counts fun
 		}
 	}
 	for _, g := range c.guests {
-		if g.node == at {
+		if g.row == at {
 			take(g.pod.Requests)
 		}
 	}
@@ -572,7 +596,7 @@ func (p *play) faultOf(u *upperTruth) string {
 			return fmt.Sprintf("%s is %s and has a hold", u.uid, u.heard.state)
 		}
 	case "bound":
-		c := p.pool.clusters[u.heard.cluster]
+		c := p.pool.cells[u.heard.cluster]
 		if c == nil {
 			return ""
 		}
@@ -580,7 +604,7 @@ func (p *play) faultOf(u *upperTruth) string {
 			return fmt.Sprintf("%s is bound to %s and held in %s", u.uid, u.heard.cluster, hold.Cluster)
 		}
 		gone := len(u.news) > 0 && u.news[len(u.news)-1].state == "gone" // Keep knows before the event is heard.
-		if hold == nil && !gone && c.snapshot.Own[uid] == nil && !p.pool.bound[uid].counted {
+		if hold == nil && !gone && c.own[uid] == nil && !p.pool.bound[uid].counted {
 			return fmt.Sprintf("%s is bound to %s, has not been seen there and has no hold", u.uid, u.heard.cluster)
 		}
 	}
@@ -597,15 +621,15 @@ func (p *play) wrongAnswer() string {
 	owner := OwnerOf(pod.Object)
 	for _, fits := range p.fits {
 		cluster, name, _ := strings.Cut(fits, " ")
-		c := p.pool.clusters[cluster]
-		at, there := c.snapshot.index[name]
+		c := p.pool.cells[cluster]
+		at, there := c.rows[name]
 		if !there {
 			return fmt.Sprintf("%s fits on %s/%s, which is not there", p.asked.uid, cluster, name)
 		}
 		others := func(h *Hold) bool {
 			return h.UID != types.UID(p.asked.uid) && (h.State != Reserved || !h.Owner.means(owner))
 		}
-		if node := c.snapshot.Nodes[at]; !node.Usable() {
+		if node := c.nodes[at]; !node.Usable() {
 			return fmt.Sprintf("%s fits on %s/%s, which takes no pods", p.asked.uid, cluster, name)
 		}
 		for _, resource := range slices.Concat(c.room.names, []corev1.ResourceName{"nvidia.com/gpu"}) {

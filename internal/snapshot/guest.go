@@ -8,8 +8,8 @@ import (
 // guest is a waiting pod of a lower cluster on the node that its scheduler is about to put it on: a stranger's pod, or one
 // of ours that has no hold (any more).
 type guest struct {
-	pod  *Pod
-	node int
+	pod *Pod
+	row int
 }
 
 // seat puts the waiting pods of the cluster where its scheduler is likely to: first those that it has nominated a node
@@ -18,8 +18,11 @@ type guest struct {
 //
 // Left out: pods behind a gate, pods of a lower priority than ours (which have none), and those that the scheduler has
 // refused for something that the columns do not see.
-func (c *cluster) seat() {
-	waiting := slices.DeleteFunc(slices.Clone(c.snapshot.waiting), func(pod *LowerPod) bool {
+func (c *cell) seat(scale *scale) {
+	if len(c.waiting) == 0 {
+		return
+	}
+	waiting := slices.DeleteFunc(slices.Clone(c.waiting), func(pod *LowerPod) bool {
 		return pod.asks == nil || pod.terminating || c.holds[pod.UpperUID] != nil ||
 			!pod.nominated() && (pod.Gated || pod.Priority < 0 || pod.Unschedulable && pod.asks.Inexact)
 	})
@@ -27,17 +30,26 @@ func (c *cluster) seat() {
 		return cmp.Or(-cmp.Compare(rank(a), rank(b)), -cmp.Compare(a.Priority, b.Priority), a.Created.Compare(b.Created))
 	})
 	for _, pod := range waiting[:min(mostSeated, len(waiting))] {
-		node, ok := c.snapshot.index[pod.Hint]
+		row, ok := c.rows[pod.Hint]
 		if !ok || !pod.nominated() {
-			node = c.roomiest(pod.asks)
+			row = c.roomiest(pod.asks, scale)
 		}
-		if node < 0 {
+		if row < 0 {
 			continue
 		}
-		c.guests = append(c.guests, guest{pod: pod.asks, node: node})
-		c.room.take(node, pod.asks.Requests, 1)
+		c.guests = append(c.guests, guest{pod: pod.asks, row: row})
+		c.take(row, pod.asks.Requests, 1)
 		if len(pod.asks.apart) > 0 {
 			c.apart++
+		}
+	}
+}
+
+// gainSeats remembers which rows have room again as somebody who sat there before does no more.
+func (c *cell) gainSeats(before []guest) {
+	for _, g := range before {
+		if !slices.Contains(c.guests, g) {
+			c.gained.add(int32(g.row))
 		}
 	}
 }
@@ -46,9 +58,9 @@ func (c *cluster) seat() {
 const mostSeated = 500
 
 // unseat gives back what the waiting pods took.
-func (c *cluster) unseat() {
+func (c *cell) unseat() {
 	for _, g := range c.guests {
-		c.room.take(g.node, g.pod.Requests, -1)
+		c.take(g.row, g.pod.Requests, -1)
 		if len(g.pod.apart) > 0 {
 			c.apart--
 		}
@@ -68,14 +80,17 @@ func rank(pod *LowerPod) int {
 }
 
 // roomiest is the node that the default scheduler (LeastAllocated) is likely to choose, -1 if none takes the pod.
-func (c *cluster) roomiest(pod *Pod) int {
-	a := c.ask(pod)
+func (c *cell) roomiest(pod *Pod, scale *scale) int {
+	a := c.ask(pod, scale)
 	a.turned = nil // The lower scheduler does not know what kubelets have said.
-	measure := a.leftover(c.snapshot.largest)
-	best := -1
-	for i := range c.snapshot.Nodes {
-		if a.takes(i) == "" && (best < 0 || measure(i) > measure(best)) {
-			best = i
+	within := units(c.room.names, c.largest)
+	best, most := -1, 0.0
+	for _, row := range c.inOrder() {
+		if a.takes(row) != "" {
+			continue
+		}
+		if left := c.room.shares(row, within); best < 0 || left > most {
+			best, most = row, left
 		}
 	}
 	return best

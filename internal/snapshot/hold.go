@@ -1,7 +1,6 @@
 package snapshot
 
 import (
-	"maps"
 	"slices"
 	"time"
 
@@ -129,10 +128,10 @@ func (p *Pool) observeBound(now time.Time, u UpperPod) (elsewhere bool) {
 		p.Release(u.UID)
 		return false
 	}
-	c := p.clusters[u.Cluster]
+	c := p.cells[u.Cluster]
 	if own != nil { // It may have a seat as a pod without a hold.
 		c.unseat()
-		defer c.seat()
+		defer c.seat(&p.scale)
 	}
 	elsewhere = p.move(now, u, u.Cluster)
 	hold := p.holds[u.UID]
@@ -158,8 +157,8 @@ func (p *Pool) move(now time.Time, u UpperPod, cluster string) (elsewhere bool) 
 }
 
 func (p *Pool) own(name string, uid types.UID) *LowerPod {
-	if c := p.clusters[name]; c != nil {
-		return c.snapshot.Own[uid]
+	if c := p.cells[name]; c != nil {
+		return c.own[uid]
 	}
 	return nil
 }
@@ -172,84 +171,31 @@ func (l *LowerPod) lost() bool { return l != nil && l.Node == "" && !l.Finished 
 
 // mirror notes that the lower pod exists. Its hint is where it will go, if that node is there, and its requests are what it
 // will take, whatever was held before.
-func (c *cluster) mirror(hold *Hold, own *LowerPod) {
+func (c *cell) mirror(hold *Hold, own *LowerPod) {
 	c.charge(hold, -1)
+	if _, there := c.rows[own.Hint]; there && own.Hint != hold.Node || !hold.Requests.equal(own.Requests) {
+		c.gain(hold.Node)
+	}
 	hold.State = Mirrored
 	if !hold.Requests.equal(own.Requests) {
 		hold.pod = hold.pod.with(own.Requests.Minus(hold.pod.sent()))
 		hold.Requests = own.Requests
 	}
-	if _, there := c.snapshot.index[own.Hint]; there {
+	if _, there := c.rows[own.Hint]; there {
 		hold.Node = own.Hint
 	}
 	c.charge(hold, 1)
 }
 
-func (c *cluster) place(hold *Hold, node string) {
-	c.charge(hold, -1)
-	hold.Node = node
-	c.charge(hold, 1)
-}
-
-// News is what a snapshot shows for the first time.
-type News struct {
-	// Overpromised are the upper UIDs of pods of ours that the lower scheduler has found no node for.
-	Overpromised []types.UID
-	// Refused are pods of ours that the kubelets of their nodes did not let in.
-	Refused []*LowerPod
-}
-
-// Publish replaces the snapshot of a cluster. In the same step the holds whose pods the snapshot counts end, so
-// no view ever counts a pod twice or not at all, and holds whose node no longer has their room are placed anew.
-func (p *Pool) Publish(now time.Time, s *Snapshot) (news News) {
-	before := &Snapshot{}
-	c := p.clusters[s.Cluster]
-	if c == nil {
-		c = &cluster{holds: map[types.UID]*Hold{}, counters: map[string]*counter{}, refusals: map[turned]time.Time{}}
-		p.clusters[s.Cluster] = c
-		for _, hold := range p.holds {
-			if hold.Cluster == s.Cluster {
-				c.holds[hold.UID] = hold
-			}
-		}
-	} else {
-		before = c.snapshot
-	}
-	if !maps.EqualFunc(before.namespaces, s.namespaces, maps.Equal) {
-		clear(c.counters)
-	}
-	c.snapshot, c.room, c.apart, c.guests = s, s.free.clone(), 0, nil
-	for _, hold := range c.holds {
-		c.charge(hold, 1)
-	}
-	p.rescale()
-	news.Refused = c.turnedAway(now, before, s)
-	for uid, own := range s.Own {
-		p.seeOwn(c, uid, own)
-		if was := before.Own[uid]; own.Unschedulable && (was == nil || !was.Unschedulable) {
-			news.Overpromised = append(news.Overpromised, uid)
-		}
-	}
-	for uid := range before.Own {
-		if s.Own[uid] == nil { // It was there and has gone: nothing is on its way any more.
-			p.count(s.Cluster, uid)
-		}
-	}
-	c.seat()
-	p.settle(c)
-	slices.Sort(news.Overpromised)
-	return news
-}
-
 // seeOwn brings the hold of one of our lower pods in line with it.
-func (p *Pool) seeOwn(c *cluster, uid types.UID, own *LowerPod) {
+func (p *Pool) seeOwn(c *cell, uid types.UID, own *LowerPod) {
 	hold := c.holds[uid]
 	if hold != nil {
-		p.learn(c.snapshot.Cluster, hold.Owner, hold.pod, own)
+		p.learn(c.name, hold.Owner, hold.pod, own)
 	}
 	switch {
 	case own.placed():
-		p.count(c.snapshot.Cluster, uid)
+		p.count(c.name, uid)
 	case hold == nil:
 	case own.lost():
 		p.Release(uid)
@@ -291,10 +237,10 @@ const keepYoung = 10 * time.Second
 
 // settle places the holds anew whose node has gone or no longer has room for all that is held on it, the newest
 // first, as the oldest have told their node to the lower scheduler already.
-func (p *Pool) settle(c *cluster) {
+func (p *Pool) settle(c *cell) {
 	for _, hold := range slices.Backward(byAge(c.holds)) {
-		node, there := c.snapshot.index[hold.Node]
-		if there && p.stands(c, hold, node) {
+		row, there := c.rows[hold.Node]
+		if there && p.stands(c, hold, row) {
 			continue
 		}
 		if verdict := p.Judge(hold.Cluster, hold.pod, hold.UID); verdict.Fits {
@@ -306,21 +252,21 @@ func (p *Pool) settle(c *cluster) {
 }
 
 // stands reports whether a hold can stay on its node.
-func (p *Pool) stands(c *cluster, hold *Hold, node int) bool {
-	defer p.lift(c, hold.UID)()
-	if hold.pod.plain() && !c.snapshot.hasApart && c.apart == 0 && len(c.refusals) == 0 { // The usual case, and many of them.
-		return hold.pod.refuses(c.snapshot.Nodes[node]) == "" && c.room.row(node).Fits(hold.Requests)
+func (p *Pool) stands(c *cell, hold *Hold, row int) bool {
+	if hold.pod.plain() && c.terms.empty() && c.apart == 0 && len(c.refusals) == 0 { // The usual case, and many of them.
+		return hold.pod.refuses(c.nodes[row]) == "" && c.room.keeps(row, hold.Requests)
 	}
-	a := c.ask(hold.pod)
+	defer p.lift(c, hold.UID)()
+	a := c.ask(hold.pod, &p.scale)
 	if hold.State == Mirrored {
 		a.turned = nil // The lower scheduler has its hint and does not know what kubelets have said.
 	}
-	return a.takes(node) == ""
+	return a.takes(row) == ""
 }
 
 // Forget takes a cluster out of the pool, and the holds in it.
 func (p *Pool) Forget(name string) {
-	delete(p.clusters, name) // First, so that no reservation comes back.
+	delete(p.cells, name) // First, so that no reservation comes back.
 	for _, hold := range p.Holds() {
 		if hold.Cluster == name {
 			p.Release(hold.UID)

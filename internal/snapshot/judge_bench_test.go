@@ -16,7 +16,7 @@ import (
 // benchCluster has nodes of 64 CPUs with ten pods each; a tenth of the pods keep others of their app off their node.
 func benchCluster(nodes int) *Snapshot {
 	random := rand.New(rand.NewPCG(1, 2))
-	content := Content{Cluster: "a", Own: map[types.UID]*LowerPod{}, Namespaces: Namespaces{"default": nil}}
+	content := Content{Cluster: "a", Own: map[types.UID]*LowerPod{}, Surroundings: Surroundings{Namespaces: Namespaces{"default": nil}}}
 	for n := range nodes {
 		name := fmt.Sprintf("node-%05d", n)
 		node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{
@@ -94,7 +94,7 @@ func byRows(p *Pool, pod *Pod) (best string) {
 		if !room.Fits(pod.Requests) || pod.refuses(node) != "" {
 			continue
 		}
-		left := share(room.MilliCPU-pod.Requests.MilliCPU, p.scale.MilliCPU) + share(room.Memory-pod.Requests.Memory, p.scale.Memory)
+		left := share(room.MilliCPU-pod.Requests.MilliCPU, p.scale.most.MilliCPU) + share(room.Memory-pod.Requests.Memory, p.scale.most.Memory)
 		if best == "" || left < tightest {
 			best, tightest = node.Name(), left
 		}
@@ -112,6 +112,6 @@ func BenchmarkPublish(b *testing.B) {
 		nodes := append([]*Node(nil), s.Nodes...)
 		changed := *nodes[5]
 		nodes[5] = &changed
-		pool.Publish(time.Time{}, New(Content{Cluster: "a", Nodes: nodes, Own: s.Own, Namespaces: s.namespaces}))
+		pool.Publish(time.Time{}, New(Content{Cluster: "a", Nodes: nodes, Own: s.Own, Surroundings: s.around}))
 	}
 }

@@ -2,9 +2,6 @@ package snapshot
 
 import (
 	"cmp"
-	"crypto/sha256"
-	"encoding/json"
-	"maps"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -23,17 +20,32 @@ type Node struct {
 	Pods []*LowerPod
 
 	free      Resources
-	class     [sha256.Size]byte // equal for nodes that no pod can tell apart but by name and by what is on them
-	apart     []*term           // of the pods here that keep others away
+	kind      string  // equal for nodes that no pod can tell apart but by labels, by name and by what is on them
+	apart     []*term // of the pods here that keep others away
 	portsUsed []port
 }
 
 // NewNode builds a node from what the API server says of it and the pods bound to it.
 func NewNode(node *corev1.Node, pods []*LowerPod) *Node {
-	n := &Node{Object: TrimNode(node), Allocatable: FromList(node.Status.Allocatable), Leaving: leaving(node)}
-	n.Ready = slices.ContainsFunc(node.Status.Conditions, func(c corev1.NodeCondition) bool {
-		return c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue
-	})
+	return newNode(node, TrimNode(node), pods)
+}
+
+func newNode(node, object *corev1.Node, pods []*LowerPod) *Node {
+	n := &Node{Object: object, Allocatable: FromList(node.Status.Allocatable), Leaving: leaving(node)}
+	n.Ready = ready(node)
+	n.kind = kindOf(n)
+	n.take(pods)
+	return n
+}
+
+// With returns the node with other pods on it.
+func (n *Node) With(pods []*LowerPod) *Node {
+	other := &Node{Object: n.Object, Ready: n.Ready, Leaving: n.Leaving, Allocatable: n.Allocatable, kind: n.kind}
+	other.take(pods)
+	return other
+}
+
+func (n *Node) take(pods []*LowerPod) {
 	for _, pod := range pods {
 		if pod.Finished {
 			continue
@@ -46,8 +58,12 @@ func NewNode(node *corev1.Node, pods []*LowerPod) *Node {
 		n.portsUsed = append(n.portsUsed, pod.ports...)
 	}
 	n.free = n.Allocatable.Minus(n.Used)
-	n.class = n.classify()
-	return n
+}
+
+func ready(node *corev1.Node) bool {
+	return slices.ContainsFunc(node.Status.Conditions, func(c corev1.NodeCondition) bool {
+		return c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue
+	})
 }
 
 // removal are the taints by which autoscalers say that they are about to remove a node (cluster-autoscaler and Karpenter).
@@ -66,18 +82,6 @@ func TrimNode(node *corev1.Node) *corev1.Node {
 	}
 	trimmed.Name, trimmed.Labels, trimmed.DeletionTimestamp = node.Name, node.Labels, node.DeletionTimestamp
 	return trimmed
-}
-
-// classify names the class of the node. JSON has maps in order, so that equal nodes give equal texts.
-func (n *Node) classify() [sha256.Size]byte {
-	shared := maps.Clone(n.Object.Labels)
-	delete(shared, corev1.LabelHostname)
-	spec, features := &n.Object.Spec, n.Object.Status.DeclaredFeatures
-	text, err := json.Marshal([]any{n.Ready, n.Leaving, spec.Unschedulable, spec.Taints, shared, features})
-	if err != nil { // Strings and booleans always marshal; a class of its own is right in any case.
-		text = []byte(n.Name())
-	}
-	return sha256.Sum256(text)
 }
 
 // Name is the node's name.

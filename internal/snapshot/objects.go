@@ -21,10 +21,10 @@ func (s *Snapshot) Objects() (nodes []*corev1.Node, pods []*corev1.Pod) {
 }
 
 // Namespaces returns the labels of the cluster's namespaces.
-func (s *Snapshot) Namespaces() Namespaces { return s.namespaces }
+func (s *Snapshot) Namespaces() Namespaces { return s.around.Namespaces }
 
 // Version is that of the cluster's scheduler.
-func (s *Snapshot) Version() Version { return s.version }
+func (s *Snapshot) Version() Version { return s.around.Version }
 
 func (l *LowerPod) object() *corev1.Pod {
 	if l.Object != nil {
@@ -60,18 +60,18 @@ type Coming struct {
 
 // Coming lists the pods on their way in a cluster but that of uid, the oldest holds first.
 func (p *Pool) Coming(name string, uid types.UID) []Coming {
-	c := p.clusters[name]
+	c := p.cells[name]
 	if c == nil {
 		return nil
 	}
 	var coming []Coming
 	for _, hold := range byAge(c.holds) {
-		if _, there := c.snapshot.index[hold.Node]; there && hold.UID != uid && hold.pod.Object != nil {
-			coming = append(coming, Coming{UID: hold.UID, Pod: hold.pod.Object, Node: hold.Node})
+		if _, there := c.rows[hold.Node]; there && hold.UID != uid && hold.pod.Object != nil {
+			coming = append(coming, Coming{UID: hold.UID, Pod: hold.pod.Whole(), Node: hold.Node})
 		}
 	}
 	for _, g := range c.guests {
-		coming = append(coming, Coming{Pod: g.pod.Object, Node: c.snapshot.Nodes[g.node].Name()})
+		coming = append(coming, Coming{Pod: g.pod.Whole(), Node: c.nodes[g.row].Name()})
 	}
 	return coming
 }
@@ -79,7 +79,7 @@ func (p *Pool) Coming(name string, uid types.UID) []Coming {
 // Uncreated lists the pods of a namespace that have a hold in the cluster and do not exist there yet, but that of uid.
 func (p *Pool) Uncreated(name, namespace string, uid types.UID) []*corev1.Pod {
 	var pods []*corev1.Pod
-	if c := p.clusters[name]; c != nil {
+	if c := p.cells[name]; c != nil {
 		for _, hold := range c.holds {
 			if hold.UID != uid && hold.State != Mirrored && hold.pod.Object != nil && hold.pod.namespace == namespace {
 				pods = append(pods, hold.pod.Object)

@@ -44,8 +44,7 @@ func (s *Snapshot) Select(part Part) *Snapshot {
 		return s
 	}
 	content := Content{
-		Cluster: s.Cluster, Own: s.Own, Pods: s.Pods, Waiting: s.waiting, Namespaces: s.namespaces,
-		Version: s.version, Devices: s.devices,
+		Cluster: s.Cluster, Own: s.Own, Pods: s.Pods, Waiting: s.waiting, Surroundings: s.around, names: s.names,
 	}
 	for _, node := range s.Nodes {
 		if part.takes(node) {
@@ -53,33 +52,33 @@ func (s *Snapshot) Select(part Part) *Snapshot {
 		}
 	}
 	selected := New(content)
-	selected.names, selected.through, selected.reserve = s.names, s.through, part.Reserve
+	selected.reserve = part.Reserve
 	return selected
 }
 
-// participants are the usable nodes of a part of a snapshot.
+// participants are the usable nodes of a part of a cell.
 type participants struct {
-	nodes       []int
+	rows        []int
 	allocatable Resources
 }
 
 // participants returns those that a selector takes, nil is all. They are found at the first need and then kept.
-func (s *Snapshot) participants(nodes labels.Selector) *participants {
+func (c *cell) participants(nodes labels.Selector) *participants {
 	key := ""
 	if nodes != nil {
 		key = nodes.String()
 	}
-	if known := s.parts[key]; known != nil {
+	if known := c.parts[key]; known != nil {
 		return known
 	}
 	found := &participants{}
-	for i, node := range s.Nodes {
-		if node.Usable() && (Part{Nodes: nodes}).takes(node) {
-			found.nodes = append(found.nodes, i)
+	for row, node := range c.nodes {
+		if node != nil && node.Usable() && (Part{Nodes: nodes}).takes(node) {
+			found.rows = append(found.rows, row)
 			found.allocatable = found.allocatable.Plus(node.Allocatable)
 		}
 	}
-	s.parts[key] = found
+	c.parts[key] = found
 	return found
 }
 
@@ -87,7 +86,7 @@ func (s *Snapshot) participants(nodes labels.Selector) *participants {
 //
 //	sum over participating usable nodes of max(0, free[r] - held[r]) - requests[r] >= reserve[r]   for every r asked for
 func (p *Pool) Spare(v Verdict, pod *Pod, uid types.UID) Verdict {
-	c := p.clusters[v.Cluster]
+	c := p.cells[v.Cluster]
 	if c == nil || !v.Fits || pod.Part.Reserve.none() {
 		return v
 	}
@@ -99,12 +98,12 @@ func (p *Pool) Spare(v Verdict, pod *Pod, uid types.UID) Verdict {
 }
 
 // spare counts how many pods like this one, up to limit, the reserve leaves room for; if none, what is short of what.
-func (c *cluster) spare(pod *Pod, limit int) (times int, reason keys.Reason, short Resources) {
+func (c *cell) spare(pod *Pod, limit int) (times int, reason keys.Reason, short Resources) {
 	times = limit
 	if pod.Part.Reserve.none() {
 		return times, "", short
 	}
-	part := c.snapshot.participants(pod.Part.Nodes)
+	part := c.participants(pod.Part.Nodes)
 	left := pod.Requests // Of what is not reserved there is enough.
 	left.Scalars = maps.Clone(left.Scalars)
 	pod.Requests.Each(func(name corev1.ResourceName, amount int64) {
@@ -114,8 +113,8 @@ func (c *cluster) spare(pod *Pod, limit int) (times int, reason keys.Reason, sho
 			return
 		}
 		free := -reserve
-		for _, node := range part.nodes {
-			free = add(free, max(0, c.room.amount[column][node]))
+		for _, row := range part.rows {
+			free = add(free, max(0, c.room.amount[column][row]))
 		}
 		times = int(min(int64(times), max(0, free)/amount))
 		left.set(name, free)

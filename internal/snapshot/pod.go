@@ -2,11 +2,13 @@ package snapshot
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/component-helpers/nodedeclaredfeatures"
 	featuretypes "k8s.io/component-helpers/nodedeclaredfeatures/types"
@@ -36,7 +38,8 @@ func OwnerOf(pod *corev1.Pod) Owner {
 type Pod struct {
 	// Requests include Pods: 1.
 	Requests Resources
-	// Object is the pod itself, for the exact path. Read only; nil in simulations.
+	// Object is the pod itself, as it comes through one of the virtual nodes that make the same of it, see Whole. Read only; nil in
+	// simulations.
 	Object *corev1.Pod
 	// Inexact: the pod has claims or volumes that the columns know nothing of. They can refuse it, not accept it.
 	Inexact bool
@@ -48,22 +51,28 @@ type Pod struct {
 	Part Part
 
 	tenant
-	name        uint64 // hash of namespace and name
+	needs       []amount // of Requests, those above zero
+	name        uint64   // hash of namespace and name
 	tolerations []corev1.Toleration
 	affinity    nodeaffinity.RequiredNodeAffinity
-	byName      bool     // the affinity tells apart nodes of one class
+	byName      bool     // the affinity tells apart nodes by what each has of its own
+	labelsAsked []string // of nodes, by the affinity
 	features    []string // that the node must declare
 	near        []term
 	spread      []constraint
 	malformed   bool // a selector cannot be read: no scheduler takes the pod
 
 	extra Resources // of Requests, what admission below is expected to add
+	base  *Pod      // see Base; nil if it is this one
+	whole *corev1.Pod
 }
 
 // NewPod reduces a pod as it will be in the lower cluster (translate.LowerPod).
 func NewPod(lower *corev1.Pod) *Pod {
+	requests := Requests(lower)
 	p := &Pod{
-		Requests:    Requests(lower),
+		Requests:    requests,
+		needs:       needsOf(requests),
 		Object:      lower,
 		Inexact:     inexact(&lower.Spec),
 		tenant:      newTenant(lower),
@@ -71,6 +80,7 @@ func NewPod(lower *corev1.Pod) *Pod {
 		tolerations: lower.Spec.Tolerations,
 		affinity:    nodeaffinity.GetRequiredNodeAffinity(lower),
 		byName:      asksForNames(&lower.Spec),
+		labelsAsked: labelsAsked(&lower.Spec),
 		features:    requiredFeatures(&lower.Spec),
 	}
 	p.terminating = false
@@ -89,10 +99,59 @@ func NewPod(lower *corev1.Pod) *Pod {
 	return p
 }
 
+// Via returns the pod as it comes through another virtual node, which a label names.
+func (p *Pod) Via(virtualNode string) *Pod {
+	if p == nil {
+		return nil
+	}
+	other := *p
+	other.base, other.via, other.whole = p.Base(), virtualNode, nil
+	return &other
+}
+
+// Whole is the pod itself, for the exact path; nil in simulations.
+func (p *Pod) Whole() *corev1.Pod {
+	if p.Object == nil || p.via == "" {
+		return p.Object
+	}
+	if p.whole == nil {
+		object := *p.Object
+		object.Labels = labels.Merge(object.Labels, labels.Set{keys.VirtualNode: p.via})
+		p.whole = &object
+	}
+	return p.whole
+}
+
+// Base is the pod as it was before Via, and before admission below was thought of: one for all that it goes through.
+func (p *Pod) Base() *Pod {
+	if p == nil || p.base == nil {
+		return p
+	}
+	return p.base
+}
+
+// amount is that of one resource.
+type amount struct {
+	name corev1.ResourceName
+	of   int64
+}
+
+// needsOf lists the amounts above zero, in the order of Each.
+func needsOf(requests Resources) (needs []amount) {
+	requests.Each(func(name corev1.ResourceName, of int64) {
+		if of > 0 {
+			needs = append(needs, amount{name, of})
+		}
+	})
+	return needs
+}
+
 // with returns the pod with more requests.
 func (p *Pod) with(extra Resources) *Pod {
 	larger := *p
+	larger.base = p.Base()
 	larger.Requests, larger.extra = p.sent().Plus(extra), extra
+	larger.needs = needsOf(larger.Requests)
 	return &larger
 }
 
@@ -126,6 +185,24 @@ func asksForNames(spec *corev1.PodSpec) bool {
 			return e.Key == corev1.LabelHostname
 		})
 	})
+}
+
+// labelsAsked are the labels of nodes that the node affinity looks at, each once.
+func labelsAsked(spec *corev1.PodSpec) []string {
+	asked := slices.Collect(maps.Keys(spec.NodeSelector))
+	var terms []corev1.NodeSelectorTerm
+	if affinity := spec.Affinity; affinity != nil && affinity.NodeAffinity != nil {
+		if required := affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution; required != nil {
+			terms = required.NodeSelectorTerms
+		}
+	}
+	for _, term := range terms {
+		for _, e := range term.MatchExpressions {
+			asked = append(asked, e.Key)
+		}
+	}
+	slices.Sort(asked)
+	return slices.Compact(asked)
 }
 
 // requiredFeatures are those that a node must declare (NodeDeclaredFeatures), by the newest version: an older lower cluster

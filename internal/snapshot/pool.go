@@ -16,16 +16,21 @@ import (
 //
 // A Pool is not safe for concurrent use: one lock around it makes check-and-hold one step.
 type Pool struct {
-	clusters map[string]*cluster
-	holds    map[types.UID]*Hold
+	cells map[string]*cell
+	holds map[types.UID]*Hold
 	// bound has the upper pods that name a virtual node, as long as they exist.
 	bound map[types.UID]binding
 	// reserved has those of holds that are reservations.
 	reserved map[types.UID]*Hold
 	// learnt is what admission below adds to the pods of an owner.
 	learnt map[origin]Resources
-	// scale is the largest allocatable of each resource on any node, the unit of leftover.
-	scale Resources
+	scale  scale
+}
+
+// scale is the largest allocatable of each resource on any node, the unit of leftover.
+type scale struct {
+	most    Resources
+	version uint64
 }
 
 // binding is where an upper pod is bound. counted: its lower pod has been seen on a node there, finished or gone, so
@@ -35,39 +40,24 @@ type binding struct {
 	counted bool
 }
 
-// cluster is a snapshot with what is on its way there.
-type cluster struct {
-	snapshot *Snapshot
-	// room is what is free, less the holds, less what waiting pods will take.
-	room columns
-	// holds are those in this cluster, with and without a node.
-	holds map[types.UID]*Hold
-	// guests are the waiting pods of the cluster, where its scheduler is about to put them.
-	guests []guest
-	// apart counts the holds and guests that keep other pods away.
-	apart int
-	// lifted is the hold that the question at hand does not count.
-	lifted *Hold
-	// refusals are what kubelets have said lately, each until when it counts.
-	refusals map[turned]time.Time
-	counters map[string]*counter
-}
-
 // NewPool returns a pool without clusters.
 func NewPool() *Pool {
 	return &Pool{
-		clusters: map[string]*cluster{}, holds: map[types.UID]*Hold{}, bound: map[types.UID]binding{}, reserved: map[types.UID]*Hold{},
+		cells: map[string]*cell{}, holds: map[types.UID]*Hold{}, bound: map[types.UID]binding{}, reserved: map[types.UID]*Hold{},
 		learnt: map[origin]Resources{},
 	}
 }
 
 // Clusters returns the names of the clusters that have a snapshot, in order.
-func (p *Pool) Clusters() []string { return slices.Sorted(maps.Keys(p.clusters)) }
+func (p *Pool) Clusters() []string { return slices.Sorted(maps.Keys(p.cells)) }
 
-// Snapshot returns the newest snapshot of a cluster, or nil.
+// Has reports whether a cluster is known.
+func (p *Pool) Has(name string) bool { return p.cells[name] != nil }
+
+// Snapshot returns a cluster as it is now, or nil.
 func (p *Pool) Snapshot(name string) *Snapshot {
-	if c := p.clusters[name]; c != nil {
-		return c.snapshot
+	if c := p.cells[name]; c != nil {
+		return c.snapshot()
 	}
 	return nil
 }
@@ -75,7 +65,7 @@ func (p *Pool) Snapshot(name string) *Snapshot {
 // Held returns the room held on a node.
 func (p *Pool) Held(name, node string) Resources {
 	var sum Resources
-	if c := p.clusters[name]; c != nil {
+	if c := p.cells[name]; c != nil {
 		for _, hold := range c.holds {
 			if hold.Node == node {
 				sum = sum.Plus(hold.Requests)
@@ -113,7 +103,7 @@ func Tighter(a, b Verdict) int {
 // that Undecided names, only a "no" is the last word.
 func (p *Pool) Judge(name string, pod *Pod, uid types.UID) Verdict {
 	verdict := Verdict{Cluster: name}
-	c := p.clusters[name]
+	c := p.cells[name]
 	if c == nil {
 		verdict.Reason = keys.NotSynced
 		return verdict
@@ -123,15 +113,15 @@ func (p *Pool) Judge(name string, pod *Pod, uid types.UID) Verdict {
 		return verdict
 	}
 	defer p.lift(c, uid)()
-	a := c.ask(pod)
-	node, left := a.best(p.scale)
+	a := c.ask(pod, &p.scale)
+	row := a.best()
 	switch {
-	case node < 0:
-		verdict.Reason, verdict.Short = a.why(p.scale)
+	case row < 0:
+		verdict.Reason, verdict.Short = a.why()
 	case a.starts && p.company(name, pod, uid):
 		verdict.Reason = keys.PodAffinity
 	default:
-		verdict.Fits, verdict.Node, verdict.Leftover = true, c.snapshot.Nodes[node].Name(), left
+		verdict.Fits, verdict.Node, verdict.Leftover = true, c.nodes[row].Name(), a.leftover(row)
 	}
 	return verdict
 }
@@ -140,12 +130,12 @@ func (p *Pool) Judge(name string, pod *Pod, uid types.UID) Verdict {
 // be together may start anywhere, but only once: the lower schedulers, who know of their own cluster alone, would let it
 // start in each.
 func (p *Pool) company(name string, pod *Pod, uid types.UID) bool {
-	for other, c := range p.clusters {
+	for other, c := range p.cells {
 		if other == name {
 			continue
 		}
 		back := p.lift(c, uid)
-		starts := c.ask(pod).starts
+		starts := c.ask(pod, &p.scale).starts
 		back()
 		if !starts {
 			return true
@@ -156,29 +146,28 @@ func (p *Pool) company(name string, pod *Pod, uid types.UID) bool {
 
 // Undecided reports whether the columns cannot say yes to the pod: claims, volumes or devices have a word in it.
 func (p *Pool) Undecided(name string, pod *Pod) bool {
-	c := p.clusters[name]
-	return pod.Inexact || c != nil && c.snapshot.gives(pod)
+	c := p.cells[name]
+	return pod.Inexact || c != nil && c.gives(pod)
 }
 
 // Candidates lists the nodes that the columns let the pod onto, the tightest first, at most limit.
 func (p *Pool) Candidates(name string, pod *Pod, uid types.UID, limit int) []string {
-	c := p.clusters[name]
+	c := p.cells[name]
 	if c == nil {
 		return nil
 	}
 	defer p.lift(c, uid)()
-	a := c.ask(pod)
-	measure := a.leftover(p.scale)
+	a := c.ask(pod, &p.scale)
 	var fitting []int
-	for i := range c.snapshot.Nodes {
-		if a.takes(i) == "" {
-			fitting = append(fitting, i)
+	for _, row := range c.inOrder() {
+		if a.takes(row) == "" {
+			fitting = append(fitting, row)
 		}
 	}
-	slices.SortStableFunc(fitting, func(a, b int) int { return cmp.Compare(measure(a), measure(b)) })
+	slices.SortStableFunc(fitting, func(a, b int) int { return cmp.Compare(c.tight[a], c.tight[b]) })
 	names := make([]string, 0, min(limit, len(fitting)))
-	for _, i := range fitting[:min(limit, len(fitting))] {
-		names = append(names, c.snapshot.Nodes[i].Name())
+	for _, row := range fitting[:min(limit, len(fitting))] {
+		names = append(names, c.nodes[row].Name())
 	}
 	return names
 }
@@ -186,18 +175,18 @@ func (p *Pool) Candidates(name string, pod *Pod, uid types.UID, limit int) []str
 // Takes says of every node of a cluster why it does not take the pod, "" if it does.
 func (p *Pool) Takes(name string, pod *Pod, uid types.UID) map[string]keys.Reason {
 	answers := map[string]keys.Reason{}
-	if c := p.clusters[name]; c != nil {
+	if c := p.cells[name]; c != nil {
 		defer p.lift(c, uid)()
-		a := c.ask(pod)
-		for i, node := range c.snapshot.Nodes {
-			answers[node.Name()] = a.takes(i)
+		a := c.ask(pod, &p.scale)
+		for _, row := range c.inOrder() {
+			answers[c.nodes[row].Name()] = a.takes(row)
 		}
 	}
 	return answers
 }
 
 // lift leaves the hold of uid out of sight until the returned function puts it back.
-func (p *Pool) lift(c *cluster, uid types.UID) (back func()) {
+func (p *Pool) lift(c *cell, uid types.UID) (back func()) {
 	hold := c.holds[uid]
 	if hold == nil {
 		return func() {}
@@ -212,19 +201,19 @@ func (p *Pool) lift(c *cluster, uid types.UID) (back func()) {
 
 // Replicas counts how many pods like this one the cluster takes, up to limit. It changes nothing.
 func (p *Pool) Replicas(name string, pod *Pod, limit int) int {
-	c := p.clusters[name]
+	c := p.cells[name]
 	if c == nil || pod.Refused != "" {
 		return 0
 	}
-	if !pod.plain() || c.snapshot.hasApart || c.apart > 0 {
+	if !pod.plain() || !c.terms.empty() || c.apart > 0 {
 		return p.oneByOne(name, pod, min(limit, mostOneByOne))
 	}
-	a := c.ask(pod)
+	a := c.ask(pod, &p.scale)
 	limit, _, _ = c.spare(pod, limit)
 	count := 0
-	for i := range c.snapshot.Nodes {
-		if a.refuses(i) == "" && !a.absent {
-			count += a.times(i, limit-count)
+	for _, row := range c.inOrder() {
+		if a.refuses(row) == "" && !a.absent {
+			count += a.times(row, limit-count)
 		}
 	}
 	return count
@@ -234,7 +223,7 @@ func (p *Pool) Replicas(name string, pod *Pod, limit int) int {
 func (a *ask) times(node, limit int) int {
 	count := int64(limit)
 	for i := range a.needs {
-		if n := &a.needs[i]; !n.elsewhere(a.c.snapshot.Nodes[node]) {
+		if n := &a.needs[i]; !n.elsewhere(a.c.nodes[node]) {
 			count = min(count, max(0, n.free[node]/n.amount))
 		}
 	}
@@ -273,34 +262,9 @@ func (p *Pool) Offer(now time.Time, uid types.UID, info Info, pod *Pod, v Verdic
 
 func (p *Pool) put(hold *Hold) {
 	p.holds[hold.UID] = hold
-	if c := p.clusters[hold.Cluster]; c != nil {
+	if c := p.cells[hold.Cluster]; c != nil {
 		c.holds[hold.UID] = hold
 		c.charge(hold, 1)
-	}
-}
-
-// charge takes a hold's room on its node, or with -1 gives it back. A hold without a node (its node went away and no
-// other takes it) charges nothing until it is placed again.
-func (c *cluster) charge(hold *Hold, sign int64) {
-	node, ok := c.snapshot.index[hold.Node]
-	if !ok {
-		return
-	}
-	c.room.take(node, hold.Requests, sign)
-	if len(hold.pod.apart) > 0 {
-		c.apart += int(sign)
-	}
-}
-
-// eachTenant visits the pods on their way to a node.
-func (c *cluster) eachTenant(visit func(node int, t *tenant)) {
-	for _, hold := range c.holds {
-		if node, ok := c.snapshot.index[hold.Node]; ok && hold != c.lifted {
-			visit(node, &hold.pod.tenant)
-		}
-	}
-	for i := range c.guests {
-		visit(c.guests[i].node, &c.guests[i].pod.tenant)
 	}
 }
 
@@ -311,8 +275,12 @@ func (p *Pool) Release(uid types.UID) {
 		return
 	}
 	delete(p.holds, uid)
-	if c := p.clusters[hold.Cluster]; c != nil {
+	if c := p.cells[hold.Cluster]; c != nil {
 		c.charge(hold, -1)
+		c.gain(hold.Node)
+		if len(hold.pod.apart) > 0 || len(hold.pod.ports) > 0 {
+			c.shaken++
+		}
 		delete(c.holds, uid)
 	}
 	p.giveBack(hold)
@@ -337,8 +305,11 @@ func byAge(holds map[types.UID]*Hold) []*Hold {
 }
 
 func (p *Pool) rescale() {
-	p.scale = Resources{}
-	for _, c := range p.clusters {
-		p.scale = p.scale.Max(c.snapshot.largest)
+	var most Resources
+	for _, c := range p.cells {
+		most = most.Max(c.largest)
+	}
+	if !most.equal(p.scale.most) {
+		p.scale = scale{most: most, version: p.scale.version + 1}
 	}
 }

@@ -1,7 +1,6 @@
 package snapshot
 
 import (
-	"cmp"
 	"crypto/sha256"
 	"encoding/json"
 	"maps"
@@ -85,38 +84,32 @@ type turned struct {
 	shape shape
 }
 
-// turnedAway remembers until when nodes of a cluster are left out, and returns the pods that were newly refused. What the
-// first snapshot of a cluster shows is no news: its pods may have been refused long ago, and they say when.
-func (c *cluster) turnedAway(now time.Time, before, s *Snapshot) []*LowerPod {
-	var news []*LowerPod
-	for uid, own := range s.Own {
-		if was := before.Own[uid]; own.Refusal == nil || was != nil && was.UID == own.UID && was.Refusal != nil {
-			continue
-		}
-		from := now
-		if before.Cluster == "" {
-			from = own.Refusal.at
-		} else {
-			news = append(news, own)
-		}
-		at := turned{node: own.Node, shape: own.Refusal.shape}
-		if until := from.Add(AvoidRefusing); until.After(now) && until.After(c.refusals[at]) {
-			c.refusals[at] = until
-		}
+// turnAway remembers until when a node is left out for pods like this one of ours, and reports whether it was newly refused. What
+// the first sight of a cluster shows is no news: its pods may have been refused long ago, and they say when.
+func (c *cell) turnAway(now time.Time, was, own *LowerPod, first bool) (news bool) {
+	if own.Refusal == nil || was != nil && was.UID == own.UID && was.Refusal != nil {
+		return false
 	}
-	slices.SortFunc(news, func(a, b *LowerPod) int { return cmp.Compare(a.UpperUID, b.UpperUID) })
-	return news
+	from := now
+	if first {
+		from = own.Refusal.at
+	}
+	at := turned{node: own.Node, shape: own.Refusal.shape}
+	if until := from.Add(AvoidRefusing); until.After(now) && until.After(c.refusals[at]) {
+		c.refusals[at] = until
+	}
+	return !first
 }
 
 // refusing are the nodes whose kubelets have refused pods of the same shape lately.
-func (c *cluster) refusing(pod *Pod) map[int]bool {
+func (c *cell) refusing(pod *Pod) map[int]bool {
 	if len(c.refusals) == 0 {
 		return nil
 	}
 	same := shapeOf(pod.Requests, pod.Object)
 	nodes := map[int]bool{}
 	for at := range c.refusals {
-		if node, there := c.snapshot.index[at.node]; there && at.shape == same {
+		if node, there := c.rows[at.node]; there && at.shape == same {
 			nodes[node] = true
 		}
 	}
@@ -126,7 +119,7 @@ func (c *cluster) refusing(pod *Pod) map[int]bool {
 // Refusals counts, by node, the shapes of pods for which it is left out now.
 func (p *Pool) Refusals(name string) map[string]int {
 	count := map[string]int{}
-	if c := p.clusters[name]; c != nil {
+	if c := p.cells[name]; c != nil {
 		for at := range c.refusals {
 			count[at.node]++
 		}
@@ -136,7 +129,11 @@ func (p *Pool) Refusals(name string) map[string]int {
 
 // forgive lets the nodes take pods again whose time is over.
 func (p *Pool) forgive(now time.Time) {
-	for _, c := range p.clusters {
+	for _, c := range p.cells {
+		before := len(c.refusals)
 		maps.DeleteFunc(c.refusals, func(_ turned, until time.Time) bool { return !now.Before(until) })
+		if len(c.refusals) < before {
+			c.shaken++
+		}
 	}
 }

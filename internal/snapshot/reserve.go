@@ -33,7 +33,7 @@ func (p *Pool) Reserve(now time.Time, uid types.UID, info Info, pod *Pod, v Verd
 // for good; one whose node has gone takes no room until the next snapshot places it.
 func (p *Pool) Restore(hold *Hold) {
 	p.Release(hold.UID)
-	if p.clusters[hold.Cluster] == nil {
+	if p.cells[hold.Cluster] == nil {
 		return
 	}
 	switch reservation := hold.used; {
@@ -70,7 +70,7 @@ func (p *Pool) JudgeFor(owner Owner, name string, pod *Pod, uid types.UID) Verdi
 // Lend leaves the room reserved for a pod out of sight in a cluster until the returned function puts it back, so that
 // every question about the pod finds it free. Nothing else may happen in between.
 func (p *Pool) Lend(owner Owner, name string, pod *Pod, uid types.UID) (back func()) {
-	c := p.clusters[name]
+	c := p.cells[name]
 	var lent []*Hold
 	for _, hold := range p.mine(owner, name, pod, uid) {
 		if hold.State == Reserved && c.holds[hold.UID] == hold {
@@ -78,6 +78,9 @@ func (p *Pool) Lend(owner Owner, name string, pod *Pod, uid types.UID) (back fun
 			delete(c.holds, hold.UID)
 			lent = append(lent, hold)
 		}
+	}
+	if len(lent) == 0 {
+		return func() {}
 	}
 	return func() {
 		for _, hold := range lent {
@@ -95,6 +98,9 @@ func (p *Pool) mine(owner Owner, name string, pod *Pod, uid types.UID) []*Hold {
 	}
 	if own := p.holds[uid]; own != nil && own.used != nil && own.Cluster == name {
 		return []*Hold{own}
+	}
+	if len(p.reserved) == 0 {
+		return nil
 	}
 	return p.reservations(owner, name, pod)
 }
@@ -122,11 +128,11 @@ func (o Owner) means(owner Owner) bool {
 // JudgeNode is Judge of one node alone.
 func (p *Pool) JudgeNode(name, node string, pod *Pod, uid types.UID) Verdict {
 	v := Verdict{Cluster: name, Reason: keys.NotSynced}
-	c := p.clusters[name]
+	c := p.cells[name]
 	if c == nil {
 		return v
 	}
-	i, known := c.snapshot.index[node]
+	i, known := c.rows[node]
 	if v.Reason = pod.Refused; v.Reason != "" {
 		return v
 	}
@@ -135,15 +141,15 @@ func (p *Pool) JudgeNode(name, node string, pod *Pod, uid types.UID) Verdict {
 		return v
 	}
 	defer p.lift(c, uid)()
-	a := c.ask(pod)
+	a := c.ask(pod, &p.scale)
 	v.Reason = a.takes(i)
 	switch {
 	case v.Reason == "" && a.starts && p.company(name, pod, uid):
 		v.Reason = keys.PodAffinity
 	case v.Reason == "":
-		v.Fits, v.Node, v.Leftover = true, node, a.leftover(p.scale)(i)
+		v.Fits, v.Node, v.Leftover = true, node, a.leftover(i)
 		return v
-	case a.refuses(i) == "" && c.snapshot.Nodes[i].Free().Fits(pod.Requests):
+	case a.refuses(i) == "" && c.nodes[i].Free().Fits(pod.Requests):
 		v.Reason = keys.Held
 	}
 	v.Short = c.room.row(i).Short(pod.Requests)

@@ -117,8 +117,9 @@ func (g *game) play() (what string) {
 func (g *game) fault() string {
 	p := g.pool
 	for _, name := range p.Clusters() {
-		c := p.clusters[name]
-		for i, node := range c.snapshot.Nodes {
+		c := p.cells[name]
+		for _, i := range c.inOrder() {
+			node := c.nodes[i]
 			want := node.Free().Minus(p.Held(name, node.Name()))
 			if got := c.room.row(i); !got.equal(want) {
 				return fmt.Sprintf("%s/%s has room for %v, free less held is %v", name, node.Name(), got.Quantities(), want.Quantities())
@@ -127,7 +128,7 @@ func (g *game) fault() string {
 	}
 	seen := map[types.UID]int{}
 	for uid, hold := range p.holds {
-		if c := p.clusters[hold.Cluster]; c != nil && c.holds[uid] != hold {
+		if c := p.cells[hold.Cluster]; c != nil && c.holds[uid] != hold {
 			return fmt.Sprintf("the hold %s is not among those of its cluster", uid)
 		}
 		if (hold.State == Reserved) != (p.reserved[uid] == hold) {

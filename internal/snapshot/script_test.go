@@ -24,7 +24,7 @@ import (
 // TestScripts runs the stories under testdata: what is seen goes in, verdicts, holds and views come out.
 // `go test ./internal/snapshot -rewrite` writes what comes out; review it like code.
 //
-//	node a/n1 cpu=4 [cordoned] [notready] [leaving] [zone=x]     a lower node as it is from now on
+//	node a/n1 cpu=4 [cordoned] [notready] [leaving] [zone=x] [disk=ssd] [serial=7] [taint=x]     a lower node as it is from now on
 //	pod a/x node=n1 cpu=2 [own=UID] [hint=n1] [finished] [unschedulable] [ending] [gated] [priority=5]
 //	     [name=web-0] [ns=shop] [via=vn]: its name is not x, its namespace not default, its virtual node; [failed=OutOfcpu]: its kubelet refused it
 //	namespace a/x [upper=us] [open=us]        a namespace, whose it is and to whom it is open
@@ -33,7 +33,7 @@ import (
 //	filter UID cpu=2                          check and hold in one step
 //	judge UID cpu=2                           the same question without a hold
 //	     both may have [app=web] [port=80] [apart=host] [near=zone] [spread=zone] [owner=set]: the last three are terms about
-//	     pods of the same app in a domain of that label; and the virtual node they come through: via=vn [name=web-0] [ns=shop] [opens=shop]
+//	     pods of the same app in a domain of that label; [disk=ssd] [serial=7] [tolerates=x]: the node has to have it; and the virtual node they come through: via=vn [name=web-0] [ns=shop] [opens=shop]
 //	     [nodes=zone] [reserve=2] [share=0.1]: of the nodes with that label, CPUs and a share of the CPUs are left to the cluster
 //	upper UID [bound=a] [chosen=a] [refused=2s] [finished] [gone] cpu=2
 //	reserve UID owner=web cluster=a [node=n1] cpu=2 ttl=60s     room for the next pod of the owner
@@ -270,9 +270,9 @@ func (w *world) view() string {
 		}
 	}
 	for _, cluster := range w.pool.Clusters() {
-		c := w.pool.clusters[cluster]
+		c := w.pool.cells[cluster]
 		for _, g := range c.guests {
-			fmt.Fprintf(&out, "waiting %s expected on %s/%s\n", g.pod.Object.Name, cluster, c.snapshot.Nodes[g.node].Name())
+			fmt.Fprintf(&out, "waiting %s expected on %s/%s\n", g.pod.Object.Name, cluster, c.nodes[g.row].Name())
 		}
 	}
 	return out.String() + w.holds()
@@ -314,6 +314,14 @@ func scriptPod(t *testing.T, d *datadriven.TestData, name string) *corev1.Pod {
 		return []corev1.PodAffinityTerm{{LabelSelector: same, TopologyKey: key}}
 	}
 	pod.Spec.Affinity = &corev1.Affinity{}
+	for _, key := range []string{"disk", "serial"} {
+		if text := value(d, key); text != "" {
+			pod.Spec.NodeSelector = map[string]string{key: text}
+		}
+	}
+	if text := value(d, "tolerates"); text != "" {
+		pod.Spec.Tolerations = []corev1.Toleration{{Key: "dedicated", Value: text}}
+	}
 	if key := value(d, "apart"); key != "" {
 		pod.Spec.Affinity.PodAntiAffinity = &corev1.PodAntiAffinity{RequiredDuringSchedulingIgnoredDuringExecution: term(key)}
 	}
@@ -401,6 +409,14 @@ func scriptNode(t *testing.T, d *datadriven.TestData, name string) *corev1.Node 
 	node.Labels = map[string]string{"host": node.Name}
 	if zone := value(d, "zone"); zone != "" {
 		node.Labels["zone"] = zone
+	}
+	for _, key := range []string{"disk", "serial"} {
+		if text := value(d, key); text != "" {
+			node.Labels[key] = text
+		}
+	}
+	if text := value(d, "taint"); text != "" {
+		node.Spec.Taints = []corev1.Taint{{Key: "dedicated", Value: text, Effect: corev1.TaintEffectNoSchedule}}
 	}
 	if d.HasArg("leaving") {
 		node.Spec.Taints = []corev1.Taint{{Key: removal[0], Effect: corev1.TaintEffectNoSchedule}}

@@ -1,17 +1,14 @@
 package snapshot
 
 import (
-	"crypto/sha256"
 	"maps"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
-
-	"github.com/tessera-k8s/tessera/internal/keys"
 )
 
-// Snapshot is one lower cluster at one moment. Immutable but for what it remembers of questions: not for two at a time.
+// Snapshot is one lower cluster at one moment. Immutable.
 type Snapshot struct {
 	Cluster string
 	// Nodes in order of their names.
@@ -21,22 +18,11 @@ type Snapshot struct {
 	// Pods counts the unfinished pods of the cluster.
 	Pods int
 
-	waiting    []*LowerPod
-	names      names   // that are taken
-	through    names   // those of ours, each with its virtual node
-	reserve    Reserve // of the part that this is
-	namespaces Namespaces
-	version    Version
-	devices    map[corev1.ResourceName]bool
-	index      map[string]int
-	classes    []int // of each node
-	ofClass    []int // a node of each class
-	free       columns
-	largest    Resources // of each resource, the most that any node can give
-	hasApart   bool
-	shy        []shy                // made at the first need
-	topologies map[string]*topology // the same
-	parts      map[string]*participants
+	waiting []*LowerPod
+	names   []uint64 // hashes of those that are taken, and of those of ours with their virtual nodes
+	around  Surroundings
+	reserve Reserve // of the part that this is
+	index   map[string]int
 }
 
 // Content is what a snapshot is made of. The snapshot owns it from then on.
@@ -48,14 +34,9 @@ type Content struct {
 	Pods int
 	// Waiting are the unfinished pods that have no node yet, whoever's they are.
 	Waiting []*LowerPod
-	// Namespaces has the labels of the namespaces that exist; nil where nobody looks at them.
-	Namespaces Namespaces
-	// Version is that of the cluster's scheduler.
-	Version Version
-	// Devices are the extended resources that a device class of the cluster can give (DRAExtendedResource).
-	Devices map[corev1.ResourceName]bool
+	Surroundings
 
-	taken, through []uint64 // hashes of names
+	names []uint64
 }
 
 // Add takes a pod into what a snapshot knows of the cluster as a whole. Its name is taken as long as it exists, but for
@@ -67,13 +48,9 @@ func (c *Content) Add(pod *LowerPod) {
 			c.Waiting = append(c.Waiting, pod)
 		}
 	}
+	c.names = append(c.names, pod.names()...)
 	if pod.UpperUID == "" {
-		c.taken = append(c.taken, pod.name)
 		return
-	}
-	if !pod.terminating {
-		c.taken = append(c.taken, pod.name)
-		c.through = append(c.through, through(pod.name, pod.labels[keys.VirtualNode]))
 	}
 	if before := c.Own[pod.UpperUID]; before == nil || before.Node == "" {
 		c.Own[pod.UpperUID] = pod
@@ -82,34 +59,20 @@ func (c *Content) Add(pod *LowerPod) {
 
 // New builds a snapshot.
 func New(content Content) *Snapshot {
-	nodes := content.Nodes
-	slices.SortFunc(nodes, compareNodes)
+	slices.SortFunc(content.Nodes, compareNodes)
 	s := &Snapshot{
-		Cluster: content.Cluster, Nodes: nodes, Own: content.Own, Pods: content.Pods, waiting: content.Waiting,
-		namespaces: content.Namespaces, version: content.Version, devices: content.Devices,
-		names: newNames(content.taken), through: newNames(content.through),
-		topologies: map[string]*topology{}, parts: map[string]*participants{},
-		index: make(map[string]int, len(nodes)), classes: make([]int, len(nodes)), free: newColumns(nodes),
+		Cluster: content.Cluster, Nodes: content.Nodes, Own: content.Own, Pods: content.Pods, waiting: content.Waiting,
+		names: content.names, around: content.Surroundings, index: make(map[string]int, len(content.Nodes)),
 	}
-	classes := map[[sha256.Size]byte]int{}
-	for i, node := range nodes {
+	for i, node := range s.Nodes {
 		s.index[node.Name()] = i
-		s.largest = s.largest.Max(node.Allocatable)
-		s.hasApart = s.hasApart || len(node.apart) > 0
-		class, known := classes[node.class]
-		if !known {
-			class = len(s.ofClass)
-			classes[node.class] = class
-			s.ofClass = append(s.ofClass, i)
-		}
-		s.classes[i] = class
 	}
 	return s
 }
 
 // Of builds a snapshot from whole lists, as a test or a simulation has them.
 func Of(cluster string, nodes []*corev1.Node, pods []*LowerPod, namespaces Namespaces) *Snapshot {
-	content := Content{Cluster: cluster, Own: map[types.UID]*LowerPod{}, Namespaces: namespaces}
+	content := Content{Cluster: cluster, Own: map[types.UID]*LowerPod{}, Surroundings: Surroundings{Namespaces: namespaces}}
 	byNode := map[string][]*LowerPod{}
 	for _, pod := range pods {
 		content.Add(pod)

@@ -62,19 +62,19 @@ func withKeys(selector labels.Selector, keys []string, own map[string]string) la
 
 // counts reports whether the constraint counts a pod. Pods on their way out do not count.
 func (c *constraint) counts(namespace string, pod *tenant) bool {
-	return !c.countsNobody && !pod.terminating && pod.namespace == namespace && c.pods.Matches(pod.labels)
+	return !c.countsNobody && !pod.terminating && pod.namespace == namespace && c.pods.Matches(pod)
 }
 
 // evenOut counts the pods of each spread constraint by domain, over the nodes that the constraint looks at.
 func (a *ask) evenOut() {
 	for i := range a.pod.spread {
-		d := newDomains(a.c.snapshot.topology(a.pod.spread[i].key))
+		d := newDomains(a.c.topology(a.pod.spread[i].key))
 		d.seen = make([]bool, d.size)
 		a.spread = append(a.spread, d)
 	}
 	for i := range a.pod.spread {
 		c, d := &a.pod.spread[i], &a.spread[i]
-		for node := range a.c.snapshot.Nodes {
+		for _, node := range a.c.inOrder() {
 			if a.counts(node, c) {
 				d.seen[d.of[node]] = true
 			}
@@ -117,9 +117,9 @@ func (a *ask) counts(node int, c *constraint) bool {
 }
 
 func (a *ask) counting(node, what int) bool {
-	n := a.c.snapshot.Nodes[node]
-	class := &a.classes[a.c.snapshot.classes[node]].counting[what]
-	if !class.known || what == 0 && a.pod.byName {
+	n := a.c.nodes[node]
+	class := &a.classes[a.c.class[node].at].counting[what]
+	if !class.known || what == 0 && a.byNode {
 		class.known = true
 		if what == 0 {
 			class.yes, _ = a.pod.affinity.Match(n.Object)

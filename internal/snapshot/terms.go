@@ -7,16 +7,40 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/tessera-k8s/tessera/internal/keys"
 )
 
 // tenant is what other pods see of a pod on a node.
 type tenant struct {
 	namespace   string
 	labels      labels.Set
+	via         string // the value of the label keys.VirtualNode, if it is not that in labels
 	terminating bool
 	ports       []port
 	// apart are its required anti-affinity terms: they keep others away from it, too.
 	apart []term
+}
+
+// Has, Get and Lookup make a selector match it.
+func (t *tenant) Has(label string) bool {
+	_, has := t.Lookup(label)
+	return has
+}
+
+// Get is the value of a label, "" if it is not there.
+func (t *tenant) Get(label string) string {
+	value, _ := t.Lookup(label)
+	return value
+}
+
+// Lookup is the value of a label, and whether it is there.
+func (t *tenant) Lookup(label string) (value string, exists bool) {
+	if t.via != "" && label == keys.VirtualNode {
+		return t.via, true
+	}
+	value, exists = t.labels[label]
+	return value, exists
 }
 
 func newTenant(pod *corev1.Pod) tenant {
@@ -65,12 +89,12 @@ func (t *term) means(pod *tenant, spaces Namespaces) bool {
 	if !slices.Contains(t.namespaces, pod.namespace) && !t.selects(pod.namespace, spaces) {
 		return false
 	}
-	return t.pods.Matches(pod.labels)
+	return t.pods.Matches(pod)
 }
 
 // asked is means for a term of the pod that asks.
 func (t *term) asked(pod *tenant, spaces Namespaces, by Version) bool {
-	return t.means(pod, spaces) || by.everywhere(t.among) && t.pods.Matches(pod.labels)
+	return t.means(pod, spaces) || by.everywhere(t.among) && t.pods.Matches(pod)
 }
 
 func (t *term) selects(namespace string, spaces Namespaces) bool {
@@ -83,29 +107,3 @@ func (t *term) selects(namespace string, spaces Namespaces) bool {
 
 // Namespaces has the labels of a cluster's namespaces by name.
 type Namespaces map[string]labels.Set
-
-// shy is an anti-affinity term of existing pods, and the nodes of those that have it.
-type shy struct {
-	term  *term
-	nodes []int
-}
-
-// shyTerms indexes the anti-affinity of existing pods by term: replicas share theirs, so that there are few.
-func (s *Snapshot) shyTerms() []shy {
-	if s.shy != nil || !s.hasApart {
-		return s.shy
-	}
-	byID := map[string]int{}
-	for i, node := range s.Nodes {
-		for _, t := range node.apart {
-			at, known := byID[t.key+" "+t.id]
-			if !known || t.id == "" {
-				at = len(s.shy)
-				byID[t.key+" "+t.id] = at
-				s.shy = append(s.shy, shy{term: t})
-			}
-			s.shy[at].nodes = append(s.shy[at].nodes, i)
-		}
-	}
-	return s.shy
-}

@@ -2,33 +2,51 @@ package snapshot
 
 // topology numbers the domains of a label: the values that nodes have of it.
 type topology struct {
-	of   []int32 // the domain of each node, outside for nodes without the label
-	size int
+	of      []int32 // the domain of each row, outside for nodes without the label
+	size    int
+	numbers map[string]int32
 }
 
 const outside = -1
 
-// topology returns that of a label. It is made at the first need and then kept with the snapshot.
-func (s *Snapshot) topology(key string) *topology {
-	if known := s.topologies[key]; known != nil {
-		return known
+// topology returns that of a label. It is made at the first need and then kept.
+func (c *cell) topology(key string) *topology {
+	t := c.topologies[key]
+	if t != nil && t.size <= 2*len(c.rows)+1024 { // Domains that nodes have left keep their numbers.
+		return t
 	}
-	t := &topology{of: make([]int32, len(s.Nodes))}
-	numbers := map[string]int32{}
-	for i, node := range s.Nodes {
-		value, ok := node.Object.Labels[key]
-		if !ok {
-			t.of[i] = outside
-			continue
+	t = &topology{numbers: map[string]int32{}}
+	for row, node := range c.nodes {
+		if node != nil {
+			t.put(row, node, key)
 		}
-		number, known := numbers[value]
-		if !known {
-			number = int32(len(numbers))
-			numbers[value] = number
-		}
-		t.of[i] = number
 	}
-	t.size = len(numbers)
-	s.topologies[key] = t
+	t.reach(len(c.nodes))
+	c.topologies[key] = t
 	return t
 }
+
+// reach makes the rows be known up to a number.
+func (t *topology) reach(rows int) {
+	for len(t.of) < rows {
+		t.of = append(t.of, outside)
+	}
+}
+
+func (t *topology) put(row int, node *Node, key string) {
+	t.reach(row + 1)
+	value, ok := node.Object.Labels[key]
+	if !ok {
+		t.of[row] = outside
+		return
+	}
+	number, known := t.numbers[value]
+	if !known {
+		number = int32(t.size)
+		t.numbers[value] = number
+		t.size++
+	}
+	t.of[row] = number
+}
+
+func (t *topology) drop(row int) { t.of[row] = outside }

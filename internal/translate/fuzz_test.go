@@ -125,7 +125,7 @@ func withoutShells(pod *corev1.Pod) *corev1.Pod {
 func followsRules(t *testing.T, pod, lower *corev1.Pod, rules Rules) {
 	t.Helper()
 	if s := &lower.Spec; lower.Namespace != rules.LowerNamespace(pod.Namespace) || s.SchedulerName != rules.SchedulerName ||
-		s.PriorityClassName != rules.priorityClass(pod.Spec.PriorityClassName) {
+		s.PriorityClassName != rules.PriorityClass(pod.Spec.PriorityClassName) {
 		t.Errorf("rules %+v: namespace %s, scheduler %s, class %s", rules, lower.Namespace, s.SchedulerName, s.PriorityClassName)
 	}
 	if account := lower.Spec.ServiceAccountName; account != "" && pod.Annotations[keys.Token] != string(TokenLower) {

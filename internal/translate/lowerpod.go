@@ -47,7 +47,7 @@ func LowerPod(pod *corev1.Pod, target Target) (*corev1.Pod, error) {
 
 	spec := &lower.Spec
 	spec.NodeName, spec.SchedulerName = "", target.Rules.SchedulerName
-	spec.PriorityClassName = target.Rules.priorityClass(pod.Spec.PriorityClassName)
+	spec.PriorityClassName = target.Rules.PriorityClass(pod.Spec.PriorityClassName)
 	spec.Priority, spec.PreemptionPolicy, spec.Overhead = nil, nil, nil
 	spec.SchedulingGates, spec.SchedulingGroup, spec.EphemeralContainers, spec.EvictionResponders = nil, nil, nil, nil
 	spec.Tolerations = TolerationsOf(pod).below()

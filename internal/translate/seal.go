@@ -96,6 +96,18 @@ func (c Constraints) below(virtualNode labels.Set) Constraints {
 	return lower
 }
 
+// Where is equal for virtual nodes, by their labels, through which the same is asked of lower nodes.
+func (c Constraints) Where(virtualNode labels.Set) string {
+	if c.Required == nil {
+		return ""
+	}
+	text, err := json.Marshal(c.below(virtualNode).Required)
+	if err != nil { // Selectors always marshal.
+		return virtualNode[keys.Cluster]
+	}
+	return string(text)
+}
+
 // fieldsBelow returns the fields that speak of lower nodes; met is false if one that names the virtual node does not hold.
 func fieldsBelow(fields []corev1.NodeSelectorRequirement, virtualNode string) (kept []corev1.NodeSelectorRequirement, met bool) {
 	for _, f := range fields {

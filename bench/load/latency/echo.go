@@ -33,16 +33,27 @@ type address struct {
 
 // NewEchoCommand returns the command that runs the echo server as a process of its own.
 func NewEchoCommand() *cobra.Command {
-	return &cobra.Command{
+	plain := false
+	command := &cobra.Command{
 		Use:    "echo",
 		Short:  "Answer every request with its body (run beside loads that report delays)",
 		Args:   cobra.NoArgs,
 		Hidden: true,
 		RunE: func(command *cobra.Command, _ []string) error {
-			server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				_, _ = io.Copy(w, r.Body) // A caller that has gone needs no answer.
+			server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				body, err := io.ReadAll(r.Body) // All of it first: HTTP/1 reads on no more once there is an answer.
+				if err == nil {
+					_, _ = w.Write(body) // A caller that has gone needs no answer.
+				}
 			}))
 			defer server.Close()
+			if plain {
+				server.Start()
+				fmt.Fprintln(command.OutOrStdout(), server.URL)
+				<-command.Context().Done() // The process is killed.
+				return nil
+			}
+			server.StartTLS()
 			line, err := json.Marshal(address{URL: server.URL, Certificate: server.Certificate().Raw})
 			if err != nil {
 				return fmt.Errorf("writing the address: %w", err)
@@ -52,6 +63,8 @@ func NewEchoCommand() *cobra.Command {
 			return nil
 		},
 	}
+	command.Flags().BoolVar(&plain, "plain", false, "without TLS; prints its URL alone")
+	return command
 }
 
 // Echo is an echo server and a client of it.

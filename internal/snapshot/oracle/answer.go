@@ -18,10 +18,10 @@ func (a *ask) best(scale Resources) (node int, left float64) {
 			node, left = i, l
 		}
 	}
-	return node, left
+	return node, left - a.asked(scale)
 }
 
-// leftover measures what would stay free on a node after the pod: each resource as a share of the largest node of the
+// leftover measures what is free on a node, of which the pod takes asked: each resource as a share of the largest node of the
 // pool, summed. The smaller, the tighter the fit. Pods and ephemeral storage do not shape holes and are left out.
 // It is the best-fit score of Weng et al., ATC'23 (FGD), with every weight 1.
 func (a *ask) leftover(scale Resources) func(node int) float64 {
@@ -30,22 +30,31 @@ func (a *ask) leftover(scale Resources) func(node int) float64 {
 		within float64
 	}
 	var parts []part
-	asked := 0.0
 	for r, name := range a.c.room.names {
 		within := scale.Get(name)
 		if within <= 0 || name == corev1.ResourcePods || name == corev1.ResourceEphemeralStorage {
 			continue
 		}
 		parts = append(parts, part{free: a.c.room.amount[r], within: float64(within)})
-		asked += float64(a.pod.Requests.Get(name)) / float64(within)
 	}
 	return func(node int) float64 {
 		sum := 0.0
 		for i := range parts {
 			sum += float64(parts[i].free[node]) / parts[i].within
 		}
-		return sum - asked
+		return sum
 	}
+}
+
+// asked is what the pod takes of that.
+func (a *ask) asked(scale Resources) float64 {
+	asked := 0.0
+	for _, name := range a.c.room.names {
+		if within := scale.Get(name); within > 0 && name != corev1.ResourcePods && name != corev1.ResourceEphemeralStorage {
+			asked += float64(a.pod.Requests.Get(name)) / float64(within)
+		}
+	}
+	return asked
 }
 
 // why explains a cluster in which no node takes the pod. The order of the answers is from the cause that lies

@@ -79,10 +79,3 @@ func shortage(name corev1.ResourceName) keys.Reason {
 		return keys.InsufficientExtendedResource
 	}
 }
-
-func share(amount, of int64) float64 {
-	if of <= 0 {
-		return 0
-	}
-	return float64(amount) / float64(of)
-}

@@ -141,7 +141,7 @@ func (p *Pool) JudgeNode(name, node string, pod *Pod, uid types.UID) Verdict {
 	case v.Reason == "" && a.starts && p.company(name, pod, uid):
 		v.Reason = keys.PodAffinity
 	case v.Reason == "":
-		v.Fits, v.Node, v.Leftover = true, node, a.leftover(p.scale)(i)
+		v.Fits, v.Node, v.Leftover = true, node, a.leftover(p.scale)(i)-a.asked(p.scale)
 		return v
 	case a.refuses(i) == "" && c.snapshot.Nodes[i].Free().Fits(pod.Requests):
 		v.Reason = keys.Held
