@@ -33,7 +33,7 @@ func TestRows(t *testing.T) {
 				r.rows.SetAround(around)
 				by.Apply(now, r.rows.Fetch())
 				whole.Publish(now, r.whole(around))
-				if diff := cmp.Diff(r.shown(whole, now), r.shown(by, now)); diff != "" {
+				if diff := cmp.Diff(r.shown(whole), r.shown(by)); diff != "" {
 					t.Fatal(diff)
 				}
 			}
@@ -128,7 +128,7 @@ func (r *rowsGame) whole(around Surroundings) *Snapshot {
 }
 
 // shown is what a pool shows and says.
-func (r *rowsGame) shown(p *Pool, now time.Time) map[string]string {
+func (r *rowsGame) shown(p *Pool) map[string]string {
 	shown := map[string]string{}
 	s := p.Snapshot("a")
 	for _, node := range s.Nodes {
