@@ -211,8 +211,9 @@ func (w *Watch) publish(ctx context.Context) {
 		case <-time.After(delay):
 		}
 		started := time.Now()
-		w.tell()
-		delay = max(least, publishShare*time.Since(started))
+		if w.tell(); w.Apply == nil { // What has changed costs little, and whoever it is told to may be busy with something else.
+			delay = max(least, publishShare*time.Since(started))
+		}
 	}
 }
 

@@ -79,19 +79,31 @@ func rank(pod *LowerPod) int {
 	return 0
 }
 
-// roomiest is the node that the default scheduler (LeastAllocated) is likely to choose, -1 if none takes the pod.
+// roomiest is the node that the default scheduler (LeastAllocated) is likely to choose, of several the first by name; -1 if none takes
+// the pod. What cannot be better than what is found is passed over a chunk at a time.
 func (c *cell) roomiest(pod *Pod, scale *scale) int {
 	a := c.ask(pod, scale)
 	a.turned = nil // The lower scheduler does not know what kubelets have said.
 	within := units(c.room.names, c.largest)
-	best, most := -1, 0.0
-	for _, row := range c.inOrder() {
-		if a.takes(row) != "" {
+	best, most := int32(-1), 0.0
+	for _, of := range c.classes {
+		if !a.byNode && a.ofClass(of) != "" {
 			continue
 		}
-		if left := c.room.shares(row, within); best < 0 || left > most {
-			best, most = row, left
+		for _, k := range slices.Backward(of.chunks) {
+			if !a.mayHold(k) || best >= 0 && k.mostShares(within) < most {
+				continue
+			}
+			for _, row := range k.rows {
+				if a.takes(int(row)) != "" {
+					continue
+				}
+				left := c.room.shares(int(row), within)
+				if best < 0 || left > most || left == most && compareNodes(c.nodes[row], c.nodes[best]) < 0 {
+					best, most = row, left
+				}
+			}
 		}
 	}
-	return best
+	return int(best)
 }

@@ -96,7 +96,7 @@ func (o *order) arrange(c *cell, rows []int32) {
 func (k *chunk) measure(room *columns) {
 	k.most = make([]int64, len(room.names))
 	for r := range k.most {
-		k.most[r] = most1(room.amount[r], k.rows)
+		k.most[r] = mostOf(room.amount[r], k.rows)
 	}
 }
 
@@ -113,15 +113,26 @@ func (k *chunk) raise(room *columns, row int32) {
 func (k *chunk) lower(room *columns, without int32) {
 	for r := range k.most {
 		if room.amount[r][without] == k.most[r] {
-			k.most[r] = most1(room.amount[r], k.rows)
+			k.most[r] = mostOf(room.amount[r], k.rows)
 		}
 	}
 }
 
-func most1(amounts []int64, rows []int32) int64 {
+func mostOf(amounts []int64, rows []int32) int64 {
 	most := amounts[rows[0]]
 	for _, row := range rows[1:] {
 		most = max(most, amounts[row])
 	}
 	return most
+}
+
+// mostShares is what a row that has the most of everything would have, see columns.shares.
+func (k *chunk) mostShares(units []float64) float64 {
+	sum := 0.0
+	for r, unit := range units {
+		if unit > 0 {
+			sum += float64(k.most[r]) / unit
+		}
+	}
+	return sum
 }

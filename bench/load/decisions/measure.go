@@ -42,6 +42,7 @@ type Result struct {
 	LoadedP99Us float64 `json:"loadedP99Us"`
 	// EchoP99Us is that of a server that sends back what it is sent, asked in turn with the extender; IdleBeyondEchoUs and
 	// LoadedBeyondEchoUs are the medians of the differences round by round.
+	EchoP50Us          float64 `json:"echoP50Us"`
 	EchoP99Us          float64 `json:"echoP99Us"`
 	LoadedEchoP99Us    float64 `json:"loadedEchoP99Us"`
 	IdleBeyondEchoUs   float64 `json:"idleBeyondEchoUs"`
@@ -78,12 +79,18 @@ func Measure(ctx context.Context, out io.Writer, o Options, progress Progress) (
 	s.profile(ctx, "rest-heap", "heap?gc=1")()
 	r.ResidentBytes, r.ResidentAfterSettle = s.extender().RSS(), int(settle.Seconds())
 	for _, step := range []func() error{
-		func() (err error) {
-			r.IdleP50Us, r.IdleP99Us, r.EchoP99Us, r.IdleBeyondEchoUs, err = s.rounds(ctx, o.Rounds, podOf)
+		func() error {
+			took, err := s.rounds(ctx, o.Rounds, podOf)
+			if err == nil {
+				r.IdleP50Us, r.IdleP99Us, r.EchoP50Us, r.EchoP99Us, r.IdleBeyondEchoUs = took.p50, took.p99, took.echoP50, took.echoP99, took.beyond
+			}
 			return err
 		},
-		func() (err error) {
-			_, r.RefusalP99Us, _, _, err = s.rounds(ctx, o.Rounds, largeOf)
+		func() error {
+			took, err := s.rounds(ctx, o.Rounds, largeOf)
+			if err == nil {
+				r.RefusalP99Us = took.p99
+			}
 			return err
 		},
 		func() error {
@@ -116,32 +123,39 @@ func pause(ctx context.Context, d time.Duration) error {
 // rounds asks about pods and an echo in turn.
 func (s *site) rounds(
 	ctx context.Context, rounds int, pod func(class, number int) *corev1.Pod,
-) (p50, p99, echo, beyond float64, err error) {
-	var medians, tails, echoes, differences []float64
+) (*delays, error) {
+	var medians, tails, echoMedians, echoTails, differences []float64
 	for range rounds {
 		var took, echoed []time.Duration
 		for i := range questionsARound {
 			body, err := s.question(pod(i%classes, i/classes))
 			if err != nil {
-				return 0, 0, 0, 0, err
+				return nil, err
 			}
 			_, ours, err := s.filter(ctx, body)
 			if err != nil {
-				return 0, 0, 0, 0, err
+				return nil, err
 			}
 			theirs, err := s.askEcho(ctx, body)
 			if err != nil {
-				return 0, 0, 0, 0, err
+				return nil, err
 			}
 			took, echoed = append(took, ours), append(echoed, theirs)
 		}
 		slices.Sort(took)
 		slices.Sort(echoed)
 		medians, tails = append(medians, at(took, 0.5)), append(tails, at(took, 0.99))
-		echoes, differences = append(echoes, at(echoed, 0.99)), append(differences, at(took, 0.99)-at(echoed, 0.99))
+		echoMedians, echoTails = append(echoMedians, at(echoed, 0.5)), append(echoTails, at(echoed, 0.99))
+		differences = append(differences, at(took, 0.99)-at(echoed, 0.99))
 	}
-	return latency.Median(medians), latency.Median(tails), latency.Median(echoes), latency.Median(differences), nil
+	return &delays{
+		p50: latency.Median(medians), p99: latency.Median(tails), echoP50: latency.Median(echoMedians), echoP99: latency.Median(echoTails),
+		beyond: latency.Median(differences),
+	}, nil
 }
+
+// delays are medians over rounds, in microseconds; beyond is that of the differences between the p99.
+type delays struct{ p50, p99, echoP50, echoP99, beyond float64 }
 
 // at is a percentile of sorted times, in microseconds.
 func at(sorted []time.Duration, share float64) float64 {
@@ -211,10 +225,11 @@ func (s *site) loaded(ctx context.Context, o Options, r *Result) error {
 	}
 	wait()
 	r.LoadedCores = (s.extender().CPU() - before).Seconds() / time.Since(began).Seconds()
-	var err error
-	if r.LoadedP50Us, r.LoadedP99Us, r.LoadedEchoP99Us, r.LoadedBeyondEchoUs, err = s.rounds(ctx, o.Rounds, podOf); err != nil {
+	took, err := s.rounds(ctx, o.Rounds, podOf)
+	if err != nil {
 		return err
 	}
+	r.LoadedP50Us, r.LoadedP99Us, r.LoadedEchoP99Us, r.LoadedBeyondEchoUs = took.p50, took.p99, took.echoP99, took.beyond
 	return s.freshness(ctx, r)
 }
 
@@ -224,6 +239,7 @@ func (s *site) freshness(ctx context.Context, r *Result) error {
 	if err != nil {
 		return fmt.Errorf("reading the kubeconfig of a cluster: %w", err)
 	}
+	config.QPS = -1
 	below, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return fmt.Errorf("building client of a cluster: %w", err)
@@ -274,12 +290,12 @@ func (s *site) freshness(ctx context.Context, r *Result) error {
 // Print writes results as a table.
 func Print(out io.Writer, results []*Result) error {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(table, "\nclusters x nodes\tidle p50\tp99\techo p99\tloaded p99\techo p99\trefusal p99\tCPU a refusal\ta yes\t"+
+	fmt.Fprintln(table, "\nclusters x nodes\tidle p50\tp99\techo p50\tp99\tloaded p99\techo p99\trefusal p99\tCPU a refusal\ta yes\t"+
 		"pairs/CPU s\tfresh p99\tloaded cores\tready\tMiB, listing\tthen\t")
 	for _, r := range results {
 		fmt.Fprintf(table, "%d x %d\t", r.Clusters, r.Nodes)
 		for _, us := range []float64{
-			r.IdleP50Us, r.IdleP99Us, r.EchoP99Us, r.LoadedP99Us, r.LoadedEchoP99Us, r.RefusalP99Us, r.RefusalCPUUs, r.AcceptCPUUs,
+			r.IdleP50Us, r.IdleP99Us, r.EchoP50Us, r.EchoP99Us, r.LoadedP99Us, r.LoadedEchoP99Us, r.RefusalP99Us, r.RefusalCPUUs, r.AcceptCPUUs,
 		} {
 			fmt.Fprintf(table, "%.0f us\t", us)
 		}
