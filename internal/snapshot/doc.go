@@ -4,7 +4,7 @@
 // and whoever owns a Pool keeps its callers in turn. That is why the extender, the simulation of bench/frag and
 // the tests run the very same decisions.
 //
-// A Snapshot is immutable and says what one lower cluster was seen to hold. A Pool is the newest Snapshot of every
-// cluster and the holds on them. Judge asks, Offer asks and holds in one step, Publish and Observe tell it what
-// has been seen.
+// A Pool has a cell for every lower cluster, and the holds on them. Rows hear what watches tell of a cluster, Apply takes what has
+// changed of them into its cell, Observe tells of upper pods. Judge asks, Offer holds. A Snapshot is an immutable picture of one
+// cluster, for those who want to see all of it.
 package snapshot
