@@ -23,8 +23,12 @@ func (e *Extender) runCluster(ctx context.Context, name string, config *rest.Con
 		e.brokenCluster(name, err.Error())
 		return nil
 	}
-	watch.Apply = func(changes *snapshot.Changes) {
-		e.takeOver(name, func(now time.Time) snapshot.News { return e.pool.Apply(now, changes) })
+	watch.Apply = func(changes *snapshot.Changes) (worked time.Duration) {
+		e.takeOver(name, func(now time.Time) snapshot.News {
+			defer func() { worked = time.Since(now) }()
+			return e.pool.Apply(now, changes)
+		})
+		return worked
 	}
 	log := e.log.With("cluster", name)
 	state := &clusterState{watch: watch, claims: lower.NewClaims(watch.Client(), log, e.touch)}
@@ -49,6 +53,7 @@ func (e *Extender) runCluster(ctx context.Context, name string, config *rest.Con
 	delete(e.clusters, name)
 	e.pool.Forget(name)
 	e.exact = slices.DeleteFunc(e.exact, func(b *built) bool { return b.name == name })
+	e.touch()
 	return err
 }
 

@@ -78,14 +78,14 @@ func (e *Extender) aroundLike(pod *corev1.Pod, cluster string, rules *translate.
 	if class := rules.PriorityClass(pod.Spec.PriorityClassName); class != "" {
 		has, all = around.HasPriorityClass(class)
 	}
-	switch {
-	case around.Ending(namespace):
-		return string(keys.NamespaceEnding)
-	case all && !has:
-		return string(keys.PriorityClass)
-	default:
-		return ""
+	like := ""
+	if around.Ending(namespace) {
+		like = string(keys.NamespaceEnding)
 	}
+	if all && !has {
+		like += string(keys.PriorityClass)
+	}
+	return like
 }
 
 // entriesOf counts the changes of what a lower cluster makes of pods.

@@ -58,7 +58,7 @@ func (e *Extender) fillIn(pod *corev1.Pod, verdicts []verdict) {
 		if v.Reason != unknown {
 			continue
 		}
-		v.Reason = keys.NotSynced
+		v.Reason, v.unasked = keys.NotSynced, true
 		if last == nil {
 			if last = e.lastAnswer(pod); last == nil {
 				last = &record{}

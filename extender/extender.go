@@ -51,6 +51,9 @@ type Extender struct {
 	unaskedBinds map[string]*unaskedBinds // by cluster
 	armed        bool                     // touch will be called by a timer
 	looked       snapshot.Marks           // what the last look at waiting pods has seen
+
+	look *look               // that is under way; of wake alone
+	seen map[string]seenNode // virtual nodes as the last look saw them; of wake alone
 }
 
 // clusterState is a lower cluster as the registry knows it.
@@ -155,7 +158,7 @@ func (e *Extender) sweep(ctx context.Context) error {
 		}
 		exists := e.upper.pods.HasSynced()
 		e.mu.Lock()
-		ended, reserved := e.pool.Expire(time.Now())
+		ended, _ := e.pool.Expire(time.Now())
 		gone := 0
 		if e.ready.Load() && exists {
 			gone = e.pool.Keep(time.Now(), e.upper.uids())
@@ -164,9 +167,7 @@ func (e *Extender) sweep(ctx context.Context) error {
 		if ended > 0 || gone > 0 {
 			e.log.Warn("Holds ended without an event of their pods", "byClock", ended, "podGone", gone)
 		}
-		if ended+gone+reserved > 0 {
-			e.touch()
-		}
+		e.touch() // Nodes whose kubelets refused pods are asked again, without a word.
 	}
 	return nil
 }

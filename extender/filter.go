@@ -19,6 +19,8 @@ type verdict struct {
 	node  *corev1.Node
 	pod   *snapshot.Pod
 	score int64
+	// unasked: there was no time to ask, and the reason is that of the last time.
+	unasked bool
 }
 
 // record is the last answer about a pod, for people who ask why.
@@ -72,6 +74,10 @@ func (e *Extender) sort(names []string) (passed []string, refused map[string]key
 // judgeAndHold judges every virtual node, the best first, and holds room on the best one. unknown are the names that
 // may be virtual nodes too new for the cache.
 func (e *Extender) judgeAndHold(now time.Time, pod *corev1.Pod, nodes []*corev1.Node, unknown map[string]keys.Reason) []verdict {
+	entries := make(map[string]uint64, len(nodes)) // First: what changes meanwhile has it reduced again.
+	for _, node := range nodes {
+		entries[node.Labels[keys.Cluster]] = e.entriesOf(node.Labels[keys.Cluster])
+	}
 	pods := e.compileAll(pod, nodes)
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -86,7 +92,7 @@ func (e *Extender) judgeAndHold(now time.Time, pod *corev1.Pod, nodes []*corev1.
 		delete(e.waiting, pod.UID)
 	default:
 		e.pool.Release(pod.UID)
-		e.wait(pod, verdicts, unknown)
+		e.wait(pod, verdicts, unknown, entries)
 	}
 	return verdicts
 }

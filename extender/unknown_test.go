@@ -146,3 +146,28 @@ func TestRefusedByAll(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
+
+// A cluster that there was no time to ask is looked at again, whatever it said before.
+func TestWhoWasNotAskedIsAskedAgain(t *testing.T) {
+	e := newTestExtender(t)
+	pod := testPod("p", "100")
+	names := []string{"vn-a", "vn-b"}
+	e.filter(&extenderv1.ExtenderArgs{Pod: pod, NodeNames: &names})
+	for _, target := range e.waiting[pod.UID].targets {
+		if target.restless {
+			t.Errorf("%s has said why, and is restless", target.name)
+		}
+	}
+	e.config.FilterDeadline.Duration = -time.Second
+	e.filter(&extenderv1.ExtenderArgs{Pod: pod, NodeNames: &names})
+	for _, target := range e.waiting[pod.UID].targets {
+		if !target.restless {
+			t.Errorf("%s was not asked, and is not restless", target.name)
+		}
+	}
+	e.config.FilterDeadline.Duration = time.Second
+	e.publish(snapshot.New(snapshot.Content{Cluster: "b", Nodes: []*snapshot.Node{lowerNode("b1", "200")}}))
+	if pods := e.fitNow(t.Context(), time.Now()); len(pods) != 1 {
+		t.Errorf("%d pods fit now", len(pods))
+	}
+}

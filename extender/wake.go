@@ -37,7 +37,7 @@ type target struct {
 	rules   string
 	entries uint64        // and for what its namespace asked of pods then
 	pod     *snapshot.Pod // as it comes through this or another virtual node
-	// restless: the reason of the last refusal may end without a change in the cluster that could be seen.
+	// restless: the reason of the last refusal may end without a change in the cluster that could be seen, or was none.
 	restless bool
 }
 
@@ -46,15 +46,18 @@ type target struct {
 const (
 	wakeEvery   = 100 * time.Millisecond
 	wakeAgain   = 2 * time.Second
-	wakeSlowest = 5                // doublings of wakeAgain
-	wakeVain    = 3                // wakes in vain after which room is not kept for a pod any more while others are looked at
-	wakeBudget  = time.Millisecond // of one part of a look, in which the scheduler has to wait
+	wakeSlowest = 5                     // doublings of wakeAgain
+	wakeVain    = 3                     // wakes in vain after which room is not kept for a pod any more while others are looked at
+	wakeBudget  = time.Millisecond      // of one part of a look, in which the scheduler has to wait
+	wakeAtOnce  = 16                    // waiting pods that a part looks at in any case
+	wakeWithin  = 50 * time.Millisecond // after which those that were found to fit so far are woken
+	mostPlaced  = 64                    // of those who were found to fit last, the next ones find what is left
 	wakeTimeout = 2 * time.Second
 	wakeWorkers = 8
 )
 
 // wait notes a refused pod. Of pods that are not Tessera's the end would never be seen. The caller holds e.mu.
-func (e *Extender) wait(pod *corev1.Pod, verdicts []verdict, unknown map[string]keys.Reason) {
+func (e *Extender) wait(pod *corev1.Pod, verdicts []verdict, unknown map[string]keys.Reason, entries map[string]uint64) {
 	if !translate.Marked(pod) || len(verdicts)+len(unknown) == 0 {
 		return
 	}
@@ -64,10 +67,10 @@ func (e *Extender) wait(pod *corev1.Pod, verdicts []verdict, unknown map[string]
 	}
 	for _, v := range verdicts {
 		w.targets = append(w.targets, target{
-			name: v.node.Name, cluster: v.Cluster, labels: v.node.Labels, rules: rulesOf(v.node), entries: e.entriesOf(v.Cluster),
-			pod: v.pod.Base(), restless: restless(v.Reason),
+			name: v.node.Name, cluster: v.Cluster, labels: v.node.Labels, rules: rulesOf(v.node), entries: entries[v.Cluster],
+			pod: v.pod.Base(), restless: e.restless(&v),
 		})
-		e.lookLater(v.Reason)
+		e.lookLater(&v)
 	}
 	for name := range unknown {
 		w.targets = append(w.targets, target{name: name})
@@ -76,22 +79,28 @@ func (e *Extender) wait(pod *corev1.Pod, verdicts []verdict, unknown map[string]
 	e.waiting[pod.UID] = w
 }
 
-// restless reports whether a reason may end without a change of rows: by the clock, a probe, or a name or quota below.
-func restless(reason keys.Reason) bool {
-	switch reason {
+// restless reports whether a refusal may end without a change of rows: by the clock, a probe, a name, quota or claim below; or there was
+// no time to ask. The caller holds e.mu.
+func (e *Extender) restless(v *verdict) bool {
+	switch v.Reason {
 	case keys.InsufficientCPU, keys.InsufficientMemory, keys.InsufficientEphemeralStorage, keys.InsufficientPods,
 		keys.InsufficientExtendedResource, keys.Fragmented, keys.Held,
 		keys.Taint, keys.NodeAffinity, keys.PodAffinity, keys.Spread, keys.HostPort:
-		return false
+		return v.unasked || v.pod != nil && e.pool.Undecided(v.Cluster, v.pod)
 	default:
 		return true
 	}
 }
 
-// lookLater asks for another look where a reason ends by the clock or by a probe, not by a snapshot.
-func (e *Extender) lookLater(reason keys.Reason) {
-	if reason == keys.Stale || reason == keys.Avoided || reason == keys.NotSynced {
+// lookLater asks for another look where a reason ends by the clock or by a probe, not by a change below.
+func (e *Extender) lookLater(v *verdict) {
+	switch v.Reason {
+	case keys.Stale, keys.Avoided, keys.NotSynced, keys.OtherCluster:
 		e.touchSoon()
+	default:
+		if v.unasked {
+			e.touchSoon()
+		}
 	}
 }
 
@@ -119,10 +128,10 @@ func (e *Extender) wake(ctx context.Context) error {
 // look is one look at all waiting pods: what has changed since the last one, and who fits.
 type look struct {
 	stirs   map[string]*snapshot.Stir // by cluster
-	any     bool                      // something has changed somewhere
+	nodes   map[string]bool           // virtual nodes of which something has changed
 	left    []*waiter                 // who has not been looked at
 	fitting []*corev1.Pod
-	placed  []placed // who was found to fit, so that the next ones find what is left
+	placed  []placed // who was found to fit last
 }
 
 type placed struct {
@@ -130,22 +139,45 @@ type placed struct {
 	best verdict
 }
 
+// seenNode is a virtual node as a look saw it, and what its cluster made of pods then.
+type seenNode struct {
+	node    *corev1.Node
+	entries uint64
+}
+
 // fitNow returns the waiting pods that fit now, all of them together: by priority, then age. Only what has changed since the last
-// look is asked about, and the scheduler waits for a part of it at the most.
+// look is asked about, and the scheduler waits for a part of it at the most. After a while it returns whom it has found, and goes on
+// from there the next time.
 func (e *Extender) fitNow(ctx context.Context, now time.Time) []*corev1.Pod {
-	l := e.beginLook()
-	for e.lookOn(l, now) && sleep(ctx, wakeBudget) {
+	if e.look == nil {
+		e.look = e.beginLook()
 	}
+	l, started := e.look, time.Now()
+	l.fitting = nil
+	for e.lookOn(l, now.Add(time.Since(started))) {
+		if time.Since(started) > wakeWithin || !sleep(ctx, wakeBudget) {
+			e.touch()
+			return l.fitting
+		}
+	}
+	e.look = nil
 	return l.fitting
 }
 
 func (e *Extender) beginLook() *look {
+	l := &look{stirs: map[string]*snapshot.Stir{}, nodes: map[string]bool{}}
+	seen := map[string]seenNode{}
+	for _, node := range e.upper.virtualNodes() {
+		now := seenNode{node, e.entriesOf(node.Labels[keys.Cluster])}
+		seen[node.Name], l.nodes[node.Name] = now, e.seen[node.Name] != now
+	}
+	e.seen = seen
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	l := &look{stirs: map[string]*snapshot.Stir{}, left: slices.SortedFunc(maps.Values(e.waiting), sooner)}
+	l.left = slices.SortedFunc(maps.Values(e.waiting), sooner)
 	stirs := e.pool.Stirs(e.looked)
 	for i := range stirs {
-		l.stirs[stirs[i].Cluster], l.any = &stirs[i], true
+		l.stirs[stirs[i].Cluster] = &stirs[i]
 	}
 	return l
 }
@@ -154,6 +186,7 @@ func (e *Extender) beginLook() *look {
 func (e *Extender) lookOn(l *look, now time.Time) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	started := time.Now()
 	var trial []types.UID // Holds of this question alone, given back at its end.
 	for _, p := range l.placed {
 		if e.waiting[p.pod.UID] != nil && e.pool.Hold(p.pod.UID) == nil {
@@ -161,14 +194,13 @@ func (e *Extender) lookOn(l *look, now time.Time) bool {
 			trial = append(trial, p.pod.UID)
 		}
 	}
-	started := time.Now()
-	for looked := 0; len(l.left) > 0 && (looked == 0 || time.Since(started) < wakeBudget); looked++ {
+	for looked := 0; len(l.left) > 0 && (looked < wakeAtOnce || time.Since(started) < wakeBudget); looked++ {
 		w := l.left[0]
 		l.left = l.left[1:]
 		if e.waiting[w.pod.UID] != w {
 			continue // The scheduler has asked meanwhile, or the pod has gone.
 		}
-		best := e.best(now, w, l)
+		best := e.best(now.Add(time.Since(started)), w, l)
 		if w.hopeful = best.Fits; !best.Fits || e.pool.Hold(w.pod.UID) != nil {
 			continue
 		}
@@ -182,6 +214,7 @@ func (e *Extender) lookOn(l *look, now time.Time) bool {
 		}
 		e.touchSoon() // Until the scheduler has come to it.
 	}
+	l.placed = l.placed[max(0, len(l.placed)-mostPlaced):]
 	for _, uid := range trial {
 		e.pool.Release(uid)
 	}
@@ -196,17 +229,15 @@ func (e *Extender) best(now time.Time, w *waiter, l *look) verdict {
 	var asked []*target
 	for i := range w.targets {
 		t := &w.targets[i]
+		changed := t.pod == nil || l.nodes[t.name]
+		if !changed && !w.hopeful && !t.restless && !l.mayTake(t) {
+			continue
+		}
 		node := e.upper.virtualNode(t.name)
 		if node == nil {
 			continue
 		}
-		entries := e.entriesOf(node.Labels[keys.Cluster])
-		other := t.pod == nil || t.entries != entries || !maps.Equal(t.labels, node.Labels) || t.rules != rulesOf(node)
-		if other {
-			t.labels, t.rules, t.entries, t.pod = node.Labels, rulesOf(node), entries, e.compileAll(w.pod, []*corev1.Node{node})[0]
-			t.cluster = node.Labels[keys.Cluster]
-		}
-		if !w.hopeful && !other && !t.restless && !l.mayTake(t) {
+		if other := e.compileAnew(t, w.pod, node); !other && changed && !w.hopeful && !t.restless && !l.mayTake(t) {
 			continue
 		}
 		nodes, pods, asked = append(nodes, node), append(pods, t.pod.Via(node.Name)), append(asked, t)
@@ -215,23 +246,36 @@ func (e *Extender) best(now time.Time, w *waiter, l *look) verdict {
 		return verdict{}
 	}
 	verdicts := e.judge(now, w.pod, nodes, pods)
-	for _, v := range verdicts {
-		e.lookLater(v.Reason)
-		asked[slices.IndexFunc(nodes, func(n *corev1.Node) bool { return n == v.node })].restless = restless(v.Reason)
+	for i := range verdicts {
+		v := &verdicts[i]
+		e.lookLater(v)
+		asked[slices.IndexFunc(nodes, func(n *corev1.Node) bool { return n == v.node })].restless = e.restless(v)
 	}
 	return verdicts[0]
 }
 
+// compileAnew reduces the pod again where the virtual node, or what its cluster makes of pods, is another than it was, and reports
+// whether it did.
+func (e *Extender) compileAnew(t *target, pod *corev1.Pod, node *corev1.Node) bool {
+	entries := e.entriesOf(node.Labels[keys.Cluster])
+	if t.pod != nil && t.entries == entries && maps.Equal(t.labels, node.Labels) && t.rules == rulesOf(node) {
+		return false
+	}
+	t.cluster, t.labels, t.rules, t.entries = node.Labels[keys.Cluster], node.Labels, rulesOf(node), entries
+	t.pod = e.compileAll(pod, []*corev1.Node{node})[0]
+	return true
+}
+
 // mayTake reports whether something has changed that may let the pod into a cluster.
 func (l *look) mayTake(t *target) bool {
-	if t.pod == nil {
+	if len(l.stirs) == 0 || t.pod == nil {
 		return false
 	}
 	if t.pod.Sociable() {
-		return l.any
+		return true
 	}
 	stir := l.stirs[t.cluster]
-	return stir != nil && stir.MayTake(t.pod)
+	return stir != nil && stir.MayTake(t.pod.Via(t.name))
 }
 
 // due reports whether it is time to wake the pod, and notes that it was.

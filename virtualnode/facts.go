@@ -34,7 +34,7 @@ func (v *virtualNode) watchHealth(ctx context.Context) {
 	ticker := time.NewTicker(healthInterval)
 	defer ticker.Stop()
 	var before [2]corev1.NodeCondition
-	back, brake, ending := false, node.Brake{}, false
+	back, brake, left, ending := false, node.Brake{}, [3]string{}, false
 	for {
 		if now := v.reachable() && !v.barred(); now != back {
 			if back = now; back {
@@ -58,6 +58,10 @@ func (v *virtualNode) watchHealth(ctx context.Context) {
 		}
 		if now := v.brake(); now != brake {
 			brake = now
+			v.keeper.Touch()
+		}
+		if now := v.left(); now != left {
+			left = now
 			v.keeper.Touch()
 		}
 		select {
@@ -186,6 +190,11 @@ func (v *virtualNode) knownVersion() bool {
 // brake says why orphans are not collected, or missing pods not failed; "" if they are.
 func (v *virtualNode) brake() node.Brake {
 	return node.Brake{Orphans: v.orphans.Brake(), Missing: v.pods.Missing()}
+}
+
+// left says what of Services and policies does not come down; nobody tells of its changes.
+func (v *virtualNode) left() [3]string {
+	return [3]string{v.services.Forbidden(), v.policies.Forbidden(), v.policies.NotTheSame()}
 }
 
 // facts are what the Node is made from at this moment.

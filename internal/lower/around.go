@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	corev1 "k8s.io/api/core/v1"
 	nodev1 "k8s.io/api/node/v1"
@@ -31,9 +32,10 @@ type Around struct {
 	namespaces snapshot.Namespaces // made anew after each change
 	version    uint64
 	entries    uint64
-	// How many there are of what few clusters have, so that the others are not asked more.
-	ending, limits, quotas int
-	devices                map[corev1.ResourceName]bool
+	// How many there are of what few clusters have, so that the others are not asked more; counted where something has changed.
+	counts  [kinds]int
+	stale   [kinds]bool
+	devices map[corev1.ResourceName]bool
 }
 
 // The kinds of Around, in the order of kinds.
@@ -44,11 +46,15 @@ const (
 	kindDeviceClasses
 	kindRuntimeClasses
 	kindPriorityClasses
+	kinds // how many there are
 )
+
+// arounds counts those made, so that no two count their changes from the same number.
+var arounds atomic.Uint64
 
 // NewAround returns the watches; changed is called at each event.
 func NewAround(client kubernetes.Interface, log *slog.Logger, changed func()) *Around {
-	a := &Around{log: log, changed: changed}
+	a := &Around{log: log, changed: changed, entries: arounds.Add(1) << 32}
 	for _, k := range []struct {
 		name    string
 		client  rest.Interface
@@ -97,19 +103,7 @@ func (a *Around) see(kind int) {
 	if kind != kindQuotas && kind != kindDeviceClasses {
 		a.entries++
 	}
-	switch kind {
-	case kindNamespaces:
-		a.ending = 0
-		for _, namespace := range listed[*corev1.Namespace](a.kinds[kind].informer, metav1.NamespaceAll) {
-			if namespace.DeletionTimestamp != nil {
-				a.ending++
-			}
-		}
-	case kindLimitRanges:
-		a.limits = len(a.kinds[kind].informer.GetStore().ListKeys())
-	case kindQuotas:
-		a.quotas = len(a.kinds[kind].informer.GetStore().ListKeys())
-	}
+	a.stale[kind] = true
 	a.mu.Unlock()
 	a.changed()
 }
@@ -163,15 +157,24 @@ func (a *Around) DeviceClasses() []*resourcev1.DeviceClass {
 	return listed[*resourcev1.DeviceClass](a.kinds[kindDeviceClasses].informer, metav1.NamespaceAll)
 }
 
-func (a *Around) none(count *int) bool {
+// none reports whether there are none of a kind, of namespaces: none that ends.
+func (a *Around) none(kind int) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return *count == 0
+	if a.stale[kind] {
+		a.stale[kind], a.counts[kind] = false, 0
+		for _, object := range a.kinds[kind].informer.GetStore().List() {
+			if namespace, ok := object.(*corev1.Namespace); !ok || namespace.DeletionTimestamp != nil {
+				a.counts[kind]++
+			}
+		}
+	}
+	return a.counts[kind] == 0
 }
 
 // LimitRanges returns those of a namespace.
 func (a *Around) LimitRanges(namespace string) []*corev1.LimitRange {
-	if a.none(&a.limits) {
+	if a.none(kindLimitRanges) {
 		return nil
 	}
 	return listed[*corev1.LimitRange](a.kinds[kindLimitRanges].informer, namespace)
@@ -179,7 +182,7 @@ func (a *Around) LimitRanges(namespace string) []*corev1.LimitRange {
 
 // Quotas returns the ResourceQuotas of a namespace.
 func (a *Around) Quotas(namespace string) []*corev1.ResourceQuota {
-	if a.none(&a.quotas) {
+	if a.none(kindQuotas) {
 		return nil
 	}
 	return listed[*corev1.ResourceQuota](a.kinds[kindQuotas].informer, namespace)
@@ -200,7 +203,7 @@ func (a *Around) HasPriorityClass(name string) (has, known bool) {
 
 // Ending reports whether a namespace is being deleted.
 func (a *Around) Ending(name string) bool {
-	if a.none(&a.ending) {
+	if a.none(kindNamespaces) {
 		return false
 	}
 	object, _ := a.named(kindNamespaces, name)

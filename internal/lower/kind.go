@@ -21,7 +21,8 @@ type kind struct {
 	source   source
 	name     string
 	informer cache.SharedIndexInformer
-	told     atomic.Bool // that the cluster has no such kind
+	told     atomic.Bool                                            // that the cluster has no such kind
+	heard    atomic.Pointer[cache.ResourceEventHandlerRegistration] // says when whoever is told of events has been told of all that was listed
 }
 
 func newKind(client kubernetes.Interface, group rest.Interface, name string, example runtime.Object) *kind {
@@ -46,11 +47,13 @@ func (k *kind) prepare(log *slog.Logger, event func()) error {
 	}); err != nil {
 		return fmt.Errorf("watching %s: %w", k.name, err)
 	}
-	if _, err := k.informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+	listed, err := k.informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
 		AddFunc: func(any) { event() }, UpdateFunc: func(any, any) { event() }, DeleteFunc: func(any) { event() },
-	}); err != nil {
+	})
+	if err != nil {
 		return fmt.Errorf("watching %s: %w", k.name, err)
 	}
+	k.heard.Store(&listed)
 	return nil
 }
 
@@ -64,7 +67,7 @@ func withoutFields(object any) (any, error) {
 
 // known reports whether the kind has been listed, or may not be or is not there at all.
 func (k *kind) known() bool {
-	if k.informer.HasSynced() || k.absent() {
+	if heard := k.heard.Load(); heard != nil && (*heard).HasSynced() || k.absent() {
 		return true
 	}
 	_, err := k.source.failing()

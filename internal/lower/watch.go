@@ -35,8 +35,9 @@ type Watch struct {
 	Log      *slog.Logger
 	// Publish receives each new snapshot, one at a time and in order. It must be quick.
 	Publish func(*snapshot.Snapshot)
-	// Apply, if set before Run, receives what has changed in place of snapshots, likewise.
-	Apply func(*snapshot.Changes)
+	// Apply, if set before Run, receives what has changed in place of snapshots, likewise. It says how long it worked, which is
+	// without the time for which it had to wait.
+	Apply func(*snapshot.Changes) (worked time.Duration)
 	// Pause is the least time between two snapshots, if set before Run; 10 ms otherwise.
 	Pause time.Duration
 	// Around, if set before Run, is waited for and gives the snapshots what they know of namespaces and devices.
@@ -210,31 +211,31 @@ func (w *Watch) publish(ctx context.Context) {
 			return
 		case <-time.After(delay):
 		}
-		started := time.Now()
-		if w.tell(); w.Apply == nil { // What has changed costs little, and whoever it is told to may be busy with something else.
-			delay = max(least, publishShare*time.Since(started))
-		}
+		delay = max(least, publishShare*w.tell())
 	}
 }
 
-// tell hands over what has changed.
-func (w *Watch) tell() {
+// tell hands over what has changed, and returns how long that took.
+func (w *Watch) tell() (worked time.Duration) {
+	started := time.Now()
 	w.rowsMu.Lock()
 	w.lookAround()
 	if w.Apply != nil {
 		changes := w.rows.Fetch()
 		w.rowsMu.Unlock()
-		w.Apply(changes)
-		return
+		worked = time.Since(started)
+		return worked + w.Apply(changes)
 	}
 	s := w.rows.Snapshot()
 	w.rowsMu.Unlock()
 	w.Publish(s)
+	return time.Since(started)
 }
 
 // lookAround has the rows know of what is beside them, where that has changed. The caller holds rowsMu.
 func (w *Watch) lookAround() {
-	seen, around := seenAround{version: w.Version()}, snapshot.Surroundings{}
+	version := w.Version()
+	seen, around := seenAround{version: version.String()}, snapshot.Surroundings{Version: version}
 	if w.Around != nil {
 		seen.around = w.Around.Version() // First: what changes meanwhile is looked at again.
 	}
@@ -242,7 +243,6 @@ func (w *Watch) lookAround() {
 		return
 	}
 	w.around, w.looked = seen, true
-	around.Version = seen.version
 	if w.Around != nil {
 		around.Namespaces, around.Devices = w.Around.Namespaces(), w.Around.Devices()
 	}
@@ -251,7 +251,7 @@ func (w *Watch) lookAround() {
 
 // seenAround says which state of it the rows know.
 type seenAround struct {
-	version snapshot.Version
+	version string
 	around  uint64
 }
 

@@ -59,6 +59,7 @@ func newDomains(t *topology) domains { return domains{topology: t, count: make([
 func (c *cell) ask(pod *Pod, scale *scale) *ask {
 	byNode := pod.byName || !c.tellApart(pod.labelsAsked)
 	c.arrange(scale)
+	byNode = byNode || !c.tellsApart(pod.labelsAsked) // Arranging may have given labels up.
 	a := &ask{c: c, pod: pod, byNode: byNode, classes: make([]verdictOfClass, len(c.classes)), turned: c.refusing(pod)}
 	a.needs = make([]need, 0, len(pod.needs))
 	for _, amount := range pod.needs {

@@ -134,7 +134,7 @@ func (c *cell) put(node *Node) (other bool) {
 		}
 	}
 	c.terms.change(row, before, node)
-	c.ease(before)
+	c.ease(before, node)
 	c.note(row)
 	c.gained.add(int32(row))
 	if grown {
@@ -157,12 +157,13 @@ func (c *cell) drop(name string) {
 	c.count(name, -1)
 	c.dismiss(row)
 	c.terms.change(row, node, nil)
-	c.ease(node)
+	c.ease(node, nil)
 	for _, t := range c.topologies {
 		t.drop(row)
 	}
 	c.room.list(node.free, -1)
 	c.note(row)
+	c.gained.add(int32(row)) // It may have been in the way of spread, or counted in a reserve.
 	delete(c.rows, name)
 	c.nodes[row], c.byName = nil, nil
 	c.vacant = append(c.vacant, row)
@@ -178,12 +179,22 @@ func (c *cell) count(node string, sign int) {
 	}
 }
 
-// ease remembers that pods which keep others away may have gone from a node.
-func (c *cell) ease(before *Node) {
-	if before != nil {
-		for _, t := range before.apart {
+// ease remembers that pods which keep others away have gone from a node, or that the node is in other domains than before.
+func (c *cell) ease(before, after *Node) {
+	if before == nil {
+		return
+	}
+	for _, t := range before.apart {
+		if after == nil || after.Object != before.Object || !slices.Contains(after.apart, t) {
 			c.eased.add(t)
 		}
+	}
+}
+
+// easeAll remembers that a pod on its way which may keep others away, or has ports, is not where it was.
+func (c *cell) easeAll(pod *Pod) {
+	if len(pod.apart) > 0 || len(pod.ports) > 0 {
+		c.shaken++
 	}
 }
 
@@ -330,6 +341,7 @@ func (c *cell) eachTenant(visit func(row int, t *tenant)) {
 func (c *cell) place(hold *Hold, node string) {
 	c.charge(hold, -1)
 	c.gain(hold.Node)
+	c.easeAll(hold.pod)
 	hold.Node = node
 	c.charge(hold, 1)
 }

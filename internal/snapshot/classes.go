@@ -98,6 +98,11 @@ func (c *cell) tellApart(labels []string) bool {
 	return all
 }
 
+// tellsApart reports whether classes differ in all of these labels.
+func (c *cell) tellsApart(labels []string) bool {
+	return !slices.ContainsFunc(labels, func(label string) bool { return !slices.Contains(c.keys, label) })
+}
+
 func (c *cell) tellApartBy(label string) bool {
 	switch {
 	case slices.Contains(c.keys, label):

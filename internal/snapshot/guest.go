@@ -50,6 +50,7 @@ func (c *cell) gainSeats(before []guest) {
 	for _, g := range before {
 		if !slices.Contains(c.guests, g) {
 			c.gained.add(int32(g.row))
+			c.easeAll(g.pod)
 		}
 	}
 }

@@ -130,8 +130,12 @@ func (p *Pool) observeBound(now time.Time, u UpperPod) (elsewhere bool) {
 	}
 	c := p.cells[u.Cluster]
 	if own != nil { // It may have a seat as a pod without a hold.
+		seated := c.guests
 		c.unseat()
-		defer c.seat(&p.scale)
+		defer func() {
+			c.seat(&p.scale)
+			c.gainSeats(seated)
+		}()
 	}
 	elsewhere = p.move(now, u, u.Cluster)
 	hold := p.holds[u.UID]
@@ -175,6 +179,7 @@ func (c *cell) mirror(hold *Hold, own *LowerPod) {
 	c.charge(hold, -1)
 	if _, there := c.rows[own.Hint]; there && own.Hint != hold.Node || !hold.Requests.equal(own.Requests) {
 		c.gain(hold.Node)
+		c.easeAll(hold.pod)
 	}
 	hold.State = Mirrored
 	if !hold.Requests.equal(own.Requests) {

@@ -31,12 +31,18 @@ func (p *Pool) learn(cluster string, owner Owner, sent *Pod, stored *LowerPod) {
 	}
 	at := origin{cluster, owner}
 	extra := stored.Requests.Minus(sent.sent()).Positive()
+	if c := p.cells[cluster]; c != nil && p.learnt[at].Minus(extra).some() { // The next pod of that owner asks for less than was thought.
+		c.shaken++
+	}
 	if !extra.some() {
 		delete(p.learnt, at)
 		return
 	}
 	if len(p.learnt) >= mostLearnt {
 		clear(p.learnt)
+		for _, c := range p.cells {
+			c.shaken++
+		}
 	}
 	p.learnt[at] = extra
 }

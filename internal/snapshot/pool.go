@@ -278,9 +278,7 @@ func (p *Pool) Release(uid types.UID) {
 	if c := p.cells[hold.Cluster]; c != nil {
 		c.charge(hold, -1)
 		c.gain(hold.Node)
-		if len(hold.pod.apart) > 0 || len(hold.pod.ports) > 0 {
-			c.shaken++
-		}
+		c.easeAll(hold.pod)
 		delete(c.holds, uid)
 	}
 	p.giveBack(hold)

@@ -49,11 +49,14 @@ func (j *journal[T]) since(then uint64) (entries []T, ok bool) {
 	return j.entries[then-j.forgotten:], true
 }
 
-// Stirs returns what has changed since the marks, and moves them.
+// Stirs returns what has changed since the marks, and moves them. A cluster that has left is one with nothing in it.
 func (p *Pool) Stirs(marks Marks) []Stir {
 	var stirs []Stir
 	for name, c := range p.cells {
 		before := marks[name]
+		if before.cell != c { // It has left and come back: nothing of before is in it.
+			before = mark{}
+		}
 		now := mark{cell: c, rows: c.gained.end(), eased: c.eased.end(), all: c.shaken}
 		if before == now {
 			continue
@@ -62,20 +65,43 @@ func (p *Pool) Stirs(marks Marks) []Stir {
 		s := Stir{Cluster: name, cell: c, all: before.cell != c || before.all != now.all}
 		rows, known := c.gained.since(before.rows)
 		eased, all := c.eased.since(before.eased)
-		if !known || !all {
+		if !known || !all || p.reservedIn(name) { // A reservation's room is there for some, and taken for others.
 			s.all = true
 		}
 		if !s.all {
-			s.rows, s.eased = slices.Compact(slices.Sorted(slices.Values(rows))), slices.Clone(eased)
+			s.rows, s.eased = slices.Compact(slices.Sorted(slices.Values(rows))), distinct(eased)
 		}
 		stirs = append(stirs, s)
 	}
 	for name := range marks {
 		if p.cells[name] == nil {
 			delete(marks, name)
+			stirs = append(stirs, Stir{Cluster: name, all: true})
 		}
 	}
 	return stirs
+}
+
+// reservedIn reports whether room in a cluster is kept for pods that do not exist yet.
+func (p *Pool) reservedIn(name string) bool {
+	for _, hold := range p.reserved {
+		if hold.Cluster == name {
+			return true
+		}
+	}
+	return false
+}
+
+// distinct are the terms that mean different things.
+func distinct(terms []*term) (some []*term) {
+	seen := map[string]bool{}
+	for _, t := range terms {
+		if id := t.key + " " + t.id; t.id == "" || !seen[id] {
+			seen[id] = true
+			some = append(some, t)
+		}
+	}
+	return some
 }
 
 // Sociable reports whether pods of other clusters decide, too: it wants to be near to pods that may be anywhere.
@@ -86,8 +112,9 @@ func (s *Stir) MayTake(pod *Pod) bool {
 	if s.all || !pod.plain() || !pod.Part.Reserve.none() || s.cell.gives(pod) {
 		return true
 	}
+	_, known := s.cell.Namespaces[pod.namespace]
 	for _, t := range s.eased {
-		if t.means(&pod.tenant, s.cell.Namespaces) {
+		if !known || t.means(&pod.tenant, s.cell.Namespaces) {
 			return true
 		}
 	}

@@ -1,0 +1,58 @@
+package snapshot
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"github.com/tessera-k8s/tessera/internal/keys"
+)
+
+// What a cluster has refused for its room, its nodes or the pods in it, it refuses still where no stir says that it may take it.
+func TestStirs(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(24) {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			t.Parallel()
+			random := rand.New(rand.NewPCG(seed, 9))
+			data := make([]byte, 3000)
+			for i := range data {
+				data[i] = byte(random.Uint32())
+			}
+			p := newPlay(t, data, 1<<(1+seed%6))
+			var pods []*Pod
+			for range 24 {
+				pods = append(pods, NewPod(p.object(&upperTruth{uid: "q", args: p.requests()})))
+			}
+			marks := Marks{}
+			refused := map[string]map[*Pod]Verdict{}
+			for !p.tape.over() {
+				for range 1 + p.tape.choice(3) {
+					p.step()
+				}
+				stirs := map[string]Stir{}
+				for _, stir := range p.pool.Stirs(marks) {
+					stirs[stir.Cluster] = stir
+				}
+				for _, cluster := range p.pool.Clusters() {
+					now := map[*Pod]Verdict{}
+					for _, pod := range pods {
+						v := p.pool.JudgeFor(Owner{}, cluster, pod, "")
+						before, known := refused[cluster][pod]
+						stir, stirred := stirs[cluster]
+						may := stirred && stir.MayTake(pod) || pod.Sociable() && len(stirs) > 0
+						if v.Fits && known && !may {
+							t.Fatalf("%s takes %v on %s, which it refused: %s, and nothing says so\n\nafter\n%s", cluster,
+								pod.Requests.Quantities(), v.Node, before.Reason, strings.Join(p.script[max(0, len(p.script)-60):], "\n"))
+						}
+						if !v.Fits && v.Reason != keys.Avoided && v.Reason != keys.NameConflict {
+							now[pod] = v
+						}
+					}
+					refused[cluster] = now
+				}
+			}
+		})
+	}
+}
