@@ -414,10 +414,14 @@ func policiesOfPods(t *testing.T, w *world, _ []int) {
 	<-time.After(time.Second)
 	w.create(w.pod("db", 1, listening("db", 5432)))
 	w.becomes(w.upper, "db", "Running", running)
-	lets := func(k int, want ...string) *networkingv1.NetworkPolicy {
+	lets := func(k int, names ...string) *networkingv1.NetworkPolicy {
 		t.Helper()
 		var below *networkingv1.NetworkPolicy
 		w.eventually(func() (err error) {
+			var want []string
+			for _, name := range names { // As it is now: who plays the kubelet may give a pod another address right after its start.
+				want = append(want, w.get(w.lower(2), name).Status.PodIP+"/32")
+			}
 			below, err = w.lower(k).NetworkingV1().NetworkPolicies(w.ns).Get(t.Context(), "db", metav1.GetOptions{})
 			if err != nil {
 				return err
@@ -444,8 +448,8 @@ func policiesOfPods(t *testing.T, w *world, _ []int) {
 	}
 	w.create(w.pod("web", 2, listening("web", 80)))
 	w.create(w.pod("other", 2, listening("other", 80)))
-	web := w.becomes(w.lower(2), "web", "Running", running)
-	lets(1, web.Status.PodIP+"/32")
+	w.becomes(w.lower(2), "web", "Running", running)
+	lets(1, "web")
 	lets(2)
 	if err := w.upper.CoreV1().Pods(w.ns).Delete(t.Context(), "web", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
