@@ -31,6 +31,10 @@ func (s *Snapshot) since(c *cell) *Changes {
 	changes := &Changes{
 		Cluster: s.Cluster, Own: map[types.UID]*LowerPod{}, Waiting: s.waiting, Pods: s.Pods, Around: &s.around, names: map[uint64]bool{},
 	}
+	if (c.Namespaces == nil) == (s.around.Namespaces == nil) && maps.EqualFunc(c.Namespaces, s.around.Namespaces, maps.Equal) &&
+		c.Version.String() == s.around.Version.String() && maps.Equal(c.Devices, s.around.Devices) {
+		changes.Around = nil
+	}
 	for _, node := range s.Nodes {
 		if row, there := c.rows[node.Name()]; !there || c.nodes[row] != node {
 			changes.Nodes = append(changes.Nodes, node)

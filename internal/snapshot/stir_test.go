@@ -5,6 +5,10 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/tessera-k8s/tessera/internal/keys"
 )
@@ -54,5 +58,31 @@ func TestStirs(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A node that goes may have been in the way of spread, or counted in a reserve; so may a cluster that leaves.
+func TestWhatGoesIsTold(t *testing.T) {
+	t.Parallel()
+	pool, marks := NewPool(), Marks{}
+	whole := benchCluster(2)
+	stays, goes := whole.Nodes[0].With(nil), whole.Nodes[1].With(nil)
+	pool.Publish(time.Time{}, New(Content{Cluster: "a", Nodes: []*Node{stays, goes}, Surroundings: whole.around}))
+	pool.Stirs(marks)
+	pool.Publish(time.Time{}, New(Content{Cluster: "a", Nodes: []*Node{stays}, Surroundings: whole.around}))
+	spread := benchPod("7", "1")
+	spread.Spec.TopologySpreadConstraints = []corev1.TopologySpreadConstraint{{
+		MaxSkew: 1, TopologyKey: "zone", WhenUnsatisfiable: corev1.DoNotSchedule, LabelSelector: &metav1.LabelSelector{MatchLabels: spread.Labels},
+	}}
+	if stirs := pool.Stirs(marks); len(stirs) != 1 || !stirs[0].MayTake(NewPod(spread)) {
+		t.Errorf("after a node has gone: %v", stirs)
+	}
+	pool.Forget("a")
+	if stirs := pool.Stirs(marks); len(stirs) != 1 || stirs[0].Cluster != "a" {
+		t.Errorf("after the cluster has left: %v", stirs)
+	}
+	pool.Publish(time.Time{}, benchCluster(1))
+	if stirs := pool.Stirs(marks); len(stirs) != 1 {
+		t.Errorf("after it has come back: %v", stirs)
 	}
 }
