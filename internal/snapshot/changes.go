@@ -31,8 +31,7 @@ func (s *Snapshot) since(c *cell) *Changes {
 	changes := &Changes{
 		Cluster: s.Cluster, Own: map[types.UID]*LowerPod{}, Waiting: s.waiting, Pods: s.Pods, Around: &s.around, names: map[uint64]bool{},
 	}
-	if (c.Namespaces == nil) == (s.around.Namespaces == nil) && maps.EqualFunc(c.Namespaces, s.around.Namespaces, maps.Equal) &&
-		c.Version.String() == s.around.Version.String() && maps.Equal(c.Devices, s.around.Devices) {
+	if c.same(s.around) {
 		changes.Around = nil
 	}
 	for _, node := range s.Nodes {
@@ -62,6 +61,12 @@ func (s *Snapshot) since(c *cell) *Changes {
 		changes.names[name] = true
 	}
 	return changes
+}
+
+// same reports whether two clusters have nothing else around them.
+func (s *Surroundings) same(other Surroundings) bool {
+	return (s.Namespaces == nil) == (other.Namespaces == nil) && maps.EqualFunc(s.Namespaces, other.Namespaces, maps.Equal) &&
+		s.Version.String() == other.Version.String() && maps.Equal(s.Devices, other.Devices)
 }
 
 // News is what changes show for the first time.
