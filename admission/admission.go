@@ -34,7 +34,7 @@ func newHandler(log *slog.Logger, metrics *metrics, standard time.Duration) http
 	mux := http.NewServeMux()
 	serve.Health(mux, func() error { return nil }) // It depends on nothing: listening is being ready.
 	mux.Handle("GET /metrics", serve.ClientCertificate(serve.Metrics(metrics.registry)))
-	mux.Handle("POST /mutate", tlsOnly(webhook(log, metrics, "mutate", mutate.Pods(standard))))
+	mux.Handle("POST /mutate", tlsOnly(webhook(log, metrics, "mutate", mutate.Pods(mutate.Settings{Standard: standard}))))
 	mux.Handle("POST /keep-off", tlsOnly(webhook(log, metrics, "keep-off", mutate.Others)))
 	return mux
 }

@@ -149,9 +149,8 @@ func TestDenied(t *testing.T) {
 	client := clientOf(t, shared.Get(t).Upper())
 	in := namespace(t, client, true)
 	for key, p := range map[string]*corev1.Pod{
-		keys.Policy:   pod(annotated(keys.Policy, "overflow")),
-		keys.LowerIP:  pod(annotated(keys.LowerIP, "1.2.3.4")),
-		keys.Sealed:   pod(annotated(keys.Sealed, "{}")),
+		keys.Policy:   pod(annotated(keys.Policy, "maybe")),
+		keys.Sealed:   pod(annotated(keys.Sealed, "{")),
 		keys.HintGate: pod(func(p *corev1.Pod) { p.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: keys.HintGate}} }),
 	} {
 		_, err := client.CoreV1().Pods(in).Create(t.Context(), p, metav1.CreateOptions{})

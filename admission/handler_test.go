@@ -47,7 +47,8 @@ func TestMutateAnswer(t *testing.T) {
 	}
 	got := applied(t, plainPod, response.Patch)
 	want := `{"apiVersion":"v1","kind":"Pod","metadata":{"name":"web","newMeta":{"a":1},
-		"annotations":{"tessera.sh/sealed":"{\"nodeSelector\":{\"disk\":\"ssd\"}}","tessera.sh/tolerations":"node.kubernetes.io/network-unavailable"}},
+		"annotations":{"tessera.sh/decision":"{\"marked\":true,\"from\":{\"policy\":\"config\"}}","tessera.sh/policy":"only",
+			"tessera.sh/sealed":"{\"nodeSelector\":{\"disk\":\"ssd\"}}","tessera.sh/tolerations":"node.kubernetes.io/network-unavailable"}},
 		"spec":{"newSpec":12345678901234567890,
 		"affinity":{"nodeAffinity":{"requiredDuringSchedulingIgnoredDuringExecution":{"nodeSelectorTerms":[
 			{"matchExpressions":[{"key":"tessera.sh/cluster","operator":"Exists"}]}]}}},
@@ -77,7 +78,7 @@ func TestKeepOffAnswer(t *testing.T) {
 }
 
 func TestDeniedAnswer(t *testing.T) {
-	response := ask(t, "/mutate", reviewOf("Pod", `{"metadata":{"annotations":{"tessera.sh/policy":"prefer"}},"spec":{"containers":[{"name":"c"}]}}`))
+	response := ask(t, "/mutate", reviewOf("Pod", `{"metadata":{"annotations":{"tessera.sh/policy":"maybe"}},"spec":{"containers":[{"name":"c"}]}}`))
 	if response.Allowed || response.Result.Code != http.StatusUnprocessableEntity || !strings.Contains(response.Result.Message, keys.Policy) {
 		t.Errorf("answer: %+v", response)
 	}

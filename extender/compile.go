@@ -13,6 +13,7 @@ import (
 	"github.com/tessera-k8s/tessera/internal/entry"
 	"github.com/tessera-k8s/tessera/internal/keys"
 	"github.com/tessera-k8s/tessera/internal/lower"
+	"github.com/tessera-k8s/tessera/internal/seal"
 	"github.com/tessera-k8s/tessera/internal/snapshot"
 	"github.com/tessera-k8s/tessera/internal/translate"
 )
@@ -23,7 +24,7 @@ func (e *Extender) compileAll(pod *corev1.Pod, nodes []*corev1.Node) []*snapshot
 	pods := make([]*snapshot.Pod, len(nodes))
 	known := map[likeness]*snapshot.Pod{}
 	rules := map[string]*translate.Rules{}
-	whole, err := translate.Unseal(pod)
+	whole, err := seal.Unseal(pod)
 	own := err != nil || speaksOfVirtualNodes(&pod.Spec)
 	for i, node := range nodes {
 		text := node.Annotations[keys.Rules]
@@ -57,7 +58,7 @@ type likeness struct {
 	around         string // what the lower cluster makes of it
 }
 
-func (e *Extender) likeness(pod *corev1.Pod, node *corev1.Node, whole translate.Constraints, rules *translate.Rules) likeness {
+func (e *Extender) likeness(pod *corev1.Pod, node *corev1.Node, whole seal.Constraints, rules *translate.Rules) likeness {
 	return likeness{
 		rules: node.Annotations[keys.Rules], refused: node.Annotations[keys.Refused],
 		where: whole.Where(node.Labels), around: e.aroundLike(pod, node.Labels[keys.Cluster], rules),

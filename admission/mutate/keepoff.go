@@ -5,6 +5,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/tessera-k8s/tessera/internal/keys"
+	"github.com/tessera-k8s/tessera/internal/seal"
 	"github.com/tessera-k8s/tessera/internal/translate"
 )
 
@@ -44,9 +45,7 @@ func mayTolerate(tolerations []corev1.Toleration) bool {
 	return false
 }
 
-var realNode = corev1.NodeSelectorRequirement{Key: keys.Cluster, Operator: corev1.NodeSelectorOpDoesNotExist}
-
-// demandReal adds realNode to every term of the required node affinity. Terms are alternatives, so one without it
+// demandReal adds seal.Real to every term of the required node affinity. Terms are alternatives, so one without it
 // would be a way around. A term without any expression matches nothing and must stay so.
 func demandReal(spec *corev1.PodSpec) {
 	if spec.Affinity == nil {
@@ -58,21 +57,21 @@ func demandReal(spec *corev1.PodSpec) {
 	affinity := spec.Affinity.NodeAffinity
 	if affinity.RequiredDuringSchedulingIgnoredDuringExecution == nil {
 		affinity.RequiredDuringSchedulingIgnoredDuringExecution = &corev1.NodeSelector{NodeSelectorTerms: []corev1.NodeSelectorTerm{
-			{MatchExpressions: []corev1.NodeSelectorRequirement{realNode}},
+			{MatchExpressions: []corev1.NodeSelectorRequirement{seal.Real}},
 		}}
 		return
 	}
 	terms := affinity.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms
 	for i := range terms {
-		if !translate.MatchesNothing(terms[i]) && !demandsReal(terms[i]) {
-			terms[i].MatchExpressions = append(terms[i].MatchExpressions, realNode)
+		if !seal.MatchesNothing(terms[i]) && !demandsReal(terms[i]) {
+			terms[i].MatchExpressions = append(terms[i].MatchExpressions, seal.Real)
 		}
 	}
 }
 
 func demandsReal(term corev1.NodeSelectorTerm) bool {
 	for _, e := range term.MatchExpressions {
-		if e.Key == realNode.Key && e.Operator == realNode.Operator {
+		if e.Key == seal.Real.Key && e.Operator == seal.Real.Operator {
 			return true
 		}
 	}

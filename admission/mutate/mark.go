@@ -3,46 +3,110 @@ package mutate
 import (
 	"fmt"
 	"strings"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 
 	"github.com/tessera-k8s/tessera/internal/keys"
+	"github.com/tessera-k8s/tessera/internal/seal"
 	"github.com/tessera-k8s/tessera/internal/translate"
 )
 
-// Mark returns the pod as one of Tessera's under the policy `only`: sealed, tolerating virtual nodes, and asking for
-// tessera.sh/pod so that kube-scheduler calls the extender. The argument is not changed.
+// Mark returns a new pod as one of Tessera's: sealed under its policy, tolerating virtual nodes, and asking for tessera.sh/pod so that
+// kube-scheduler calls the extender. The argument is not changed. Warnings are for the user, as is the error, which names the key and what
+// to do.
 //
-// Marking a marked pod changes nothing, unless another webhook has added constraints since: those are sealed too.
-// Left alone are pods that no scheduler places, pods of DaemonSets, which their controller pins to one node, and
-// pods that opted out. An error is for the user: it names the key and what to do.
-//
-// standard is the time that the upper API server has pods tolerate a node that is out of reach if they say nothing: a virtual
-// node that is unreachable only lacks its virtualnode for a while, and what runs on it runs on.
-func Mark(pod *corev1.Pod, standard time.Duration) (*corev1.Pod, error) {
+// Marking a marked pod changes nothing, unless another webhook has added constraints since: those are sealed too. Left alone are pods that
+// no scheduler places, pods of DaemonSets, which their controller pins to one node, pods that opted out, and those that may go to real
+// nodes and demand what cannot be asked of real and virtual nodes at once.
+func Mark(pod *corev1.Pod, namespace string, settings Settings) (marked *corev1.Pod, warnings []string, err error) {
 	if exempt(pod) {
-		return pod, nil
+		return pod, nil, nil
 	}
 	if err := check(pod); err != nil {
+		return nil, nil, err
+	}
+	given, err := settings.settle(pod, namespace)
+	if err != nil {
+		return nil, nil, err
+	}
+	whole, err := wholeOf(pod)
+	if err != nil {
+		return nil, nil, err
+	}
+	decision := seal.Decision{Marked: true, From: given.from}
+	switch policy := whole.Policy(given.policy); {
+	case policy != given.policy:
+		decision.Why = "affinity and spread over clusters are judged over virtual nodes, so the pod goes to those alone"
+		warnings = append(warnings, fmt.Sprintf("%s: under %q %s", keys.Policy, given.policy, decision.Why))
+	case policy != keys.PolicyOnly && !whole.OnBoth():
+		return settings.leave(pod, given, decision)
+	}
+	marked, err = settings.mark(pod, settings.complete(whole, given.architecture), given, decision)
+	return marked, warnings, err
+}
+
+// leave returns the pod unmarked, for real nodes alone, as the user wrote it.
+func (s Settings) leave(pod *corev1.Pod, given *settled, decision seal.Decision) (*corev1.Pod, []string, error) {
+	decision.Marked = false
+	decision.Why = fmt.Sprintf("under policy %s the pod may go to real nodes, and required pod affinity or topology spread over nodes cannot "+
+		"be asked of real and virtual nodes at once, so it stays on real nodes: give it the policy %s to have it on virtual ones",
+		given.policy, keys.PolicyOnly)
+	left, err := Restore(pod, s.Standard)
+	if err != nil {
+		return nil, nil, err
+	}
+	if before, known := seal.DecisionOf(pod); left == pod && known && before.Why == decision.Why {
+		return pod, []string{decision.Why}, nil
+	}
+	left = left.DeepCopy()
+	return left, []string{decision.Why}, decision.Write(left)
+}
+
+func (s Settings) mark(pod *corev1.Pod, whole seal.Constraints, given *settled, decision seal.Decision) (*corev1.Pod, error) {
+	if err := valid(whole); err != nil {
 		return nil, err
 	}
-	sealed, err := seal(pod)
+	policy := whole.Policy(given.policy)
+	marked, err := whole.Seal(pod, policy)
 	if err != nil {
 		return nil, err
 	}
-	marked := sealed.DeepCopy()
+	if err := bounded(whole, marked); err != nil {
+		return nil, err
+	}
+	if marked.Spec.SchedulerName, err = s.scheduler(pod); err != nil {
+		return nil, err
+	}
+	if s.SchedulerName != "" && marked.Spec.SchedulerName == s.SchedulerName {
+		decision.From["schedulerName"] = seal.FromConfig
+	}
+	for _, key := range reports {
+		delete(marked.Annotations, key)
+	}
+	marked.Annotations[keys.Policy] = given.policy
+	delete(marked.Annotations, keys.ClusterOrder)
+	if given.order != "" {
+		marked.Annotations[keys.ClusterOrder] = given.order
+	}
+	if err := decision.Write(marked); err != nil {
+		return nil, err
+	}
 	if !covered(marked.Spec.Tolerations) {
 		marked.Spec.Tolerations = append(marked.Spec.Tolerations, toleration)
 	}
 	tolerations := translate.TolerationsOf(marked)
-	tolerations.Endure(corev1.TaintNodeUnreachable, nil, standard)
-	tolerations.Ignore(corev1.TaintNodeNetworkUnavailable) // Where a cloud makes routes it finds none for a virtual node.
+	if policy == keys.PolicyOnly { // Nothing of ours is written to what may run on a real node.
+		tolerations.Endure(corev1.TaintNodeUnreachable, nil, s.Standard)
+		tolerations.Ignore(corev1.TaintNodeNetworkUnavailable) // Where a cloud makes routes it finds none for a virtual node.
+	}
 	tolerations.Write(marked)
 	setMarker(&marked.Spec.Containers[0])
 	return marked, nil
 }
+
+// reports are annotations by which Tessera says what became of a pod. A copy of the pod has them, too, where they mean nothing.
+var reports = []string{keys.LowerNode, keys.LowerIP, keys.HintNode, keys.Wake}
 
 var toleration = corev1.Toleration{Key: keys.VirtualTaint, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoSchedule}
 
@@ -54,30 +118,12 @@ func exempt(pod *corev1.Pod) bool {
 		len(pod.Spec.Containers) == 0 // The API server will refuse it with a better text than ours.
 }
 
-// check refuses what Tessera does not do yet and what a user cannot mean.
+// check refuses what a user cannot mean.
 func check(pod *corev1.Pod) error {
-	switch policy, set := pod.Annotations[keys.Policy]; {
-	case !set || policy == keys.PolicyOnly:
-	case policy == "prefer" || policy == "overflow":
-		return fmt.Errorf("annotation %s: %q is not supported yet: use %q", keys.Policy, policy, keys.PolicyOnly)
-	default:
-		return fmt.Errorf("annotation %s: %q is none of only, prefer, overflow (supported now: only)", keys.Policy, policy)
-	}
 	if text, said := pod.Annotations[keys.Token]; said {
 		if _, err := translate.ParseToken(text); err != nil {
 			return err
 		}
-	}
-	for _, key := range []string{keys.LowerNode, keys.LowerIP, keys.HintNode} {
-		if _, set := pod.Annotations[key]; set {
-			return fmt.Errorf("annotation %s: Tessera writes it, users may not: remove it", key)
-		}
-	}
-	// A marked pod comes back when another webhook has changed it. A user who forges the whole mark gets what a
-	// node selector would have given as well.
-	// The note of our tolerations is no secret, and who writes it by hand gets less below than he asks for.
-	if whole := translate.Marked(pod) && covered(pod.Spec.Tolerations); translate.Sealed(pod) && !whole {
-		return fmt.Errorf("annotation %s: Tessera writes it, users may not: remove it and use nodeSelector or affinity", keys.Sealed)
 	}
 	for _, gate := range pod.Spec.SchedulingGates {
 		if strings.HasPrefix(gate.Name, keys.Domain) {

@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/tessera-k8s/tessera/internal/keys"
+	"github.com/tessera-k8s/tessera/internal/seal"
 	"github.com/tessera-k8s/tessera/internal/translate"
 )
 
@@ -49,7 +50,7 @@ func selecting(key, value string) func(*corev1.Pod) {
 func requiring(terms ...term) func(*corev1.Pod) {
 	return func(p *corev1.Pod) {
 		p.Spec.Affinity = &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{
-			RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{NodeSelectorTerms: terms},
+			RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{NodeSelectorTerms: slices.Clone(terms)},
 		}}
 	}
 }
@@ -68,7 +69,7 @@ var (
 	everything = corev1.Toleration{Operator: corev1.TolerationOpExists}
 	ssd        = expr("disk", corev1.NodeSelectorOpIn, "ssd")
 	arm        = expr("arch", corev1.NodeSelectorOpIn, "arm64")
-	virtual    = expr(keys.Cluster, corev1.NodeSelectorOpExists)
+	virtual    = seal.Virtual
 )
 
 // What a marked pod tolerates beside virtual nodes.
@@ -82,7 +83,7 @@ const standard = 5 * time.Minute
 
 func mustMark(t *testing.T, p *corev1.Pod) *corev1.Pod {
 	t.Helper()
-	marked, err := Mark(p, standard)
+	marked, _, err := Mark(p, p.Namespace, Settings{Standard: standard})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,9 +100,9 @@ func TestMark(t *testing.T) {
 	zero := corev1.ResourceList{keys.PodResource: resource.MustParse("0")}
 	want := pod(requiring(all(virtual)), tolerating(toleration, unreachable, noNetwork))
 	want.Annotations[keys.Tolerations] = unreachable.Key + "," + noNetwork.Key
-	want.Annotations[keys.Sealed] = got.Annotations[keys.Sealed]
+	want.Annotations[keys.Policy], want.Annotations[keys.Decision] = keys.PolicyOnly, `{"marked":true,"from":{"policy":"config"}}`
+	want.Annotations[keys.Sealed] = `{"nodeSelector":{"disk":"ssd"}}`
 	want.Spec.Containers[0].Resources = corev1.ResourceRequirements{Requests: zero, Limits: zero}
-	want.Spec.NodeSelector = map[string]string{}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("marked pod:\n%s", diff)
 	}
@@ -190,15 +191,10 @@ func TestMarkDenies(t *testing.T) {
 		pod  *corev1.Pod
 		want []string
 	}{
-		"prefer":       {pod(annotated(keys.Policy, "prefer")), []string{keys.Policy, `"prefer" is not supported yet`, `use "only"`}},
-		"overflow":     {pod(annotated(keys.Policy, "overflow")), []string{keys.Policy, `"overflow" is not supported yet`}},
+		"order":        {pod(annotated(keys.ClusterOrder, "a,,b")), []string{keys.ClusterOrder, "separated by commas"}},
 		"unknown":      {pod(annotated(keys.Policy, "maybe")), []string{keys.Policy, `"maybe" is none of only, prefer, overflow`}},
 		"token":        {pod(annotated(keys.Token, "mine")), []string{keys.Token, `"mine" is none of upper, lower, none`}},
 		"empty policy": {pod(annotated(keys.Policy, "")), []string{keys.Policy}},
-		"sealed":       {pod(annotated(keys.Sealed, "{}")), []string{keys.Sealed, "remove it"}},
-		"lower node":   {pod(annotated(keys.LowerNode, "n1")), []string{keys.LowerNode, "remove it"}},
-		"hint":         {pod(annotated(keys.HintNode, "n1")), []string{keys.HintNode, "remove it"}},
-		"lower IP":     {pod(annotated(keys.LowerIP, "1.2.3.4")), []string{keys.LowerIP, "remove it"}},
 		"gate": {pod(func(p *corev1.Pod) { p.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: keys.HintGate}} }),
 			[]string{keys.HintGate, "remove it"}},
 		"an amount of the marker": {pod(func(p *corev1.Pod) {
@@ -210,7 +206,7 @@ func TestMarkDenies(t *testing.T) {
 	}
 	for name, test := range cases {
 		t.Run(name, func(t *testing.T) {
-			_, err := Mark(test.pod, standard)
+			_, _, err := Mark(test.pod, test.pod.Namespace, Settings{Standard: standard})
 			if err == nil {
 				t.Fatal("was marked")
 			}
@@ -233,10 +229,9 @@ func TestMarkAgain(t *testing.T) {
 	}{
 		"a selector": {pod(selecting("disk", "ssd")), selecting("arch", "arm64"),
 			pod(selecting("disk", "ssd"), selecting("arch", "arm64"))},
-		"a selector that the user set otherwise": {pod(selecting("disk", "ssd")), selecting("disk", "hdd"), pod(selecting("disk", "ssd"))},
-		"an affinity where there was none":       {pod(), requiring(all(virtual, arm)), pod(requiring(all(arm)))},
-		"an expression in each term":             {pod(requiring(all(ssd))), requiring(all(virtual, arm)), pod(requiring(all(ssd, arm)))},
-		"a label":                                {pod(requiring(all(ssd))), func(p *corev1.Pod) { p.Labels["x"] = "y" }, pod(requiring(all(ssd)))},
+		"an affinity where there was none": {pod(), requiring(all(virtual, arm)), pod(requiring(all(arm)))},
+		"an expression in each term":       {pod(requiring(all(ssd))), requiring(all(virtual, arm)), pod(requiring(all(ssd, arm)))},
+		"a label":                          {pod(requiring(all(ssd))), func(p *corev1.Pod) { p.Labels["x"] = "y" }, pod(requiring(all(ssd)))},
 	}
 	for name, test := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -246,7 +241,7 @@ func TestMarkAgain(t *testing.T) {
 			for key := range again.Spec.NodeSelector {
 				t.Errorf("%s stays above", key)
 			}
-			for _, term := range required(again).NodeSelectorTerms {
+			for _, term := range seal.Of(again).Required.NodeSelectorTerms {
 				for _, e := range term.MatchExpressions {
 					if e.Key != keys.Cluster {
 						t.Errorf("%s stays above", e.Key)
@@ -260,7 +255,7 @@ func TestMarkAgain(t *testing.T) {
 			if diff := cmp.Diff(test.want.Spec.NodeSelector, lower.Spec.NodeSelector); diff != "" {
 				t.Errorf("selector below:\n%s", diff)
 			}
-			if diff := cmp.Diff(required(test.want), required(lower)); diff != "" {
+			if diff := cmp.Diff(seal.Of(test.want).Required, seal.Of(lower).Required); diff != "" {
 				t.Errorf("affinity below:\n%s", diff)
 			}
 			if diff := cmp.Diff(again, mustMark(t, again)); diff != "" {
@@ -272,7 +267,7 @@ func TestMarkAgain(t *testing.T) {
 
 func TestKeepOff(t *testing.T) {
 	ours := mustMark(t, pod())
-	real1 := requiring(all(realNode))
+	real1 := requiring(all(seal.Real))
 	cases := map[string]struct{ pod, want *corev1.Pod }{
 		"tolerates nothing":      {pod(), pod()},
 		"ours":                   {ours, ours},
@@ -280,9 +275,9 @@ func TestKeepOff(t *testing.T) {
 		"another effect":         {pod(tolerating(corev1.Toleration{Operator: "Exists", Effect: "NoExecute"})), nil},
 		"another key":            {pod(tolerating(corev1.Toleration{Key: "gpu", Operator: "Exists"})), nil},
 		"our key with a value":   {pod(tolerating(corev1.Toleration{Key: keys.VirtualTaint, Value: "a"})), pod(tolerating(corev1.Toleration{Key: keys.VirtualTaint, Value: "a"}), real1)},
-		"each term":              {pod(tolerating(everything), requiring(all(ssd), all(arm))), pod(tolerating(everything), requiring(all(ssd, realNode), all(arm, realNode)))},
-		"already":                {pod(tolerating(everything), requiring(all(ssd, realNode))), nil},
-		"a term without demands": {pod(tolerating(everything), requiring(term{}, all(arm))), pod(tolerating(everything), requiring(term{}, all(arm, realNode)))},
+		"each term":              {pod(tolerating(everything), requiring(all(ssd), all(arm))), pod(tolerating(everything), requiring(all(ssd, seal.Real), all(arm, seal.Real)))},
+		"already":                {pod(tolerating(everything), requiring(all(ssd, seal.Real))), nil},
+		"a term without demands": {pod(tolerating(everything), requiring(term{}, all(arm))), pod(tolerating(everything), requiring(term{}, all(arm, seal.Real)))},
 	}
 	for name, test := range cases {
 		t.Run(name, func(t *testing.T) {

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"time"
 
 	admissionv1 "k8s.io/api/admission/v1"
 	appsv1 "k8s.io/api/apps/v1"
@@ -13,9 +12,9 @@ import (
 	kjson "sigs.k8s.io/json"
 )
 
-// A Change decides about the object of a request. It returns the patch, or nil to leave the object as it is. Its
-// error is a denied, told to the user, or says that the request is none for this path.
-type Change func(*admissionv1.AdmissionRequest) ([]byte, error)
+// A Change decides about the object of a request. It returns the patch, or nil to leave the object as it is, and warnings for the user.
+// Its error is a denied, told to the user, or says that the request is none for this path.
+type Change func(*admissionv1.AdmissionRequest) (patch []byte, warnings []string, err error)
 
 // denied is the error of a Change that refuses the object.
 type denied struct{ error }
@@ -39,7 +38,8 @@ func Review(body []byte, decide Change) (*admissionv1.AdmissionReview, Result, e
 	}
 	response := &admissionv1.AdmissionResponse{UID: request.UID, Allowed: true}
 	result := Unchanged
-	operations, err := decide(request)
+	operations, warnings, err := decide(request)
+	response.Warnings = warnings
 	switch refused := (denied{}); {
 	case errors.As(err, &refused):
 		result = Denied
@@ -76,31 +76,56 @@ func decode(body []byte) (*admissionv1.AdmissionRequest, error) {
 	return review.Request, nil
 }
 
-// Pods returns the Change of POST /mutate: Mark.
-func Pods(standard time.Duration) Change {
-	return func(request *admissionv1.AdmissionRequest) ([]byte, error) {
+// Pods returns the Change of POST /mutate: Mark at creation, Reseal at an update.
+func Pods(settings Settings) Change {
+	return func(request *admissionv1.AdmissionRequest) ([]byte, []string, error) {
 		if request.Kind != podKind {
-			return nil, wrongKind(request, podKind)
+			return nil, nil, wrongKind(request, podKind)
 		}
-		return changed(request, func(pod *corev1.Pod) (*corev1.Pod, error) {
-			marked, err := Mark(pod, standard)
-			if err != nil {
-				return nil, denied{err}
-			}
-			return marked, nil
+		if request.Operation == admissionv1.Update {
+			return updated(request)
+		}
+		return changed(request, func(pod *corev1.Pod) (*corev1.Pod, []string, error) {
+			return Mark(pod, request.Namespace, settings)
+		})
+	}
+}
+
+func updated(request *admissionv1.AdmissionRequest) ([]byte, []string, error) {
+	old := &corev1.Pod{}
+	if err := kjson.UnmarshalCaseSensitivePreserveInts(request.OldObject.Raw, old); err != nil {
+		return nil, nil, fmt.Errorf("decoding request.oldObject: %w", err)
+	}
+	return changed(request, func(pod *corev1.Pod) (*corev1.Pod, []string, error) {
+		sealed, err := Reseal(old, pod)
+		return sealed, nil, err
+	})
+}
+
+// Copies returns the Change of POST /restore: Restore.
+func Copies(settings Settings) Change {
+	return func(request *admissionv1.AdmissionRequest) ([]byte, []string, error) {
+		if request.Kind != podKind {
+			return nil, nil, wrongKind(request, podKind)
+		}
+		return changed(request, func(pod *corev1.Pod) (*corev1.Pod, []string, error) {
+			open, err := Restore(pod, settings.Standard)
+			return open, nil, err
 		})
 	}
 }
 
 // Others is the Change of POST /keep-off: KeepOff and KeepOffTemplate.
-func Others(request *admissionv1.AdmissionRequest) ([]byte, error) {
+func Others(request *admissionv1.AdmissionRequest) ([]byte, []string, error) {
 	switch request.Kind {
 	case podKind:
-		return changed(request, func(pod *corev1.Pod) (*corev1.Pod, error) { return KeepOff(pod), nil })
+		return changed(request, func(pod *corev1.Pod) (*corev1.Pod, []string, error) { return KeepOff(pod), nil, nil })
 	case daemonSetKind:
-		return changed(request, func(set *appsv1.DaemonSet) (*appsv1.DaemonSet, error) { return KeepOffTemplate(set), nil })
+		return changed(request, func(set *appsv1.DaemonSet) (*appsv1.DaemonSet, []string, error) {
+			return KeepOffTemplate(set), nil, nil
+		})
 	}
-	return nil, wrongKind(request, podKind, daemonSetKind)
+	return nil, nil, wrongKind(request, podKind, daemonSetKind)
 }
 
 var (
@@ -112,15 +137,19 @@ func wrongKind(request *admissionv1.AdmissionRequest, want ...metav1.GroupVersio
 	return fmt.Errorf("request.kind: %s is none of %v, which this path takes", request.Kind, want)
 }
 
-// changed decodes the object of the request and returns the patch of what f makes of it.
-func changed[T any](request *admissionv1.AdmissionRequest, f func(*T) (*T, error)) ([]byte, error) {
+// changed decodes the object of the request and returns the patch of what f makes of it. An error of f is for the user.
+func changed[T any](request *admissionv1.AdmissionRequest, f func(*T) (*T, []string, error)) ([]byte, []string, error) {
 	before := new(T)
 	if err := kjson.UnmarshalCaseSensitivePreserveInts(request.Object.Raw, before); err != nil {
-		return nil, fmt.Errorf("decoding request.object: %w", err)
+		return nil, nil, fmt.Errorf("decoding request.object: %w", err)
 	}
-	after, err := f(before)
-	if err != nil || after == before {
-		return nil, err
+	after, warnings, err := f(before)
+	if err != nil {
+		return nil, nil, denied{err}
 	}
-	return patch(request.Object.Raw, before, after)
+	if after == before {
+		return nil, warnings, nil
+	}
+	operations, err := patch(request.Object.Raw, before, after)
+	return operations, warnings, err
 }

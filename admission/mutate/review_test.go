@@ -20,7 +20,7 @@ func FuzzReview(f *testing.F) {
 	f.Add(wrapped("apps", "DaemonSet", `{"spec":{"template":{"spec":{"tolerations":[{"operator":"Exists"}],"affinity":{"nodeAffinity":{"requiredDuringSchedulingIgnoredDuringExecution":{"nodeSelectorTerms":[{}]}}}}}}}`))
 	f.Add([]byte(`{"kind":"AdmissionReview"}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		for _, decide := range []Change{Pods(standard), Others} {
+		for _, decide := range []Change{Pods(Settings{Standard: standard}), Copies(Settings{Standard: standard}), Others} {
 			answer, result, err := Review(body, decide)
 			if err != nil {
 				if answer != nil || result != Malformed {
@@ -52,7 +52,7 @@ func again(t *testing.T, request *admissionv1.AdmissionRequest, patch []byte, de
 	}
 	second := *request
 	second.Object.Raw = patched
-	if more, err := decide(&second); err != nil || more != nil {
+	if more, _, err := decide(&second); err != nil || more != nil {
 		t.Errorf("a second time: %s %v, after %s", more, err, patched)
 	}
 }

@@ -1,83 +1,148 @@
 package mutate
 
 import (
-	"cmp"
-	"maps"
+	"fmt"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
-	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/tessera-k8s/tessera/internal/keys"
-	"github.com/tessera-k8s/tessera/internal/translate"
+	"github.com/tessera-k8s/tessera/internal/seal"
 )
 
-// seal is translate.Seal, except that a sealed pod which another webhook has given more constraints is sealed again
-// with all of them: left outside, they would be held against virtual nodes, which know nothing of them.
-func seal(pod *corev1.Pod) (*corev1.Pod, error) {
-	if !translate.Sealed(pod) {
-		return translate.Seal(pod)
+// Bounds of what is sealed: a pod beyond them costs every decision about it too much.
+const (
+	mostTerms = 200
+	mostBytes = 64 << 10 // of JSON
+)
+
+// wholeOf returns all that a new pod demands. If it has a seal, it is one of a pod that came by before, a copy, or somebody's own making;
+// nobody can tell which, so it counts beside what the spec says beyond it.
+func wholeOf(pod *corev1.Pod) (seal.Constraints, error) {
+	whole, err := seal.Unseal(pod)
+	if err != nil || !seal.Sealed(pod) {
+		return whole, err
 	}
-	whole, err := translate.Unseal(pod)
-	if err != nil {
-		return nil, err
+	return whole.And(seal.Of(pod).Without(whole.Above(whole.Policy(pod.Annotations[keys.Policy]))))
+}
+
+// complete adds what admission itself gives below.
+func (s Settings) complete(whole seal.Constraints, architecture string) seal.Constraints {
+	whole.UpperKeys, whole.Standard = s.UpperKeys, nil
+	if architecture != "" && !whole.Names(corev1.LabelArchStable) {
+		whole.Standard = map[string]string{corev1.LabelArchStable: architecture}
 	}
-	before, err := translate.Seal(restored(pod, whole))
-	if err != nil {
-		return nil, err
+	return whole
+}
+
+// bounded checks what has been sealed.
+func bounded(whole seal.Constraints, sealed *corev1.Pod) error {
+	if terms := whole.Terms(); terms > mostTerms {
+		return fmt.Errorf("the pod has %d terms of affinity and spread, more than %d: use fewer", terms, mostTerms)
 	}
-	now := required(pod)
-	if apiequality.Semantic.DeepEqual(before.Spec.NodeSelector, pod.Spec.NodeSelector) &&
-		apiequality.Semantic.DeepEqual(required(before), now) {
+	if size := len(sealed.Annotations[keys.Sealed]); size > mostBytes {
+		return fmt.Errorf("the pod's selectors, affinity and spread have %d bytes, more than %d: use fewer", size, mostBytes)
+	}
+	return nil
+}
+
+// Reseal returns what becomes of an update of a sealed pod that is still gated: whoever opens the gate may narrow where it goes, and what
+// speaks of lower nodes is sealed as well. The seal is made of the old one and what was added; a new one that comes along, from a call
+// before this one or by somebody's hand, counts beside it. What else admission wrote stays as it was. Its error is for the user.
+func Reseal(old, pod *corev1.Pod) (*corev1.Pod, error) {
+	if len(old.Spec.SchedulingGates) == 0 || !seal.Sealed(old) {
 		return pod, nil
 	}
-	selector := maps.Clone(pod.Spec.NodeSelector)
-	if selector == nil {
-		selector = map[string]string{}
+	before, err := seal.Unseal(old)
+	if err != nil {
+		return nil, err
 	}
-	maps.Copy(selector, whole.NodeSelector)
-	return translate.Seal(restored(pod, translate.Constraints{NodeSelector: selector, Required: both(whole.Required, now)}))
-}
-
-// restored returns the pod as it was before it was sealed, with these constraints.
-func restored(pod *corev1.Pod, c translate.Constraints) *corev1.Pod {
-	open := pod.DeepCopy()
-	delete(open.Annotations, keys.Sealed)
-	open.Spec.NodeSelector = c.NodeSelector
-	if open.Spec.Affinity == nil {
-		open.Spec.Affinity = &corev1.Affinity{}
+	was, is := seal.Of(old), seal.Of(pod)
+	whole, err := narrowed(before, was, is, pod)
+	if err != nil {
+		return nil, err
 	}
-	if open.Spec.Affinity.NodeAffinity == nil {
-		open.Spec.Affinity.NodeAffinity = &corev1.NodeAffinity{}
-	}
-	open.Spec.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution = c.Required
-	return open
-}
-
-// both returns the terms that hold where a and b hold: each of a's joined with each of b's. A term without any
-// expression matches nothing and stays away; so does the result of joining with it.
-func both(a, b *corev1.NodeSelector) *corev1.NodeSelector {
-	if a == nil || b == nil {
-		return cmp.Or(a, b)
-	}
-	joined := &corev1.NodeSelector{}
-	for _, left := range a.NodeSelectorTerms {
-		for _, right := range b.NodeSelectorTerms {
-			if translate.MatchesNothing(left) || translate.MatchesNothing(right) {
-				continue
-			}
-			joined.NodeSelectorTerms = append(joined.NodeSelectorTerms, corev1.NodeSelectorTerm{
-				MatchExpressions: slices.Concat(left.MatchExpressions, right.MatchExpressions),
-				MatchFields:      slices.Concat(left.MatchFields, right.MatchFields),
-			})
+	kept := pod.DeepCopy()
+	for _, key := range written {
+		if value, there := old.Annotations[key]; there {
+			metav1.SetMetaDataAnnotation(&kept.ObjectMeta, key, value)
+		} else {
+			delete(kept.Annotations, key)
 		}
 	}
-	return joined
+	if err := whole.Note(kept); err != nil {
+		return nil, err
+	}
+	if err := bounded(whole, kept); err != nil {
+		return nil, err
+	}
+	policy := before.Policy(old.Annotations[keys.Policy])
+	above := whole.Above(policy)
+	selected := above.NodeSelector
+	above.NodeSelector = was.NodeSelector
+	if policy == keys.PolicyOnly {
+		above.NodeSelector = seal.Union(was.NodeSelector, selected)
+	}
+	if was.Required != nil {
+		above.Required = appended(before, was.Required, is.Required, is.Without(was).NodeSelector, policy)
+	}
+	above.Write(kept)
+	return kept, valid(whole)
 }
 
-func required(pod *corev1.Pod) *corev1.NodeSelector {
-	if pod.Spec.Affinity == nil || pod.Spec.Affinity.NodeAffinity == nil {
-		return nil
+// narrowed returns all that a gated pod demands now, by its old seal, its spec before and after, and the seal that comes along.
+func narrowed(before, was, is seal.Constraints, pod *corev1.Pod) (seal.Constraints, error) {
+	whole, err := before.And(is.Without(was))
+	if err != nil {
+		return whole, err
 	}
-	return pod.Spec.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution
+	if seal.Sealed(pod) {
+		incoming, err := seal.Unseal(pod)
+		if err != nil {
+			return whole, err
+		}
+		if whole, err = whole.And(incoming.Without(before)); err != nil {
+			return whole, err
+		}
+	}
+	whole.Preferred = slices.DeleteFunc(slices.Clone(whole.Preferred), func(p corev1.PreferredSchedulingTerm) bool {
+		gone := seal.Constraints{Preferred: []corev1.PreferredSchedulingTerm{p}}
+		return gone.Without(is).Terms() > 0 && gone.Without(was).Terms() == 0 // It was there and has been taken off.
+	})
+	if whole.Standard != nil && whole.Names(corev1.LabelArchStable) {
+		whole.Standard = nil
+	}
+	return whole, nil
+}
+
+// written are the annotations of a pod that admission writes, beside its seal.
+var written = []string{keys.Policy, keys.ClusterOrder, keys.Decision, keys.Tolerations}
+
+// appended returns the required terms as they were, each with what was added to it, so far as it means something above: a gated pod's
+// terms can only be added to. Terms for virtual nodes learn what speaks of clusters, terms for real ones everything.
+func appended(whole seal.Constraints, was, is *corev1.NodeSelector, selected map[string]string, policy string) *corev1.NodeSelector {
+	if is == nil || len(is.NodeSelectorTerms) != len(was.NodeSelectorTerms) {
+		return is // The API server refuses it.
+	}
+	result := was.DeepCopy()
+	for i := range result.NodeSelectorTerms {
+		term := &result.NodeSelectorTerms[i]
+		real := !slices.ContainsFunc(term.MatchExpressions, func(e corev1.NodeSelectorRequirement) bool {
+			return e.Key == seal.Virtual.Key && e.Operator == seal.Virtual.Operator
+		})
+		more := is.NodeSelectorTerms[i].MatchExpressions[min(len(term.MatchExpressions), len(is.NodeSelectorTerms[i].MatchExpressions)):]
+		if policy != keys.PolicyOnly {
+			more = slices.Concat(more, seal.Equal(selected))
+		}
+		for _, e := range more {
+			if real || whole.MeansClusters(e.Key) {
+				term.MatchExpressions = append(term.MatchExpressions, e)
+			}
+		}
+		if real {
+			term.MatchFields = is.NodeSelectorTerms[i].MatchFields
+		}
+	}
+	return result
 }

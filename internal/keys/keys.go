@@ -10,9 +10,20 @@ const Domain = "tessera.sh/"
 const (
 	// Enabled on a namespace or, winning over it, on a pod: "true" or "false".
 	Enabled = Domain + "enabled"
-	// Policy is a pod annotation: PolicyOnly (default), "prefer" or "overflow".
-	Policy     = Domain + "policy"
-	PolicyOnly = "only"
+	// Policy is an annotation of a pod or, for its pods, of a namespace: to which nodes they go. Admission writes what holds onto pods.
+	Policy         = Domain + "policy"
+	PolicyOnly     = "only"     // to virtual nodes
+	PolicyPrefer   = "prefer"   // to virtual nodes, and to real ones where those have no room
+	PolicyOverflow = "overflow" // to real nodes, and to virtual ones where those have no room
+	// ClusterOrder is an annotation of a pod or, for its pods, of a namespace: clusters separated by commas, the first that has room is
+	// taken. Admission writes what holds onto pods.
+	ClusterOrder = Domain + "cluster-order"
+	// Architecture is an annotation of a namespace: that of the lower nodes for pods that say nothing of it.
+	Architecture = Domain + "architecture"
+	// Clusters is an annotation of a namespace: a label selector over virtual nodes, those that its pods may go to.
+	Clusters = Domain + "clusters"
+	// Decision is a pod annotation: what admission made of the pod and why (seal.Decision), as JSON.
+	Decision = Domain + "decision"
 	// Sealed is a pod annotation: the scheduling constraints put aside for the lower cluster, as JSON.
 	Sealed = Domain + "sealed"
 	// Cluster is the label of a virtual node: the name of its lower cluster.

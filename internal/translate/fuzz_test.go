@@ -13,6 +13,7 @@ import (
 	"k8s.io/kubernetes/pkg/fieldpath"
 
 	"github.com/tessera-k8s/tessera/internal/keys"
+	"github.com/tessera-k8s/tessera/internal/seal"
 )
 
 // FuzzSealAndLower takes a pod, perhaps with a sealed annotation that anybody may have written, and a virtual node with its
@@ -42,6 +43,13 @@ func FuzzSealAndLower(f *testing.F) {
 "volumes":[{"name":"kube-api-access-x","projected":{"sources":[{"serviceAccountToken":{"path":"token","expirationSeconds":3607}},
 {"configMap":{"name":"kube-root-ca.crt"}},{"serviceAccountToken":{"path":"vault","audience":"vault"}}]}}]}}`), "", "a",
 		`{"allow":["upperToken","lowerAccount"],"upperAPI":"https://192.0.2.1"}`)
+	f.Add([]byte(`{"metadata":{"name":"p","namespace":"shop","labels":{"app":"x"}},"spec":{"affinity":{"nodeAffinity":{
+"preferredDuringSchedulingIgnoredDuringExecution":[{"weight":3,"preference":{"matchExpressions":[{"key":"tessera.sh/cluster","operator":"In","values":["a"]},
+{"key":"disk","operator":"Exists"}]}}]},"podAffinity":{"requiredDuringSchedulingIgnoredDuringExecution":[{"topologyKey":"tessera.sh/cluster","labelSelector":{}}],
+"preferredDuringSchedulingIgnoredDuringExecution":[{"weight":1,"podAffinityTerm":{"topologyKey":"rack","labelSelector":{},"matchLabelKeys":["app"]}}]},
+"podAntiAffinity":{"requiredDuringSchedulingIgnoredDuringExecution":[{"topologyKey":"kubernetes.io/hostname","labelSelector":{"matchLabels":{"app":"x"}}}]}},
+"topologySpreadConstraints":[{"maxSkew":1,"topologyKey":"kubernetes.io/hostname","whenUnsatisfiable":"DoNotSchedule","labelSelector":{"matchLabels":{"app":"x"}}},
+{"maxSkew":1,"topologyKey":"tessera.sh/zone","whenUnsatisfiable":"ScheduleAnyway"}]}}`), "", "a", `{}`)
 	f.Add([]byte(`{}`), `{"nodeSelector":{"a":"b"},"requiredNodeAffinity":{"nodeSelectorTerms":null}}`, "a", `{}`)
 	f.Add([]byte(`{"metadata":{"name":"p"}}`), `null`, "b", `{"nodes":"x"}`)
 	f.Add([]byte(`{}`), `{"requiredNodeAffinity":{"nodeSelectorTerms":[{"matchExpressions":[{"key":"tessera.sh/cluster","operator":"Gt","values":["x","y"]}]}]}}`, "1", ``)
@@ -70,7 +78,7 @@ func FuzzSealAndLower(f *testing.F) {
 			followsRules(t, pod, lower, target.Rules)
 			readsTheSame(t, pod, lower)
 		}
-		if !Sealed(pod) && err == nil {
+		if !seal.Sealed(pod) && err == nil {
 			sealAgain(t, pod, lower, target)
 		}
 		if diff := cmp.Diff(before, encode(t, pod)); diff != "" {
@@ -82,43 +90,43 @@ func FuzzSealAndLower(f *testing.F) {
 // sealAgain checks the codec: sealing loses nothing, and a sealed pod becomes the same lower pod.
 func sealAgain(t *testing.T, pod, lower *corev1.Pod, target Target) {
 	t.Helper()
-	sealed, err := Seal(pod)
-	if err != nil {
-		t.Fatalf("a pod that was decoded cannot be sealed: %v", err)
-	}
-	whole, err := Unseal(sealed)
-	if diff := cmp.Diff(encode(t, constraints(pod)), encode(t, whole)); diff != "" || err != nil {
-		t.Errorf("sealed and unsealed: %v\n%s", err, diff)
-	}
-	if twice, err := Seal(sealed); err != nil || twice != sealed {
-		t.Errorf("sealing twice: %v", err)
-	}
-	for _, term := range constraints(sealed).Required.NodeSelectorTerms {
-		if len(term.MatchFields) > 0 || slices.ContainsFunc(term.MatchExpressions, func(e corev1.NodeSelectorRequirement) bool { return !aboveExpression(e) }) {
-			t.Errorf("the upper scheduler is asked for what only lower nodes have: %+v", term)
+	for _, policy := range []string{keys.PolicyOnly, keys.PolicyPrefer} {
+		sealed, err := seal.Of(pod).Seal(pod, policy)
+		if err != nil {
+			t.Fatalf("a pod that was decoded cannot be sealed: %v", err)
 		}
-	}
-	again, err := LowerPod(sealed, target)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(encode(t, withoutShells(lower)), encode(t, withoutShells(again))); diff != "" {
-		t.Errorf("sealed, the pod becomes another lower pod:\n%s", diff)
+		whole, err := seal.Unseal(sealed)
+		if diff := cmp.Diff(encode(t, seal.Of(pod)), encode(t, whole)); diff != "" || err != nil {
+			t.Errorf("%s: sealed and unsealed: %v\n%s", policy, err, diff)
+		}
+		if added := seal.Of(sealed).Without(whole.Above(policy)); !added.Empty() {
+			t.Errorf("%s: the seal is not known for what it is: %+v", policy, added)
+		}
+		if policy == keys.PolicyOnly {
+			speaksOfClusters(t, sealed)
+		}
+		again, err := LowerPod(sealed, target)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(encode(t, lower), encode(t, again)); diff != "" {
+			t.Errorf("%s: sealed, the pod becomes another lower pod:\n%s", policy, diff)
+		}
 	}
 }
 
-// withoutShells drops an affinity that says nothing.
-func withoutShells(pod *corev1.Pod) *corev1.Pod {
-	pod = pod.DeepCopy()
-	if affinity := pod.Spec.Affinity; affinity != nil {
-		if cmp.Equal(affinity.NodeAffinity, &corev1.NodeAffinity{}) {
-			affinity.NodeAffinity = nil
-		}
-		if *affinity == (corev1.Affinity{}) {
-			pod.Spec.Affinity = nil
+// speaksOfClusters looks for what the upper scheduler cannot know of.
+func speaksOfClusters(t *testing.T, sealed *corev1.Pod) {
+	t.Helper()
+	left := seal.Of(sealed)
+	if left.PodAffinity != nil || left.PodAntiAffinity != nil || len(left.Spread) > 0 {
+		t.Errorf("the upper scheduler is asked where other pods are: %+v", left)
+	}
+	for _, term := range left.Required.NodeSelectorTerms {
+		if len(term.MatchFields) > 0 || slices.ContainsFunc(term.MatchExpressions, func(e requirement) bool { return !above(e.Key) }) {
+			t.Errorf("the upper scheduler is asked for what only lower nodes have: %+v", term)
 		}
 	}
-	return pod
 }
 
 // followsRules looks for what the rules say.
@@ -137,7 +145,7 @@ func followsRules(t *testing.T, pod, lower *corev1.Pod, rules Rules) {
 	if rules.Nodes == "" {
 		return
 	}
-	required := constraints(lower).Required
+	required := seal.Of(lower).Required
 	if required == nil {
 		t.Fatal("any lower node would do, also one that does not take part")
 	}
@@ -188,16 +196,16 @@ func saysNothingOfAbove(t *testing.T, pod *corev1.Pod) {
 			}
 		}
 	}
-	required := constraints(pod).Required
+	required := seal.Of(pod).Required
 	if required != nil && len(required.NodeSelectorTerms) == 0 {
 		t.Error("no API server takes an empty list of terms")
 	}
 	if required != nil {
 		for _, term := range required.NodeSelectorTerms {
-			if len(term.MatchExpressions) > 1 && cmp.Equal(term.MatchExpressions[:2], nothing.MatchExpressions) {
-				continue
+			if len(term.MatchExpressions) > 1 && cmp.Equal(term.MatchExpressions[:2], []requirement{seal.Virtual, seal.Real}) {
+				continue // It is meant to be met by none.
 			}
-			if MatchesNothing(term) || slices.ContainsFunc(term.MatchExpressions, aboveExpression) {
+			if seal.MatchesNothing(term) || slices.ContainsFunc(term.MatchExpressions, func(e requirement) bool { return above(e.Key) }) {
 				t.Errorf("a term that no lower node can meet: %+v", term)
 			}
 		}

@@ -3,12 +3,14 @@ package translate
 import (
 	"maps"
 	"strconv"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/tessera-k8s/tessera/internal/keys"
+	"github.com/tessera-k8s/tessera/internal/seal"
 )
 
 // Target is where a lower pod goes.
@@ -32,18 +34,16 @@ func LowerPod(pod *corev1.Pod, target Target) (*corev1.Pod, error) {
 	if err := target.allows(pod); err != nil {
 		return nil, err
 	}
-	whole, err := Unseal(pod)
+	whole, err := seal.Unseal(pod)
 	if err != nil {
 		return nil, err
 	}
-	constraints := whole.below(target.Labels)
-	required, err := target.Rules.onNodes(constraints.Required)
-	if err != nil {
+	constraints := whole.Below(target.Labels)
+	if constraints.Required, err = target.Rules.onNodes(constraints.Required); err != nil {
 		return nil, err
 	}
 	lower := &corev1.Pod{ObjectMeta: lowerMeta(pod, target), Spec: *pod.Spec.DeepCopy()}
-	lower.Spec.NodeSelector = constraints.NodeSelector
-	setRequired(lower, required)
+	constraints.Copy().Write(lower)
 
 	spec := &lower.Spec
 	spec.NodeName, spec.SchedulerName = "", target.Rules.SchedulerName
@@ -85,6 +85,9 @@ func lowerMeta(pod *corev1.Pod, target Target) metav1.ObjectMeta {
 	}
 	return meta
 }
+
+// above reports whether a key speaks of the upper cluster and of virtual nodes alone.
+func above(key string) bool { return strings.HasPrefix(key, keys.Domain) }
 
 // safeToEvict tells cluster-autoscaler that a pod does not keep its node.
 const safeToEvict = "cluster-autoscaler.kubernetes.io/safe-to-evict"
