@@ -25,7 +25,7 @@ func (e *Extender) compileAll(pod *corev1.Pod, nodes []*corev1.Node) []*snapshot
 	known := map[likeness]*snapshot.Pod{}
 	rules := map[string]*translate.Rules{}
 	whole, err := seal.Unseal(pod)
-	own := err != nil || speaksOfVirtualNodes(&pod.Spec)
+	own := err != nil || speaksOfVirtualNodes(whole.OverNodes())
 	for i, node := range nodes {
 		text := node.Annotations[keys.Rules]
 		if rules[text] == nil {
@@ -98,7 +98,7 @@ func (e *Extender) entriesOf(cluster string) uint64 {
 }
 
 // speaksOfVirtualNodes reports whether a term about other pods looks at the label that names a pod's virtual node.
-func speaksOfVirtualNodes(spec *corev1.PodSpec) bool {
+func speaksOfVirtualNodes(whole seal.Constraints) bool {
 	speaks := func(selector *metav1.LabelSelector, keysOfPod ...string) bool {
 		if slices.Contains(keysOfPod, keys.VirtualNode) {
 			return true
@@ -116,13 +116,11 @@ func speaksOfVirtualNodes(spec *corev1.PodSpec) bool {
 			return speaks(t.LabelSelector, append(slices.Clone(t.MatchLabelKeys), t.MismatchLabelKeys...)...)
 		})
 	}
-	if a := spec.Affinity; a != nil {
-		if a.PodAffinity != nil && terms(a.PodAffinity.RequiredDuringSchedulingIgnoredDuringExecution) ||
-			a.PodAntiAffinity != nil && terms(a.PodAntiAffinity.RequiredDuringSchedulingIgnoredDuringExecution) {
-			return true
-		}
+	if with, away := whole.PodAffinity, whole.PodAntiAffinity; with != nil && terms(with.RequiredDuringSchedulingIgnoredDuringExecution) ||
+		away != nil && terms(away.RequiredDuringSchedulingIgnoredDuringExecution) {
+		return true
 	}
-	return slices.ContainsFunc(spec.TopologySpreadConstraints, func(c corev1.TopologySpreadConstraint) bool {
+	return slices.ContainsFunc(whole.Spread, func(c corev1.TopologySpreadConstraint) bool {
 		return speaks(c.LabelSelector, c.MatchLabelKeys...)
 	})
 }

@@ -1,7 +1,6 @@
 package extender
 
 import (
-	"cmp"
 	"slices"
 	"time"
 
@@ -10,6 +9,7 @@ import (
 	extenderv1 "k8s.io/kube-scheduler/extender/v1"
 
 	"github.com/tessera-k8s/tessera/internal/keys"
+	"github.com/tessera-k8s/tessera/internal/seal"
 	"github.com/tessera-k8s/tessera/internal/snapshot"
 )
 
@@ -19,6 +19,7 @@ type verdict struct {
 	node  *corev1.Node
 	pod   *snapshot.Pod
 	score int64
+	rank  int // of the cluster in the order that the pod asks for
 	// unasked: there was no time to ask, and the reason is that of the last time.
 	unasked bool
 }
@@ -39,17 +40,18 @@ func (e *Extender) filter(args *extenderv1.ExtenderArgs) *extenderv1.ExtenderFil
 	now := time.Now()
 	pod := args.Pod
 	passed, refused, asked := e.sort(nodeNames(args))
-	verdicts := e.judgeAndHold(now, pod, asked, refused)
+	elsewhere := seal.Overflows(pod) && len(passed) > 0
+	verdicts := e.judgeAndHold(now, pod, asked, refused, elsewhere)
 	e.remember(now, pod, verdicts)
 	e.tellRefused(pod, verdicts)
 	for i, v := range verdicts {
 		switch {
 		case !v.Fits:
 			refused[v.node.Name] = v.Reason
-		case i == 0 || e.config.FilterAnswer == answerAll:
+		case i == 0 && !elsewhere || e.config.FilterAnswer == answerAll:
 			passed = append(passed, v.node.Name)
 		default:
-			refused[v.node.Name] = keys.Held // Another node is better; "best" keeps the choice to itself.
+			refused[v.node.Name] = keys.Held // Another node, perhaps a real one, is better; "best" keeps the choice to itself.
 		}
 	}
 	return answer(args, passed, refused)
@@ -71,9 +73,11 @@ func (e *Extender) sort(names []string) (passed []string, refused map[string]key
 	return passed, refused, asked
 }
 
-// judgeAndHold judges every virtual node, the best first, and holds room on the best one. unknown are the names that
-// may be virtual nodes too new for the cache.
-func (e *Extender) judgeAndHold(now time.Time, pod *corev1.Pod, nodes []*corev1.Node, unknown map[string]keys.Reason) []verdict {
+// judgeAndHold judges every virtual node, the best first, and holds room on the best one, unless the pod goes elsewhere, to a real node.
+// unknown are the names that may be virtual nodes too new for the cache.
+func (e *Extender) judgeAndHold(
+	now time.Time, pod *corev1.Pod, nodes []*corev1.Node, unknown map[string]keys.Reason, elsewhere bool,
+) []verdict {
 	entries := make(map[string]uint64, len(nodes)) // First: what changes meanwhile has it reduced again.
 	for _, node := range nodes {
 		entries[node.Labels[keys.Cluster]] = e.entriesOf(node.Labels[keys.Cluster])
@@ -87,6 +91,9 @@ func (e *Extender) judgeAndHold(now time.Time, pod *corev1.Pod, nodes []*corev1.
 	}
 	defer e.touchIfMoved(pod.UID, e.place(pod.UID))
 	switch {
+	case elsewhere:
+		e.pool.Release(pod.UID)
+		delete(e.waiting, pod.UID)
 	case len(verdicts) > 0 && verdicts[0].Fits:
 		e.offer(now, pod, verdicts[0])
 		delete(e.waiting, pod.UID)
@@ -134,11 +141,12 @@ func (e *Extender) judge(now time.Time, pod *corev1.Pod, nodes []*corev1.Node, p
 	owner := snapshot.OwnerOf(pod)
 	deadline := now.Add(e.config.FilterDeadline.Duration)
 	verdicts := make([]verdict, len(nodes))
+	rank := seal.Ranks(pod)
 	for i, node := range nodes {
 		name := node.Labels[keys.Cluster]
-		v := verdict{node: node, pod: e.pool.Larger(name, owner, pods[i]), Verdict: snapshot.Verdict{Cluster: name}}
+		v := verdict{node: node, pod: e.pool.Larger(name, owner, pods[i]), rank: rank(name), Verdict: snapshot.Verdict{Cluster: name}}
 		defer e.pool.Lend(owner, name, v.pod, pod.UID)() // What is reserved for the pod is in nobody's way until all is judged.
-		if v.Reason = e.unasked(node, owner, v.pod, now, deadline); v.Reason == "" {
+		if v.Reason = e.unasked(node, owner, pod.Namespace, v.pod, now, deadline); v.Reason == "" {
 			v.Verdict = e.pool.JudgeFor(owner, name, v.pod, pod.UID)
 		}
 		if v.Fits && e.overQuota(name, v.pod, pod.UID) {
@@ -156,7 +164,9 @@ func (e *Extender) judge(now time.Time, pod *corev1.Pod, nodes []*corev1.Node, p
 }
 
 // unasked returns why there is no need to ask about a cluster, or "". The caller holds e.mu.
-func (e *Extender) unasked(node *corev1.Node, owner snapshot.Owner, pod *snapshot.Pod, now, deadline time.Time) keys.Reason {
+func (e *Extender) unasked(
+	node *corev1.Node, owner snapshot.Owner, namespace string, pod *snapshot.Pod, now, deadline time.Time,
+) keys.Reason {
 	name := node.Labels[keys.Cluster]
 	switch reason := e.usable(name, now); {
 	case pod == nil:
@@ -165,6 +175,8 @@ func (e *Extender) unasked(node *corev1.Node, owner snapshot.Owner, pod *snapsho
 		return keys.OtherCluster
 	case reason != "":
 		return reason
+	case e.upper.fenced(namespace, node):
+		return keys.Fenced
 	case e.avoid.has(owner, name):
 		return keys.Avoided
 	case time.Now().After(deadline):
@@ -192,12 +204,6 @@ func (e *Extender) otherCluster(node *corev1.Node) bool {
 
 // notOurs are the reasons for which a virtual node that answers stands for no cluster.
 var notOurs = []string{keys.LowerChanged, keys.IdentityTaken, string(keys.OtherCluster)}
-
-func sortVerdicts(verdicts []verdict) {
-	slices.SortFunc(verdicts, func(a, b verdict) int {
-		return cmp.Or(snapshot.Tighter(a.Verdict, b.Verdict), cmp.Compare(a.node.Name, b.node.Name))
-	})
-}
 
 // score gives the best virtual node 10, the next 1 and all others 0: with weight 200 the gap outweighs every
 // in-tree plugin, so the scheduler chooses where the room is held.

@@ -6,6 +6,7 @@ import (
 
 	extenderv1 "k8s.io/kube-scheduler/extender/v1"
 
+	"github.com/tessera-k8s/tessera/internal/seal"
 	"github.com/tessera-k8s/tessera/internal/snapshot"
 )
 
@@ -18,6 +19,9 @@ func (e *Extender) prioritize(args *extenderv1.ExtenderArgs) extenderv1.HostPrio
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	verdicts := e.judge(now, args.Pod, asked, pods)
+	if seal.Overflows(args.Pod) && len(passed) > 0 {
+		return realFirst(passed, verdicts)
+	}
 	hold := e.pool.Hold(args.Pod.UID)
 	if len(verdicts) > 0 && verdicts[0].Fits && hold != nil && hold.State == snapshot.Offered && hold.Cluster != verdicts[0].Cluster {
 		e.offer(now, args.Pod, verdicts[0])
@@ -47,4 +51,16 @@ func favour(hold *snapshot.Hold, verdicts []verdict) {
 			verdicts[i].score = min(verdicts[i].score, 1)
 		}
 	}
+}
+
+// realFirst gives every real node the top score, among which the scheduler's own plugins choose.
+func realFirst(passed []string, verdicts []verdict) extenderv1.HostPriorityList {
+	list := make(extenderv1.HostPriorityList, 0, len(passed)+len(verdicts))
+	for _, name := range passed {
+		list = append(list, extenderv1.HostPriority{Host: name, Score: extenderv1.MaxExtenderPriority})
+	}
+	for _, v := range verdicts {
+		list = append(list, extenderv1.HostPriority{Host: v.node.Name})
+	}
+	return list
 }

@@ -32,6 +32,7 @@ var texts = map[keys.Reason]string{
 	keys.Gated:                        "such pods are held back in the lower cluster by a scheduling gate",
 	keys.Unschedulable:                "the lower cluster narrows where such pods may go, and found no node for one",
 	keys.OtherCluster:                 "behind the kubeconfig is a cluster that the virtual node does not stand for",
+	keys.Fenced:                       "the annotation tessera.sh/clusters of the pod's namespace does not select this virtual node",
 	keys.NotAllowed:                   "the pod asks for a power over its lower node that this virtual node does not allow",
 }
 

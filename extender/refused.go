@@ -21,7 +21,7 @@ const refusedEvery = 5 * time.Minute
 // lasting are the reasons that no room and no other pod's end will change: somebody has to do something about them.
 var lasting = []keys.Reason{
 	keys.RefusedBelow, keys.RuntimeClass, keys.PriorityClass, keys.NamespaceEnding, keys.NotAllowed, keys.NameConflict, keys.Quota,
-	keys.NotScheduled, keys.Gated, keys.OtherCluster,
+	keys.NotScheduled, keys.Gated, keys.OtherCluster, keys.Fenced,
 }
 
 // tellRefused makes an event on a pod that every cluster refuses, some of them for good: which ones, and why. kube-scheduler's own

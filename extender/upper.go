@@ -19,19 +19,21 @@ import (
 	"github.com/tessera-k8s/tessera/internal/translate"
 )
 
-// upper watches the upper cluster's nodes and pods and tells the pool what becomes of Tessera's pods.
+// upper watches the upper cluster's nodes, pods and namespaces and tells the pool what becomes of Tessera's pods.
 type upper struct {
-	extender *Extender
-	nodes    cache.SharedIndexInformer
-	pods     cache.SharedIndexInformer
+	extender   *Extender
+	nodes      cache.SharedIndexInformer
+	pods       cache.SharedIndexInformer
+	namespaces cache.SharedIndexInformer
 }
 
 func newUpper(e *Extender) *upper {
 	factory := informers.NewSharedInformerFactory(e.client, 0)
 	u := &upper{
-		extender: e,
-		nodes:    factory.Core().V1().Nodes().Informer(),
-		pods:     factory.Core().V1().Pods().Informer(),
+		extender:   e,
+		nodes:      factory.Core().V1().Nodes().Informer(),
+		pods:       factory.Core().V1().Pods().Informer(),
+		namespaces: factory.Core().V1().Namespaces().Informer(),
 	}
 	_ = u.pods.AddIndexers(cache.Indexers{byNode: nodesOf}) // It fails once the informer runs.
 	return u
@@ -43,6 +45,9 @@ func (u *upper) run(ctx context.Context) error {
 	}
 	if err := u.pods.SetTransform(trimUpperPod); err != nil {
 		return fmt.Errorf("watching upper pods: %w", err)
+	}
+	if err := u.watchNamespaces(); err != nil {
+		return err
 	}
 	if _, err := u.pods.AddEventHandler(cache.ResourceEventHandlerDetailedFuncs{
 		AddFunc: func(object any, initially bool) {
@@ -81,12 +86,28 @@ func (u *upper) run(ctx context.Context) error {
 		return fmt.Errorf("watching upper nodes: %w", err)
 	}
 	go u.nodes.RunWithContext(ctx)
+	go u.namespaces.RunWithContext(ctx)
 	u.pods.RunWithContext(ctx)
 	return nil
 }
 
+// watchNamespaces looks at waiting pods when the fence of some namespace changes.
+func (u *upper) watchNamespaces() error {
+	if err := u.namespaces.SetTransform(trimNamespace); err != nil {
+		return fmt.Errorf("watching upper namespaces: %w", err)
+	}
+	if _, err := u.namespaces.AddEventHandler(cache.ResourceEventHandlerFuncs{UpdateFunc: func(old, object any) {
+		if !maps.Equal(old.(*corev1.Namespace).Annotations, object.(*corev1.Namespace).Annotations) {
+			u.extender.touch()
+		}
+	}}); err != nil {
+		return fmt.Errorf("watching upper namespaces: %w", err)
+	}
+	return nil
+}
+
 func (u *upper) waitForSync(ctx context.Context) bool {
-	return cache.WaitForCacheSync(ctx.Done(), u.nodes.HasSynced, u.pods.HasSynced)
+	return cache.WaitForCacheSync(ctx.Done(), u.nodes.HasSynced, u.pods.HasSynced, u.namespaces.HasSynced)
 }
 
 // observeAll lists the pods past every write that the API server has taken, and observes them.

@@ -176,6 +176,8 @@ const (
 	WaitsForNewNode              Reason = "WaitsForNewNode"
 	// NotAllowed: the pod asks for a power over its node that the virtual node's rules do not let through.
 	NotAllowed Reason = "NotAllowed"
+	// Fenced: the pod's namespace may not use the cluster (annotation Clusters).
+	Fenced Reason = "Fenced"
 	// RuntimeClass and PriorityClass: the class that the pod names is missing in the lower cluster.
 	RuntimeClass  Reason = "RuntimeClass"
 	PriorityClass Reason = "PriorityClass"

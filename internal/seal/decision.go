@@ -3,7 +3,6 @@ package seal
 import (
 	"encoding/json"
 	"fmt"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -44,16 +43,4 @@ func (d Decision) Write(pod *corev1.Pod) error {
 	}
 	metav1.SetMetaDataAnnotation(&pod.ObjectMeta, keys.Decision, string(text))
 	return nil
-}
-
-// Names are those in a list as annotations have it, separated by commas.
-func Names(list string) []string {
-	if list == "" {
-		return nil
-	}
-	names := strings.Split(list, ",")
-	for i := range names {
-		names[i] = strings.TrimSpace(names[i])
-	}
-	return names
 }

@@ -73,7 +73,8 @@ func lowerMeta(pod *corev1.Pod, target Target) metav1.ObjectMeta {
 	ours := func(key, _ string) bool { return above(key) }
 	maps.DeleteFunc(meta.Labels, ours)
 	maps.DeleteFunc(meta.Annotations, ours)
-	delete(meta.Annotations, corev1.LastAppliedConfigAnnotation) // It speaks of the upper object.
+	delete(meta.Annotations, corev1.LastAppliedConfigAnnotation) // It speaks of the upper object,
+	delete(meta.Annotations, corev1.PodDeletionCost)             // and this one to its ReplicaSet.
 	letGo(pod, meta.Annotations)
 	meta.Labels[keys.Upper] = target.Identity
 	meta.Labels[keys.VirtualNode] = target.VirtualNode

@@ -38,6 +38,9 @@ func (r *Reconciler) create(ctx context.Context, upper *corev1.Pod, memory *memo
 		later, err := r.tellUnplaced(ctx, upper, memory)
 		return sooner(again, later), err
 	}
+	if err := r.fence(upper); err != nil {
+		return r.notCreated(ctx, upper, nil, err, memory)
+	}
 	translated := upper
 	if enduring := r.reports().Enduring(upper); enduring != nil {
 		translated = enduring // As it will be above in a moment.

@@ -76,8 +76,13 @@ func newBed(t *testing.T, above, below []runtime.Object) *bed {
 // namespacesAbove lists the namespace of the pods alone, with those labels.
 func namespacesAbove(t *testing.T, labels map[string]string) corelisters.NamespaceLister {
 	t.Helper()
+	return namespacesOf(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "ns", Labels: labels}})
+}
+
+func namespacesOf(t *testing.T, namespace *corev1.Namespace) corelisters.NamespaceLister {
+	t.Helper()
 	store := cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{})
-	if err := store.Add(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "ns", Labels: labels}}); err != nil {
+	if err := store.Add(namespace); err != nil {
 		t.Fatal(err)
 	}
 	return corelisters.NewNamespaceLister(store)

@@ -2,14 +2,17 @@ package pods
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/tessera-k8s/tessera/internal/keys"
+	"github.com/tessera-k8s/tessera/internal/seal"
 	"github.com/tessera-k8s/tessera/internal/translate"
 	"github.com/tessera-k8s/tessera/virtualnode/pods/up"
 )
@@ -37,6 +40,26 @@ func optedIn(upper *corev1.Pod, namespace *corev1.Namespace) bool {
 	default:
 		return namespace != nil && namespace.Labels[keys.Enabled] == "true"
 	}
+}
+
+// errFenced is a pod whose namespace may not use this lower cluster.
+var errFenced = errors.New("the namespace's annotation " + keys.Clusters + " does not select this virtual node")
+
+// fence returns errFenced for a pod whose namespace keeps its pods off this virtual node: whoever bound it there did not ask the extender,
+// or the extender had not heard of it yet. What is below already stays.
+func (r *Reconciler) fence(upper *corev1.Pod) error {
+	namespace, err := r.Namespaces.Get(upper.Namespace)
+	if err != nil {
+		return nil //nolint:nilerr // What the cache does not have is not fenced as far as is known.
+	}
+	fence, err := seal.Fence(namespace)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errFenced, err)
+	}
+	if !fence.Matches(labels.Set(r.Target().Labels)) {
+		return errFenced
+	}
+	return nil
 }
 
 // failUnwelcome fails a pod that is not welcome: nobody has asked whether it fits below, or whoever bound it did not mean a lower

@@ -13,6 +13,7 @@ import (
 	"k8s.io/client-go/tools/record"
 
 	"github.com/tessera-k8s/tessera/internal/keys"
+	"github.com/tessera-k8s/tessera/internal/translate"
 	"github.com/tessera-k8s/tessera/virtualnode/pair"
 )
 
@@ -67,6 +68,30 @@ func TestWelcome(t *testing.T) {
 				t.Errorf("created below: %t; above %s %q, want %q", created, pod.Status.Phase, pod.Status.Reason, c.reason)
 			}
 		})
+	}
+}
+
+// A pod that its namespace keeps off this virtual node is not created, and says why: it is to be moved.
+func TestFence(t *testing.T) {
+	t.Parallel()
+	for fence, created := range map[string]bool{keys.Cluster + "=v": true, keys.Cluster + "=w": false, "=(": false, "": true} {
+		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
+			Name: "ns", Labels: map[string]string{keys.Enabled: "true"}, Annotations: map[string]string{keys.Clusters: fence},
+		}}
+		b := newBed(t, []runtime.Object{upperPod("1"), namespace}, nil)
+		b.Namespaces = namespacesOf(t, namespace)
+		b.Target = func() translate.Target {
+			return translate.Target{VirtualNode: "v", Identity: "identity", Labels: map[string]string{keys.Cluster: "v"}}
+		}
+		b.sees(t)
+		_ = b.step(t)
+		if got := strings.Contains(strings.Join(calls(b.lower), " "), "create pods"); got != created {
+			t.Errorf("%q: created below: %t", fence, got)
+		}
+		b.sees(t)
+		if placed := pair.Condition(b.podAbove("ns/p"), keys.LowerPlaced); !created && (placed == nil || placed.Reason != string(keys.Fenced)) {
+			t.Errorf("%q: %+v", fence, placed)
+		}
 	}
 }
 

@@ -94,7 +94,7 @@ func gates(pod *corev1.Pod) string {
 
 // final reports whether a reason will not pass by itself, so that there is nothing to wait for.
 func final(reason keys.Reason) bool {
-	return slices.Contains([]keys.Reason{keys.NameConflict, keys.NotAllowed}, reason)
+	return slices.Contains([]keys.Reason{keys.NameConflict, keys.NotAllowed, keys.Fenced}, reason)
 }
 
 // refusal names what keeps a pod from being created. RefusedBelow is whatever has no name of its own.
@@ -104,6 +104,8 @@ func refusal(err error) keys.Reason {
 	switch {
 	case errors.As(err, &notAllowed):
 		return keys.NotAllowed
+	case errors.Is(err, errFenced):
+		return keys.Fenced
 	case foreign(err):
 		return keys.NameConflict
 	case errors.Is(err, objects.ErrUnread):
@@ -137,7 +139,7 @@ func foreign(err error) bool {
 // namespace is behind, the server is busy, the connection broke.
 func hiccup(err error) bool {
 	switch {
-	case foreign(err), errors.Is(err, errSealed), errors.Is(err, tokens.ErrRefused), errors.Is(err, policies.ErrNotTheSame):
+	case foreign(err), errors.Is(err, errSealed), errors.Is(err, errFenced), errors.Is(err, tokens.ErrRefused), errors.Is(err, policies.ErrNotTheSame):
 		return false
 	case errors.Is(err, objects.ErrUnread):
 		return !apierrors.IsForbidden(err)

@@ -116,6 +116,7 @@ func withoutFacts(annotations map[string]string) map[string]string {
 	delete(rest, keys.LowerNode)
 	delete(rest, keys.LowerIP)
 	delete(rest, keys.Tolerations)
+	delete(rest, corev1.PodDeletionCost)
 	return rest
 }
 

@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/tessera-k8s/tessera/internal/keys"
+	"github.com/tessera-k8s/tessera/internal/seal"
 	"github.com/tessera-k8s/tessera/internal/snapshot"
 	"github.com/tessera-k8s/tessera/internal/translate"
 	"github.com/tessera-k8s/tessera/virtualnode/pair"
@@ -78,6 +79,11 @@ func (r Reports) reported(upper, lower *corev1.Pod, refused RefusedSize) *corev1
 	for name, value := range map[string]string{keys.LowerNode: lower.Spec.NodeName, keys.LowerIP: lower.Status.PodIP} {
 		if value != "" {
 			metav1.SetMetaDataAnnotation(&pod.ObjectMeta, name, value)
+		}
+	}
+	if pod.Annotations[keys.LowerNode] != upper.Annotations[keys.LowerNode] { // Never in a call of its own.
+		if cost, wanted := seal.DeletionCost(upper, r.Name); wanted {
+			pod.Annotations[corev1.PodDeletionCost] = cost
 		}
 	}
 	return &pod

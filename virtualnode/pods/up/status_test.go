@@ -53,6 +53,28 @@ func TestReported(t *testing.T) {
 	}
 }
 
+// The cost of a deletion goes along with the news of the lower node, and is never written for its own sake.
+func TestDeletionCostGoesAlong(t *testing.T) {
+	t.Parallel()
+	upper := upperPod("1", func(p *corev1.Pod) {
+		p.OwnerReferences = []metav1.OwnerReference{{Kind: "ReplicaSet", Controller: new(true)}}
+		p.Annotations[keys.Policy] = keys.PolicyOverflow
+	})
+	lower := lowerPod("1")
+	cost := func() string { return (Reports{Name: "v"}).reported(upper, lower, RefusedSize{}).Annotations[corev1.PodDeletionCost] }
+	if got := cost(); got != "" {
+		t.Errorf("%q without a node", got)
+	}
+	lower.Spec.NodeName = "n1"
+	if got := cost(); got != "-100" {
+		t.Errorf("%q with the node", got)
+	}
+	upper.Annotations[keys.LowerNode] = "n1"
+	if got := cost(); got != "" {
+		t.Errorf("%q when there is no other news", got)
+	}
+}
+
 // The order of conditions is the API server's; a difference in it is no news.
 func TestEqualStatusIsNotWritten(t *testing.T) {
 	t.Parallel()
