@@ -12,6 +12,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
@@ -58,6 +59,15 @@ func namespace(t *testing.T, client kubernetes.Interface, enabled bool) string {
 	return ns.Name
 }
 
+// opt writes the label by which a namespace opts in or out, as JSON.
+func opt(t *testing.T, client kubernetes.Interface, namespace, value string) {
+	t.Helper()
+	label := []byte(`{"metadata":{"labels":{"` + keys.Enabled + `":` + value + `}}}`)
+	if _, err := client.CoreV1().Namespaces().Patch(t.Context(), namespace, types.MergePatchType, label, metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func pod(changes ...func(*corev1.Pod)) *corev1.Pod {
 	p := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{GenerateName: "p-", Labels: map[string]string{}, Annotations: map[string]string{}},
@@ -79,6 +89,13 @@ func annotated(key, value string) func(*corev1.Pod) {
 
 func tolerating(t corev1.Toleration) func(*corev1.Pod) {
 	return func(p *corev1.Pod) { p.Spec.Tolerations = append(p.Spec.Tolerations, t) }
+}
+
+// owned has the pod belong to a controller that is not there.
+func owned(kind string) func(*corev1.Pod) {
+	return func(p *corev1.Pod) {
+		p.OwnerReferences = []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: kind, Name: "x", UID: "x", Controller: new(true)}}
+	}
 }
 
 var everything = corev1.Toleration{Operator: corev1.TolerationOpExists}
@@ -110,7 +127,10 @@ func TestWebhook(t *testing.T) {
 	}{
 		"opted-in namespace":                  {in, pod(), marked},
 		"a pod that opts out":                 {in, pod(labelled("false")), alone},
-		"a pod that opts in elsewhere":        {out, pod(labelled("true")), marked},
+		"a pod that opts in elsewhere":        {out, pod(labelled("true")), alone},
+		"a pod with a node":                   {in, pod(func(p *corev1.Pod) { p.Spec.NodeName = "upper-node-0001" }), alone},
+		"of a DaemonSet":                      {in, pod(owned("DaemonSet")), alone},
+		"of a ReplicaSet":                     {in, pod(owned("ReplicaSet")), marked},
 		"any pod":                             {out, pod(), alone},
 		"tolerates everything, ours":          {in, pod(tolerating(everything)), marked},
 		"tolerates everything, opts out":      {in, pod(tolerating(everything), labelled("false")), kept},
@@ -241,7 +261,47 @@ func virtualNode(t *testing.T, client kubernetes.Interface, name string) {
 	}
 }
 
-// TestDead stops admission: what opted in has to wait for it, nothing else may notice.
+// system has every namespace opted in, and then makes a Deployment in one of those that must never depend on admission. Its pod has to
+// come, and to stay as it was.
+func system(t *testing.T, client kubernetes.Interface, ns, name string) {
+	t.Helper()
+	lists, err := client.CoreV1().Namespaces().List(t.Context(), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, each := range lists.Items {
+		opt(t, client, each.Name, `"true"`)
+	}
+	labels, template := map[string]string{"app": name}, pod()
+	template.Spec.SecurityContext = &corev1.PodSecurityContext{ // As tessera-system demands.
+		RunAsNonRoot: new(true), SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+	}
+	template.Spec.Containers[0].SecurityContext = &corev1.SecurityContext{
+		AllowPrivilegeEscalation: new(false), Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+	}
+	_, err = client.AppsV1().Deployments(ns).Create(t.Context(), &appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec: appsv1.DeploymentSpec{
+			Selector: &metav1.LabelSelector{MatchLabels: labels},
+			Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: template.Spec},
+		},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	lab.Eventually(t, patience, func() error {
+		pods, err := client.CoreV1().Pods(ns).List(t.Context(), metav1.ListOptions{LabelSelector: "app=" + name})
+		if err != nil || len(pods.Items) != 1 {
+			return fmt.Errorf("%d pods of %s/%s, %w", len(pods.Items), ns, name, err)
+		}
+		if p := pods.Items[0]; clusterTerms(&p.Spec) != nil || p.Annotations[keys.Sealed] != "" {
+			t.Errorf("the pod of %s/%s is marked", ns, name)
+		}
+		return nil
+	})
+}
+
+// TestDead stops admission: what opted in has to wait for it, nothing else may notice, least of all what the cluster lives of.
 func TestDead(t *testing.T) {
 	t.Parallel()
 	lab.Need(t)
@@ -254,6 +314,11 @@ func TestDead(t *testing.T) {
 	defer l.Stop()
 	client := clientOf(t, l.Upper())
 	in, out := namespace(t, client, true), namespace(t, client, false)
+	deployed := map[string]string{"dns": metav1.NamespaceSystem, "admission": keys.Namespace}
+	for name, ns := range deployed {
+		system(t, client, ns, name)
+	}
+	opt(t, client, out, "null")
 	if err := l.StopPart(lab.PartAdmission); err != nil {
 		t.Fatal(err)
 	}
@@ -266,6 +331,9 @@ func TestDead(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 		t.Logf("%s: created in %s", name, time.Since(start).Round(time.Millisecond))
+	}
+	for name, ns := range deployed {
+		system(t, client, ns, name+"-next")
 	}
 	if err := l.StartPart(t.Context(), lab.PartAdmission); err != nil {
 		t.Fatal(err)

@@ -5,9 +5,11 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+	"time"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	apiadmission "k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/admission/plugin/cel"
@@ -21,8 +23,8 @@ import (
 	"github.com/tessera-k8s/tessera/manifests"
 )
 
-// keepOffConditions are the matchConditions of the shipped webhook /keep-off, compiled by the API server's own code.
-func keepOffConditions(t *testing.T) matchconditions.Matcher {
+// conditionsOf are the matchConditions of a shipped webhook, compiled by the API server's own code.
+func conditionsOf(t *testing.T, name string) matchconditions.Matcher {
 	t.Helper()
 	text, err := fs.ReadFile(manifests.Files, "base/admission/webhook.yaml")
 	if err != nil {
@@ -34,21 +36,36 @@ func keepOffConditions(t *testing.T) matchconditions.Matcher {
 			t.Fatal(err)
 		}
 		for i := range configuration.Webhooks {
-			if hook := &configuration.Webhooks[i]; len(hook.MatchConditions) > 0 {
+			if hook := &configuration.Webhooks[i]; hook.Name == name {
 				compiler := cel.NewConditionCompiler(environment.MustBaseEnvSet(environment.DefaultCompatibilityVersion()))
 				return apiwebhook.NewMutatingWebhookAccessor("uid", configuration.Name, hook).GetCompiledMatcher(compiler)
 			}
 		}
 	}
-	t.Fatal("no webhook has matchConditions")
+	t.Fatalf("there is no webhook %s", name)
 	return nil
 }
 
-// The API server calls /keep-off about a pod exactly where the webhook would change it: what CEL says in webhook.yaml is
-// what translate.Marked and the tolerations say in Go.
+// The API server calls a webhook about a pod exactly where that would change it: what CEL says in webhook.yaml is what
+// mutate says in Go.
 func TestConditionsSayWhatTheWebhookSays(t *testing.T) {
 	t.Parallel()
-	matcher := keepOffConditions(t)
+	for name, changes := range map[string]func(*corev1.Pod) bool{
+		"keep-off.tessera.sh": func(pod *corev1.Pod) bool { return mutate.KeepOff(pod) != pod },
+		"mark.tessera.sh": func(pod *corev1.Pod) bool {
+			marked, err := mutate.Mark(pod, time.Minute)
+			return err != nil || marked != pod
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			comparesEqual(t, conditionsOf(t, name), changes)
+		})
+	}
+}
+
+func comparesEqual(t *testing.T, matcher matchconditions.Matcher, changes func(*corev1.Pod) bool) {
+	t.Helper()
 	random := rand.New(rand.NewPCG(1, 2))
 	called := 0
 	const rounds = 2000
@@ -65,8 +82,8 @@ func TestConditionsSayWhatTheWebhookSays(t *testing.T) {
 		if match.Matches {
 			called++
 		}
-		if changes := mutate.KeepOff(pod) != pod; changes != match.Matches {
-			t.Fatalf("the webhook is called: %t, and would change the pod: %t: %+v", match.Matches, changes, pod.Spec)
+		if changes := changes(pod); changes != match.Matches {
+			t.Fatalf("the webhook is called: %t, and would change the pod: %t: %+v", match.Matches, changes, pod)
 		}
 	}
 	if called < rounds/20 || called > rounds-rounds/20 {
@@ -79,6 +96,12 @@ func randomPod(random *rand.Rand) *corev1.Pod {
 	pod := &corev1.Pod{}
 	pod.Spec.Containers = append([]corev1.Container{{Name: "c"}}, randomContainers(random)...)
 	pod.Spec.InitContainers = randomContainers(random)
+	pod.Spec.NodeName = one("", "", "n")
+	if random.IntN(2) == 0 { // There is one controller at most.
+		pod.OwnerReferences = []metav1.OwnerReference{
+			{Kind: one("DaemonSet", "ReplicaSet"), Controller: []*bool{nil, new(false), new(true)}[random.IntN(3)]}, {Kind: "DaemonSet"},
+		}
+	}
 	for range random.IntN(3) {
 		pod.Spec.Tolerations = append(pod.Spec.Tolerations, corev1.Toleration{
 			Key: one("", keys.VirtualTaint, "other"), Operator: corev1.TolerationOperator(one("", "Exists", "Equal")),

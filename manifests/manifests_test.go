@@ -22,6 +22,7 @@ import (
 	podsecurity "k8s.io/pod-security-admission/api"
 	"k8s.io/pod-security-admission/policy"
 	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/api/resmap"
 	"sigs.k8s.io/kustomize/api/types"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 	kyaml "sigs.k8s.io/yaml"
@@ -229,15 +230,25 @@ func TestBuild(t *testing.T) {
 // build counts the objects that `kubectl kustomize FOLDER` prints.
 func build(t *testing.T, folder string) int {
 	t.Helper()
+	return kustomized(t, folder, nil).Size()
+}
+
+// kustomized is what `kubectl kustomize FOLDER` prints, beside the embedded files with these ones.
+func kustomized(t *testing.T, folder string, more map[string]string) resmap.ResMap {
+	t.Helper()
 	disk := filesys.MakeFsInMemory()
-	walk(t, func(file string, data []byte) {
+	write := func(file string, data []byte) {
 		if err := disk.WriteFile("/"+file, data); err != nil {
 			t.Fatal(err)
 		}
-	})
+	}
+	walk(t, write)
+	for file, text := range more {
+		write(file, []byte(text))
+	}
 	built, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(disk, "/"+folder)
 	if err != nil {
 		t.Fatalf("building %s: %v", folder, err)
 	}
-	return built.Size()
+	return built
 }

@@ -27,6 +27,8 @@ type Config struct {
 	Clusters string `json:"clusters"`
 	// Identity names the upper cluster on its objects below; empty: the UID of its kube-system namespace.
 	Identity string `json:"identity,omitempty"`
+	// Everywhere has all upper namespaces take part but those that say tessera.sh/enabled=false.
+	Everywhere bool `json:"everywhere,omitempty"`
 	// Extender is the URL of the extender, which knows on which lower node it holds room for a pod; empty: no hints.
 	Extender string `json:"extender,omitempty"`
 	// ExtenderCAFile is the CA of the extender's certificate, PEM; empty: the system's CAs.
@@ -64,6 +66,8 @@ type Config struct {
 const configHelp = `upperKubeconfig: ""          kubeconfig of the upper cluster; empty inside of it
 clusters: DIR                folder of NAME.kubeconfig files, one virtual node NAME each; watched
 identity: ""                 name of the upper cluster on its objects below; empty: UID of its kube-system namespace
+everywhere: false            all upper namespaces take part but those with tessera.sh/enabled=false, as the component everywhere has it
+                             in admission; false: those alone with tessera.sh/enabled=true
 extender: ""                 URL of the extender, asked for the lower node it holds room on; empty: no hints
 extenderCAFile: ""           CA of the extender's certificate, PEM; empty: the system's
 extenderTokenFile: ""        bearer token shown to the extender; read again when it changes

@@ -11,6 +11,8 @@ import (
 	corelisters "k8s.io/client-go/listers/core/v1"
 	policylisters "k8s.io/client-go/listers/policy/v1"
 	"k8s.io/client-go/tools/cache"
+
+	"github.com/tessera-k8s/tessera/virtualnode/namespaces"
 )
 
 // upperObjects are caches of those objects of the upper cluster that every virtual node looks at. They are watched
@@ -43,6 +45,9 @@ func withoutManagedFields(object any) (any, error) {
 	}
 	return object, nil
 }
+
+// choice says which upper namespaces take part.
+func (s *server) choice() namespaces.Choice { return namespaces.Choice{Everywhere: s.config.Everywhere} }
 
 // Namespaces lists the upper namespaces. What it returns is shared: nobody may change it.
 func (u *upperObjects) Namespaces() corelisters.NamespaceLister {

@@ -203,7 +203,7 @@ func (v *virtualNode) addParts() (err error) {
 		NodeReady: v.nodeReady, NodeUsable: v.nodeUsable, Namespace: v.spaces.Use, Known: v.knownVersion, Objects: v.bring,
 		OwnerInOpenNamespaces: *v.config.OwnerInOpenNamespaces,
 		ShowAddresses:         v.config.Network == NetworkFlat, AcceptUnasked: v.config.Unasked == UnaskedAccept,
-		Namespaces: s.above.Namespaces(), Upper: s.upper.CoreV1(), Lower: client.CoreV1(),
+		Namespaces: s.above.Namespaces(), Choice: s.choice(), Upper: s.upper.CoreV1(), Lower: client.CoreV1(),
 		OnLost: up.OnLost(*v.config.OnLost), DefaultToleration: s.config.DefaultToleration.Duration, Endured: s.endured,
 		Above: v.above.GetStore(), Below: v.below, Orphans: v.orphans,
 		Refusals: v.refusals, Hints: s.hints, Events: s.events, Metrics: s.metrics.pods, Log: v.log,

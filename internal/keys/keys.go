@@ -8,7 +8,8 @@ const Domain = "tessera.sh/"
 
 // Names in the upper cluster.
 const (
-	// Enabled on a namespace or, winning over it, on a pod: "true" or "false".
+	// Enabled on a namespace: "true" or "false". On a pod "false" always wins; "true" counts with the component pod-opt-in, and where the
+	// namespace does not say "false".
 	Enabled = Domain + "enabled"
 	// Policy is an annotation of a pod or, for its pods, of a namespace: to which nodes they go. Admission writes what holds onto pods.
 	Policy         = Domain + "policy"

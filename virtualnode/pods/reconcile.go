@@ -86,6 +86,8 @@ type Setup struct {
 	NodeUsable func(name string) bool
 	// Namespaces are those of the upper cluster, by whose labels pods are opted in.
 	Namespaces corelisters.NamespaceLister
+	// Choice says which of them take part.
+	Choice namespaces.Choice
 	// AcceptUnasked creates pods below that did not come through admission. Their namespace has to be opted in all the same.
 	AcceptUnasked bool
 	// Upper and Lower are clients of the two clusters.

@@ -27,18 +27,18 @@ const (
 // marks pods of DaemonSets. A namespace's label is looked up, as anyone who may create pods can write the mark by hand.
 func (r *Reconciler) Welcome(upper *corev1.Pod) bool {
 	namespace, _ := r.Namespaces.Get(upper.Namespace) // What the cache does not have is asked for before anything is refused.
-	return optedIn(upper, namespace) && (r.AcceptUnasked || (translate.Marked(upper) && !translate.OfDaemonSet(upper)))
+	return r.optedIn(upper, namespace) && (r.AcceptUnasked || (translate.Marked(upper) && !translate.OfDaemonSet(upper)))
 }
 
 // optedIn reports whether a pod may run on virtual nodes by its own label or else that of its namespace, which may be nil.
-func optedIn(upper *corev1.Pod, namespace *corev1.Namespace) bool {
+func (r *Reconciler) optedIn(upper *corev1.Pod, namespace *corev1.Namespace) bool {
 	switch upper.Labels[keys.Enabled] {
 	case "true":
-		return true
+		return namespace == nil || namespace.Labels[keys.Enabled] != "false"
 	case "false":
 		return false
 	default:
-		return namespace != nil && namespace.Labels[keys.Enabled] == "true"
+		return r.Choice.Takes(namespace)
 	}
 }
 
@@ -93,8 +93,8 @@ func (r *Reconciler) objection(ctx context.Context, upper *corev1.Pod) (reason, 
 	if err != nil && !apierrors.IsNotFound(err) {
 		return "", "", fmt.Errorf("reading the upper namespace: %w", err)
 	}
-	if err == nil && optedIn(upper, namespace) {
+	if err == nil && r.optedIn(upper, namespace) {
 		return "", "", nil
 	}
-	return reasonNotAdmitted, fmt.Sprintf("The namespace has not opted in: label it or the pod %s=true", keys.Enabled), nil
+	return reasonNotAdmitted, fmt.Sprintf("The namespace has not opted in: label it %s=true", keys.Enabled), nil
 }

@@ -39,13 +39,14 @@ func TestWelcome(t *testing.T) {
 		accept    bool
 		reason    string // "" is welcome
 	}{
-		"marked, namespace opted in":               {nil, yes, false, ""},
-		"marked by hand, namespace not opted in":   {nil, no, false, reasonNotAdmitted},
-		"marked, pod opted in":                     {[]func(*corev1.Pod){enabled("true")}, no, false, ""},
-		"marked by hand, pod opted out":            {[]func(*corev1.Pod){enabled("false")}, yes, false, reasonNotAdmitted},
-		"without the mark":                         {[]func(*corev1.Pod){unmarked}, yes, false, reasonNotAdmitted},
-		"without the mark, accepted":               {[]func(*corev1.Pod){unmarked}, yes, true, ""},
-		"without the mark, accepted, not opted in": {[]func(*corev1.Pod){unmarked}, no, true, reasonNotAdmitted},
+		"marked, namespace opted in":                {nil, yes, false, ""},
+		"marked by hand, namespace not opted in":    {nil, no, false, reasonNotAdmitted},
+		"marked, pod opted in":                      {[]func(*corev1.Pod){enabled("true")}, no, false, ""},
+		"marked, pod opted in, namespace opted out": {[]func(*corev1.Pod){enabled("true")}, map[string]string{keys.Enabled: "false"}, false, reasonNotAdmitted},
+		"marked by hand, pod opted out":             {[]func(*corev1.Pod){enabled("false")}, yes, false, reasonNotAdmitted},
+		"without the mark":                          {[]func(*corev1.Pod){unmarked}, yes, false, reasonNotAdmitted},
+		"without the mark, accepted":                {[]func(*corev1.Pod){unmarked}, yes, true, ""},
+		"without the mark, accepted, not opted in":  {[]func(*corev1.Pod){unmarked}, no, true, reasonNotAdmitted},
 		"DaemonSet":                                 {[]func(*corev1.Pod){unmarked, daemon}, yes, false, reasonDaemonSet},
 		"DaemonSet of a namespace not opted in":     {[]func(*corev1.Pod){unmarked, daemon}, no, false, reasonDaemonSet},
 		"DaemonSet, marked by hand":                 {[]func(*corev1.Pod){daemon}, yes, false, reasonDaemonSet},

@@ -32,7 +32,7 @@ func (k *Keeper) around() translate.Neighbours {
 	around := translate.Neighbours{Namespaces: map[string]labels.Set{}}
 	all, _ := k.Namespaces.List(labels.Everything()) // A cache never fails.
 	for _, namespace := range all {
-		if namespace.Labels[keys.Enabled] == "true" || k.Inhabited(namespace.Name) {
+		if k.Choice.Takes(namespace) || k.Inhabited(namespace.Name) {
 			around.Namespaces[namespace.Name] = namespace.Labels
 		}
 	}

@@ -69,6 +69,8 @@ type Setup struct {
 	Lower  kubernetes.Interface
 	// Namespaces are those of the upper cluster.
 	Namespaces corelisters.NamespaceLister
+	// Choice says which of them take part.
+	Choice namespaces.Choice
 	Changes    cache.SharedIndexInformer // of namespaces
 	// Inhabited reports whether pods of an upper namespace are bound to the virtual node, and may go below.
 	Inhabited func(namespace string) bool
@@ -246,7 +248,7 @@ func (k *Keeper) wanted(upper *corev1.Service) bool {
 		return true
 	}
 	namespace, err := k.Namespaces.Get(upper.Namespace)
-	return err == nil && k.Mode == All && k.Flat && namespace.Labels[keys.Enabled] == "true" && namespace.DeletionTimestamp == nil
+	return err == nil && k.Mode == All && k.Flat && k.Choice.Takes(namespace) && namespace.DeletionTimestamp == nil
 }
 
 // reconcile brings one Service and its slices in line.
