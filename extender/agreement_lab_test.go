@@ -46,6 +46,7 @@ func TestAgreement(t *testing.T) {
 	}
 	if _, err := client(t, l.Upper()).CoreV1().Nodes().Create(t.Context(), &corev1.Node{
 		ObjectMeta: metav1.ObjectMeta{Name: "lower-1", Labels: map[string]string{keys.Cluster: "lower-1"}},
+		Spec:       corev1.NodeSpec{Taints: []corev1.Taint{{Key: keys.VirtualTaint, Effect: corev1.TaintEffectNoSchedule}}},
 	}, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}

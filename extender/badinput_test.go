@@ -45,15 +45,15 @@ func TestAPodOfAMegabyteIsAPodAsAnyOther(t *testing.T) {
 	if size := len(encode(t, pod)); size < 1_000_000 {
 		t.Fatalf("the pod has %d bytes", size)
 	}
-	if diff := cmp.Diff([]string{"vn-a", "vn-b"}, *e.filterNames(t, pod, "vn-a", "vn-b").NodeNames); diff != "" {
+	if diff := cmp.Diff([]string{"a", "b"}, *e.filterNames(t, pod, "a", "b").NodeNames); diff != "" {
 		t.Error(diff)
 	}
-	if diff := cmp.Diff([]string{}, *e.filterNames(t, hugePod("q", "9"), "vn-a", "vn-b").NodeNames); diff != "" {
+	if diff := cmp.Diff([]string{}, *e.filterNames(t, hugePod("q", "9"), "a", "b").NodeNames); diff != "" {
 		t.Error(diff)
 	}
 	var list extenderv1.HostPriorityList
-	e.call(t, http.MethodPost, "/scheduler/prioritize", encode(t, extenderv1.ExtenderArgs{Pod: pod, NodeNames: &[]string{"vn-b", "vn-a"}}), &list)
-	if len(list) != 2 || list[0].Host != "vn-a" || list[0].Score != extenderv1.MaxExtenderPriority {
+	e.call(t, http.MethodPost, "/scheduler/prioritize", encode(t, extenderv1.ExtenderArgs{Pod: pod, NodeNames: &[]string{"b", "a"}}), &list)
+	if len(list) != 2 || list[0].Host != "a" || list[0].Score != extenderv1.MaxExtenderPriority {
 		t.Errorf("%+v", list)
 	}
 	var what wire.Whatif
@@ -75,7 +75,7 @@ func TestTenThousandNames(t *testing.T) {
 		names = append(names, fmt.Sprint("ghost-", i))
 	}
 	for range 3 {
-		names = append(names, "vn-a", "real", "vn-b", "ghost-0", "../../etc", "vn-a ", strings.Repeat("x", 10_000), "\x00\xff")
+		names = append(names, "a", "real", "b", "ghost-0", "../../etc", "a ", strings.Repeat("x", 10_000), "\x00\xff")
 	}
 	forms := map[string]func() extenderv1.ExtenderArgs{
 		"names": func() extenderv1.ExtenderArgs { return extenderv1.ExtenderArgs{NodeNames: &names} },
@@ -98,13 +98,13 @@ func TestTenThousandNames(t *testing.T) {
 			if status := e.call(t, http.MethodPost, "/scheduler/filter", encode(t, args), &result); status != http.StatusOK || result.Error != "" {
 				t.Fatalf("status %d, error %q", status, result.Error)
 			}
-			if diff := cmp.Diff([]string{"real", "vn-b"}, passed(&result)); diff != "" {
+			if diff := cmp.Diff([]string{"b", "real"}, passed(&result)); diff != "" {
 				t.Error(diff)
 			}
-			if got, want := result.FailedAndUnresolvableNodes["vn-a"], text(keys.Fragmented); got != want {
-				t.Errorf("vn-a: %q, want %q", got, want)
+			if got, want := result.FailedAndUnresolvableNodes["a"], text(keys.Fragmented); got != want {
+				t.Errorf("a: %q, want %q", got, want)
 			}
-			delete(result.FailedAndUnresolvableNodes, "vn-a")
+			delete(result.FailedAndUnresolvableNodes, "a")
 			if got := len(result.FailedAndUnresolvableNodes); got != 10_004 || len(result.FailedNodes) != 0 {
 				t.Errorf("%d names are not known, %d are resolvable", got, len(result.FailedNodes))
 			}
@@ -140,12 +140,12 @@ func TestBothFormsOfNodes(t *testing.T) {
 	t.Parallel()
 	e := newTestExtender(t)
 	args := extenderv1.ExtenderArgs{
-		Pod: testPod("p", "1"), NodeNames: &[]string{"vn-b", "vn-b"},
-		Nodes: &corev1.NodeList{Items: []corev1.Node{{ObjectMeta: metav1.ObjectMeta{Name: "vn-a"}}}},
+		Pod: testPod("p", "1"), NodeNames: &[]string{"b", "b"},
+		Nodes: &corev1.NodeList{Items: []corev1.Node{{ObjectMeta: metav1.ObjectMeta{Name: "a"}}}},
 	}
 	var result extenderv1.ExtenderFilterResult
 	e.call(t, http.MethodPost, "/scheduler/filter", encode(t, args), &result)
-	if result.Nodes != nil || !slices.Equal(*result.NodeNames, []string{"vn-b"}) {
+	if result.Nodes != nil || !slices.Equal(*result.NodeNames, []string{"b"}) {
 		t.Errorf("%+v", result)
 	}
 }
@@ -162,7 +162,7 @@ func TestHostileAmounts(t *testing.T) {
 				pod := testPod("p", "1")
 				pod.Spec.Containers[0].Resources.Requests[name] = resource.MustParse(amount)
 				var result extenderv1.ExtenderFilterResult
-				body := encode(t, extenderv1.ExtenderArgs{Pod: pod, NodeNames: &[]string{"vn-a", "real"}})
+				body := encode(t, extenderv1.ExtenderArgs{Pod: pod, NodeNames: &[]string{"a", "real"}})
 				if status := e.call(t, http.MethodPost, "/scheduler/filter", body, &result); status != http.StatusOK {
 					t.Errorf("status %d", status)
 				}
@@ -187,10 +187,10 @@ func TestHostileNodes(t *testing.T) {
 	e := newTestExtender(t)
 	e.publish(snapshot.New(snapshot.Content{Cluster: "a", Nodes: []*snapshot.Node{lowerNode("a1", "-1000"), lowerNode("a2", "0")}}))
 	e.publish(snapshot.New(snapshot.Content{Cluster: "b"}))
-	if got := e.filterNames(t, testPod("p", "1"), "vn-a", "vn-b"); len(*got.NodeNames) != 0 {
+	if got := e.filterNames(t, testPod("p", "1"), "a", "b"); len(*got.NodeNames) != 0 {
 		t.Errorf("passed %v", *got.NodeNames)
 	}
-	if got := e.filterNames(t, testPod("q", ""), "vn-a", "vn-b"); !slices.Equal(*got.NodeNames, []string{"vn-a"}) {
+	if got := e.filterNames(t, testPod("q", ""), "a", "b"); !slices.Equal(*got.NodeNames, []string{"a"}) {
 		t.Errorf("a pod that asks for nothing: %v", *got.NodeNames) // As kube-scheduler sees it.
 	}
 	for _, path := range []string{"/debug/clusters", "/debug/clusters/a", "/debug/fragmentation", "/metrics"} {
@@ -205,7 +205,7 @@ func TestHostileNodes(t *testing.T) {
 func TestNodesVanishWithPodsAndHolds(t *testing.T) {
 	t.Parallel()
 	e := newTestExtender(t)
-	e.filterNames(t, testPod("p", "4"), "vn-a")
+	e.filterNames(t, testPod("p", "4"), "a")
 	e.publish(snapshot.New(snapshot.Content{Cluster: "a", Nodes: []*snapshot.Node{lowerNode("a1", "4")}}))
 	if hold := e.pool.Hold("uid-p"); hold == nil || hold.Node != "a1" {
 		t.Errorf("the hold is %+v", hold)
@@ -214,11 +214,11 @@ func TestNodesVanishWithPodsAndHolds(t *testing.T) {
 	if hold := e.pool.Hold("uid-p"); hold == nil || hold.Node != "" {
 		t.Errorf("the hold is %+v", hold)
 	}
-	if got := e.filterNames(t, testPod("q", "1"), "vn-a"); got.FailedAndUnresolvableNodes["vn-a"] == "" {
+	if got := e.filterNames(t, testPod("q", "1"), "a"); got.FailedAndUnresolvableNodes["a"] == "" {
 		t.Errorf("a cluster without nodes takes a pod: %+v", got)
 	}
 	e.publish(snapshot.New(snapshot.Content{Cluster: "a", Nodes: []*snapshot.Node{lowerNode("a3", "4")}}))
-	if got := e.filterNames(t, testPod("q", "1"), "vn-a"); got.FailedAndUnresolvableNodes["vn-a"] != text(keys.Held) {
+	if got := e.filterNames(t, testPod("q", "1"), "a"); got.FailedAndUnresolvableNodes["a"] != text(keys.Held) {
 		t.Errorf("the hold has lost its room: %+v", got)
 	}
 }
@@ -291,7 +291,7 @@ func TestSlowClientsBlockNobody(t *testing.T) {
 			}
 		}
 		pod := testPod(fmt.Sprint("p", i), "1m")
-		if got := *e.filterNames(t, pod, "vn-a", "vn-b").NodeNames; len(got) != 2 {
+		if got := *e.filterNames(t, pod, "a", "b").NodeNames; len(got) != 2 {
 			t.Errorf("passed %v", got)
 		}
 	}
@@ -309,7 +309,7 @@ func TestABodyThatEndsEarly(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	body := encode(t, extenderv1.ExtenderArgs{Pod: testPod("p", "1"), NodeNames: &[]string{"vn-a"}})
+	body := encode(t, extenderv1.ExtenderArgs{Pod: testPod("p", "1"), NodeNames: &[]string{"a"}})
 	fmt.Fprintf(client, "POST /scheduler/filter HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s", len(body)+1, body)
 	if err := client.(*net.TCPConn).CloseWrite(); err != nil {
 		t.Fatal(err)
@@ -336,7 +336,7 @@ func TestOneHoleIsGivenOnce(t *testing.T) {
 	for i := range 200 {
 		group.Go(func() {
 			<-start
-			result := e.filterNames(t, testPod(fmt.Sprint("p", i), "4"), "vn-b", "vn-a", "vn-a")
+			result := e.filterNames(t, testPod(fmt.Sprint("p", i), "4"), "b", "a", "a")
 			accepted.Add(int32(len(*result.NodeNames)))
 		})
 	}
@@ -368,13 +368,13 @@ func TestNothingIsAcceptedBlindly(t *testing.T) {
 			e := newTestExtender(t)
 			test.spoil(e)
 			pod := testPod("p", "1")
-			result := e.filterNames(t, pod, "vn-a", "real")
-			want := extenderv1.FailedNodesMap{"vn-a": text(test.reason)}
+			result := e.filterNames(t, pod, "a", "real")
+			want := extenderv1.FailedNodesMap{"a": text(test.reason)}
 			if diff := cmp.Diff(want, result.FailedAndUnresolvableNodes); diff != "" || !slices.Equal(*result.NodeNames, []string{"real"}) {
 				t.Errorf("passed %v\n%s", *result.NodeNames, diff)
 			}
 			var list extenderv1.HostPriorityList
-			e.call(t, http.MethodPost, "/scheduler/prioritize", encode(t, extenderv1.ExtenderArgs{Pod: pod, NodeNames: &[]string{"vn-a"}}), &list)
+			e.call(t, http.MethodPost, "/scheduler/prioritize", encode(t, extenderv1.ExtenderArgs{Pod: pod, NodeNames: &[]string{"a"}}), &list)
 			if len(list) != 1 || list[0].Score != 0 {
 				t.Errorf("%+v", list)
 			}
@@ -403,7 +403,7 @@ func TestNothingIsAcceptedBlindly(t *testing.T) {
 func TestTimesOfTheProcessAreMonotonic(t *testing.T) {
 	t.Parallel()
 	e := newTestExtender(t)
-	e.filterNames(t, testPod("p", "1"), "vn-a")
+	e.filterNames(t, testPod("p", "1"), "a")
 	e.reserveCPU(t, "1", "")
 	for _, hold := range e.pool.Holds() {
 		for what, moment := range map[string]time.Time{"since": hold.Since, "until": hold.Until} {
@@ -431,7 +431,7 @@ func TestAnOldRefusalEndsNoOffer(t *testing.T) {
 				return []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, LastTransitionTime: when}}
 			}
 			pod.Status.Conditions = refusal(0)
-			e.filterNames(t, pod, "vn-a")
+			e.filterNames(t, pod, "a")
 			e.upper.observe(pod, false) // The patch that has woken it, perhaps.
 			if e.pool.Hold(pod.UID) == nil {
 				t.Fatal("the offer has ended")

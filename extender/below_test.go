@@ -83,7 +83,7 @@ func TestNamesOfOthersBelow(t *testing.T) {
 	for name, test := range cases {
 		t.Run(name, func(t *testing.T) {
 			e := newTestExtender(t)
-			e.ruled(t, "vn-b", test.rules)
+			e.ruled(t, "b", test.rules)
 			namespaces := snapshot.Namespaces{}
 			if test.namespace != nil {
 				namespaces["ns"] = test.namespace
@@ -97,7 +97,7 @@ func TestNamesOfOthersBelow(t *testing.T) {
 			if test.want != "" {
 				want = text(test.want)
 			}
-			if got := e.reason(t, testPod("p", "1"), "vn-b"); got != want {
+			if got := e.reason(t, testPod("p", "1"), "b"); got != want {
 				t.Errorf("refused with %q, want %q", got, want)
 			}
 		})
@@ -107,7 +107,7 @@ func TestNamesOfOthersBelow(t *testing.T) {
 func TestAPodWhoseNameWasTakenIsWoken(t *testing.T) {
 	e := newTestExtender(t)
 	e.show(nil, testPod("p", "1"))
-	if got := e.reason(t, testPod("p", "1"), "vn-b"); got != text(keys.NameConflict) {
+	if got := e.reason(t, testPod("p", "1"), "b"); got != text(keys.NameConflict) {
 		t.Fatalf("refused with %q", got)
 	}
 	if pods := e.fitNow(t.Context(), time.Now()); len(pods) != 0 {
@@ -128,7 +128,7 @@ func TestNamesDoNotMatterToWhatif(t *testing.T) {
 	}
 	asking := testPod("p", "1")
 	asking.UID = ""
-	if got := e.reason(t, asking, "vn-b"); got != "" {
+	if got := e.reason(t, asking, "b"); got != "" {
 		t.Errorf("refused with %q", got)
 	}
 }
@@ -147,10 +147,10 @@ func TestANodeThatRefusedIsAvoided(t *testing.T) {
 	if got := testutil.ToFloat64(e.metrics.refusals.WithLabelValues("b")); got != 1 {
 		t.Errorf("%v refusals are counted", got)
 	}
-	if got := e.reason(t, testPod("like-it", "2"), "vn-b"); got != text(keys.Avoided) {
+	if got := e.reason(t, testPod("like-it", "2"), "b"); got != text(keys.Avoided) {
 		t.Errorf("a pod of the same shape is refused with %q", got)
 	}
-	if got := e.reason(t, testPod("other", "3"), "vn-b"); got != "" {
+	if got := e.reason(t, testPod("other", "3"), "b"); got != "" {
 		t.Errorf("a pod of another shape is refused with %q", got)
 	}
 	var cluster struct{ NodeList []struct{ Avoided int } }
@@ -169,7 +169,7 @@ func TestANodeThatRefusedIsAvoided(t *testing.T) {
 func TestRulesOfAVirtualNode(t *testing.T) {
 	e := newTestExtender(t)
 	e.publish(snapshot.Of("b", []*corev1.Node{lowerObject("b1", "x", "8"), lowerObject("b2", "y", "4")}, nil, nil))
-	e.ruled(t, "vn-b", translate.Rules{Nodes: "pool=y", Reserve: map[corev1.ResourceName]string{"cpu": "50%", "memory": "1Gi"}})
+	e.ruled(t, "b", translate.Rules{Nodes: "pool=y", Reserve: map[corev1.ResourceName]string{"cpu": "50%", "memory": "1Gi"}})
 	powerful := testPod("powerful", "1")
 	powerful.Spec.HostNetwork = true
 	for name, test := range map[string]struct {
@@ -181,7 +181,7 @@ func TestRulesOfAVirtualNode(t *testing.T) {
 		"up to the reserve":                {testPod("p", "2"), ""},
 		"with a power that is not allowed": {powerful, text(keys.NotAllowed)},
 	} {
-		if got := e.reason(t, test.pod, "vn-b"); got != test.want {
+		if got := e.reason(t, test.pod, "b"); got != test.want {
 			t.Errorf("a pod %s is refused with %q, want %q", name, got, test.want)
 		}
 	}
@@ -209,14 +209,14 @@ func TestBadRules(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := newTestExtender(t)
-			node := e.upper.node("vn-a").DeepCopy()
+			node := e.upper.node("a").DeepCopy()
 			node.Annotations = map[string]string{keys.Rules: rules}
 			e.addNode(t, node)
-			result := e.filterNames(t, testPod("p", "1"), "vn-a", "vn-b")
-			if diff := cmp.Diff([]string{"vn-b"}, *result.NodeNames); diff != "" {
+			result := e.filterNames(t, testPod("p", "1"), "a", "b")
+			if diff := cmp.Diff([]string{"b"}, *result.NodeNames); diff != "" {
 				t.Error(diff)
 			}
-			if got := result.FailedAndUnresolvableNodes["vn-a"]; got != text(keys.NodeAffinity) {
+			if got := result.FailedAndUnresolvableNodes["a"]; got != text(keys.NodeAffinity) {
 				t.Errorf("refused with %q", got)
 			}
 			e.call(t, http.MethodGet, "/debug/clusters/a", "", nil)
@@ -247,35 +247,35 @@ func TestUnaskedBinds(t *testing.T) {
 		spoil            func(*testing.T, *testExtender)
 		marked, unmarked float64
 	}{
-		"not asked about":  {before: testPod("p", "1"), pod: on(testPod("p", "1"), "vn-a"), marked: 1},
-		"nodeName by hand": {pod: on(testPod("p", "1"), "vn-a"), marked: 1},
+		"not asked about":  {before: testPod("p", "1"), pod: on(testPod("p", "1"), "a"), marked: 1},
+		"nodeName by hand": {pod: on(testPod("p", "1"), "a"), marked: 1},
 		"without the marker": {
-			before: trimmed(unmarked), pod: trimmed(on(unmarked, "vn-a")), unmarked: 1,
+			before: trimmed(unmarked), pod: trimmed(on(unmarked, "a")), unmarked: 1,
 		},
-		"of a DaemonSet": {before: daemon, pod: on(daemon, "vn-a"), unmarked: 1},
+		"of a DaemonSet": {before: daemon, pod: on(daemon, "a"), unmarked: 1},
 		"to a real node": {before: testPod("p", "1"), pod: on(testPod("p", "1"), "real")},
-		"bound before":   {before: on(testPod("p", "1"), "vn-a"), pod: on(testPod("p", "1"), "vn-a")},
+		"bound before":   {before: on(testPod("p", "1"), "a"), pod: on(testPod("p", "1"), "a")},
 		"not bound":      {before: testPod("p", "1"), pod: testPod("p", "1")},
 		"in the time of the start": {
-			before: testPod("p", "1"), pod: on(testPod("p", "1"), "vn-a"), spoil: func(_ *testing.T, e *testExtender) { e.ready.Store(false) },
+			before: testPod("p", "1"), pod: on(testPod("p", "1"), "a"), spoil: func(_ *testing.T, e *testExtender) { e.ready.Store(false) },
 		},
-		"asked about": {before: testPod("p", "1"), pod: on(testPod("p", "1"), "vn-a"), spoil: func(t *testing.T, e *testExtender) {
-			e.filterNames(t, testPod("p", "1"), "vn-a", "vn-b")
+		"asked about": {before: testPod("p", "1"), pod: on(testPod("p", "1"), "a"), spoil: func(t *testing.T, e *testExtender) {
+			e.filterNames(t, testPod("p", "1"), "a", "b")
 		}},
 		"asked about, and bound where the room is not held": {
-			before: testPod("p", "1"), pod: on(testPod("p", "1"), "vn-b"), spoil: func(t *testing.T, e *testExtender) {
-				e.filterNames(t, testPod("p", "1"), "vn-a", "vn-b")
+			before: testPod("p", "1"), pod: on(testPod("p", "1"), "b"), spoil: func(t *testing.T, e *testExtender) {
+				e.filterNames(t, testPod("p", "1"), "a", "b")
 			},
 		},
 		"asked about, and the hold is over": {
-			before: testPod("p", "1"), pod: on(testPod("p", "1"), "vn-a"), spoil: func(t *testing.T, e *testExtender) {
-				e.filterNames(t, testPod("p", "1"), "vn-a", "vn-b")
+			before: testPod("p", "1"), pod: on(testPod("p", "1"), "a"), spoil: func(t *testing.T, e *testExtender) {
+				e.filterNames(t, testPod("p", "1"), "a", "b")
 				e.pool.Release(types.UID("uid-p"))
 			},
 		},
 		"asked about, and refused": {
-			before: testPod("p", "9"), pod: on(testPod("p", "9"), "vn-a"), marked: 1, spoil: func(t *testing.T, e *testExtender) {
-				e.filterNames(t, testPod("p", "9"), "vn-a", "vn-b")
+			before: testPod("p", "9"), pod: on(testPod("p", "9"), "a"), marked: 1, spoil: func(t *testing.T, e *testExtender) {
+				e.filterNames(t, testPod("p", "9"), "a", "b")
 			},
 		},
 	}

@@ -96,10 +96,12 @@ type room struct {
 func (e *Extender) takeRoom(now time.Time, pod *corev1.Pod, name string) (room, error) {
 	node := e.upper.node(name)
 	switch {
-	case node == nil && !hasClaims(pod):
+	case isReal(node):
+		return room{real: true}, nil
+	case (node == nil || !isVirtual(node)) && !hasClaims(pod):
 		return room{}, errors.New(text(keys.NotSynced))
 	case node == nil || !isVirtual(node):
-		return room{real: node != nil}, nil
+		return room{}, nil
 	}
 	nodes := []*corev1.Node{node}
 	pods := e.compileAll(pod, nodes)

@@ -69,7 +69,7 @@ func (b *bindTest) stored(t *testing.T, pod *corev1.Pod) {
 // offer holds room for the pod in cluster a, as Filter does for one of 3 CPUs. (Of claims nothing is known here.)
 func (b *bindTest) offer(t *testing.T, pod *corev1.Pod) {
 	t.Helper()
-	below, err := b.compile(pod, b.upper.node("vn-a"))
+	below, err := b.compile(pod, b.upper.node("a"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,54 +133,54 @@ func TestBind(t *testing.T) {
 		held    string
 		offered bool // room is held in cluster a before
 	}{
-		"after an offer, with its node as the hint": {pod: testPod("p", "3"), node: "vn-a", offered: true, hint: "a2", held: "bound a/a2"},
-		"without an offer":                          {pod: testPod("p", "3"), node: "vn-a", hint: "a2", held: "bound a/a2"},
-		"to another cluster than was offered":       {pod: testPod("p", "3"), node: "vn-b", offered: true, hint: "b1", held: "bound b/b1"},
+		"after an offer, with its node as the hint": {pod: testPod("p", "3"), node: "a", offered: true, hint: "a2", held: "bound a/a2"},
+		"without an offer":                          {pod: testPod("p", "3"), node: "a", hint: "a2", held: "bound a/a2"},
+		"to another cluster than was offered":       {pod: testPod("p", "3"), node: "b", offered: true, hint: "b1", held: "bound b/b1"},
 		"where there is no room any more": {
-			pod: testPod("p", "3"), node: "vn-a", offered: true, want: text(keys.InsufficientCPU), unasked: true,
+			pod: testPod("p", "3"), node: "a", offered: true, want: text(keys.InsufficientCPU), unasked: true,
 			prepare: func(_ *testing.T, b *bindTest, _ *corev1.Pod) { b.pool.Publish(time.Now(), full) },
 		},
 		"where there is no room, with a claim: the hold stays": {
-			pod: claiming(testPod("p", "3")), node: "vn-a", offered: true, hint: "a2", held: "bound a/a2",
+			pod: claiming(testPod("p", "3")), node: "a", offered: true, hint: "a2", held: "bound a/a2",
 			prepare: func(_ *testing.T, b *bindTest, _ *corev1.Pod) {
 				b.pool.Publish(time.Now(), snapshot.New(snapshot.Content{Cluster: "a", Nodes: []*snapshot.Node{lowerNode("a2", "1")}}))
 			},
 		},
 		"where there is no room, with a claim and no offer": {
-			pod: claiming(testPod("p", "3")), node: "vn-a", held: "bound a/",
+			pod: claiming(testPod("p", "3")), node: "a", held: "bound a/",
 			prepare: func(_ *testing.T, b *bindTest, _ *corev1.Pod) { b.pool.Publish(time.Now(), full) },
 		},
 		"where there is no room, with an ephemeral volume": {
-			pod: ephemeral(testPod("p", "3")), node: "vn-a", held: "bound a/",
+			pod: ephemeral(testPod("p", "3")), node: "a", held: "bound a/",
 			prepare: func(_ *testing.T, b *bindTest, _ *corev1.Pod) { b.pool.Publish(time.Now(), full) },
 		},
 		"before the start is over": {
-			pod: testPod("p", "3"), node: "vn-a", want: text(keys.NotSynced), unasked: true,
+			pod: testPod("p", "3"), node: "a", want: text(keys.NotSynced), unasked: true,
 			prepare: func(_ *testing.T, b *bindTest, _ *corev1.Pod) { b.ready.Store(false) },
 		},
 		"before the start is over, with a claim": {
-			pod: claiming(testPod("p", "3")), node: "vn-a", hint: "a2", held: "bound a/a2",
+			pod: claiming(testPod("p", "3")), node: "a", hint: "a2", held: "bound a/a2",
 			prepare: func(_ *testing.T, b *bindTest, _ *corev1.Pod) { b.ready.Store(false) },
 		},
 		"refused while an earlier bind may still land: the hold stays firm": {
-			pod: testPod("p", "3"), node: "vn-a", offered: true, want: text(keys.NotSynced), unasked: true, held: "bound a/a2",
+			pod: testPod("p", "3"), node: "a", offered: true, want: text(keys.NotSynced), unasked: true, held: "bound a/a2",
 			prepare: func(_ *testing.T, b *bindTest, pod *corev1.Pod) {
 				b.pool.Hold(pod.UID).State = snapshot.Bound
 				b.ready.Store(false)
 			},
 		},
 		"to a cluster not heard of": {
-			pod: testPod("p", "3"), node: "vn-a", offered: true, want: text(keys.Stale), unasked: true,
+			pod: testPod("p", "3"), node: "a", offered: true, want: text(keys.Stale), unasked: true,
 			prepare: func(_ *testing.T, b *bindTest, _ *corev1.Pod) {
 				b.clusters["a"].watch.SetHealth(lower.Health{Synced: true, Contact: time.Now().Add(-time.Hour)})
 			},
 		},
 		"to an avoided cluster": {
-			pod: testPod("p", "3"), node: "vn-a", offered: true, want: text(keys.Avoided), unasked: true,
+			pod: testPod("p", "3"), node: "a", offered: true, want: text(keys.Avoided), unasked: true,
 			prepare: func(_ *testing.T, b *bindTest, pod *corev1.Pod) { avoiding(b.testExtender, "a", pod) },
 		},
 		"to an avoided cluster, with a claim": {
-			pod: claiming(testPod("p", "3")), node: "vn-a", offered: true, hint: "a2", held: "bound a/a2",
+			pod: claiming(testPod("p", "3")), node: "a", offered: true, hint: "a2", held: "bound a/a2",
 			prepare: func(_ *testing.T, b *bindTest, pod *corev1.Pod) { avoiding(b.testExtender, "a", pod) },
 		},
 		"to a node nobody knows": {pod: testPod("p", "3"), node: "ghost", want: text(keys.NotSynced), unasked: true},
@@ -189,35 +189,35 @@ func TestBind(t *testing.T) {
 		},
 		"to a real node": {pod: testPod("p", "3"), node: "real", offered: true},
 		"a pod that cannot be read": {
-			pod: testPod("p", "3"), node: "vn-a", want: text(keys.NodeAffinity), unasked: true,
+			pod: testPod("p", "3"), node: "a", want: text(keys.NodeAffinity), unasked: true,
 			prepare: func(_ *testing.T, _ *bindTest, pod *corev1.Pod) {
 				pod.Annotations = map[string]string{keys.Sealed: "{"}
 			},
 		},
 		"a pod that cannot be read, with a claim": {
-			pod: claiming(testPod("p", "3")), node: "vn-a",
+			pod: claiming(testPod("p", "3")), node: "a",
 			prepare: func(_ *testing.T, _ *bindTest, pod *corev1.Pod) {
 				pod.Annotations = map[string]string{keys.Sealed: "{"}
 			},
 		},
-		"a pod bound there already": {pod: on(testPod("p", "3"), "vn-a"), node: "vn-a", unasked: true},
-		"a pod bound elsewhere":     {pod: on(testPod("p", "3"), "vn-b"), node: "vn-a", want: "bound to vn-b", unasked: true},
+		"a pod bound there already": {pod: on(testPod("p", "3"), "a"), node: "a", unasked: true},
+		"a pod bound elsewhere":     {pod: on(testPod("p", "3"), "b"), node: "a", want: "bound to b", unasked: true},
 		"refused by the API server: the offer stays": {
-			pod: testPod("p", "3"), node: "vn-a", offered: true, want: "no such right", held: "offered a/a2",
+			pod: testPod("p", "3"), node: "a", offered: true, want: "no such right", held: "offered a/a2",
 			prepare: func(t *testing.T, b *bindTest, pod *corev1.Pod) {
 				b.fails = errors.New("no such right")
 				b.stored(t, pod)
 			},
 		},
 		"refused by the API server without an offer": {
-			pod: testPod("p", "3"), node: "vn-a", want: "no such right",
+			pod: testPod("p", "3"), node: "a", want: "no such right",
 			prepare: func(t *testing.T, b *bindTest, pod *corev1.Pod) {
 				b.fails = errors.New("no such right")
 				b.stored(t, pod)
 			},
 		},
 		"refused by the API server, offered elsewhere": {
-			pod: testPod("p", "3"), node: "vn-b", offered: true, want: "no such right", held: "offered a/a2",
+			pod: testPod("p", "3"), node: "b", offered: true, want: "no such right", held: "offered a/a2",
 			prepare: func(t *testing.T, b *bindTest, pod *corev1.Pod) {
 				b.fails = errors.New("no such right")
 				b.stored(t, pod)
@@ -231,27 +231,27 @@ func TestBind(t *testing.T) {
 			},
 		},
 		"a pod that has gone": {
-			pod: testPod("p", "3"), node: "vn-a", offered: true, want: "not found", held: "offered a/a2",
+			pod: testPod("p", "3"), node: "a", offered: true, want: "not found", held: "offered a/a2",
 			prepare: func(_ *testing.T, b *bindTest, pod *corev1.Pod) {
 				b.fails = apierrors.NewNotFound(schema.GroupResource{Resource: "pods"}, pod.Name)
 			},
 		},
 		"a conflict with an earlier bind to the same node": {
-			pod: testPod("p", "3"), node: "vn-a", offered: true, hint: "a2", held: "bound a/a2",
+			pod: testPod("p", "3"), node: "a", offered: true, hint: "a2", held: "bound a/a2",
 			prepare: func(t *testing.T, b *bindTest, pod *corev1.Pod) {
 				b.fails = conflict
-				b.stored(t, on(pod.DeepCopy(), "vn-a"))
+				b.stored(t, on(pod.DeepCopy(), "a"))
 			},
 		},
 		"a conflict with a bind to another node": {
-			pod: testPod("p", "3"), node: "vn-a", offered: true, want: "bound before", held: "offered a/a2",
+			pod: testPod("p", "3"), node: "a", offered: true, want: "bound before", held: "offered a/a2",
 			prepare: func(t *testing.T, b *bindTest, pod *corev1.Pod) {
 				b.fails = conflict
-				b.stored(t, on(pod.DeepCopy(), "vn-b"))
+				b.stored(t, on(pod.DeepCopy(), "b"))
 			},
 		},
 		"nobody says what became of it: the hold stays firm": {
-			pod: testPod("p", "3"), node: "vn-a", offered: true, want: "did not say", held: "bound a/a2",
+			pod: testPod("p", "3"), node: "a", offered: true, want: "did not say", held: "bound a/a2",
 			prepare: func(_ *testing.T, b *bindTest, _ *corev1.Pod) {
 				b.fails = errors.New("connection reset")
 				b.react("get", func(clienttesting.Action) (bool, runtime.Object, error) { return true, nil, errors.New("timeout") })
@@ -315,7 +315,7 @@ func TestBindReadsThePodThatTheCacheLacks(t *testing.T) {
 		"in neither":                        {nil, nil, "not found"},
 		"a pod that is none of Tessera's":   {nil, ordinary, "not one of Tessera's"},
 		"cached by its identity alone":      {ordinary, ordinary, "not one of Tessera's"},
-		"an older pod cached, bound by now": {other, on(testPod("p", "3"), "vn-a"), ""},
+		"an older pod cached, bound by now": {other, on(testPod("p", "3"), "a"), ""},
 	}
 	for name, test := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -327,7 +327,7 @@ func TestBindReadsThePodThatTheCacheLacks(t *testing.T) {
 			if test.stored != nil {
 				b.stored(t, test.stored)
 			}
-			got := b.bindTo(t, testPod("p", "3"), "vn-a")
+			got := b.bindTo(t, testPod("p", "3"), "a")
 			if test.want == "" && got != "" || !strings.Contains(got, test.want) {
 				t.Errorf("error %q, want %q", got, test.want)
 			}
@@ -340,26 +340,26 @@ func TestBindLeavesTheLockAndTheHoldAloneMeanwhile(t *testing.T) {
 	b := newBindTest(t)
 	pod := testPod("p", "3")
 	b.cached(t, pod)
-	b.filterNames(t, pod, "vn-a", "vn-b")
+	b.filterNames(t, pod, "a", "b")
 	b.during = func() { // A second scheduler asks, the clock runs, another pod comes.
 		entry := &wire.AvoidEntry{Owner: snapshot.OwnerOf(pod), Cluster: "a"}
 		b.avoid.entries.SetDefault(entry.Key(), entry)
-		b.filterNames(t, pod, "vn-a", "vn-b")
+		b.filterNames(t, pod, "a", "b")
 		b.mu.Lock()
 		b.pool.Expire(time.Now().Add(time.Hour))
 		b.mu.Unlock()
-		if got := *b.filterNames(t, testPod("q", "2"), "vn-a").NodeNames; len(got) != 1 {
+		if got := *b.filterNames(t, testPod("q", "2"), "a").NodeNames; len(got) != 1 {
 			t.Errorf("a2 has 1 CPU left and a1 two, but q gets %v", got)
 		}
 	}
-	if got := b.bindTo(t, pod, "vn-a"); got != "" {
+	if got := b.bindTo(t, pod, "a"); got != "" {
 		t.Fatal(got)
 	}
 	if held := b.held(pod); held != "bound a/a2" {
 		t.Errorf("hold %q", held)
 	}
 	before := b.pool.Held("a", "a2")
-	b.upper.observe(on(pod.DeepCopy(), "vn-a"), false)
+	b.upper.observe(on(pod.DeepCopy(), "a"), false)
 	if diff := cmp.Diff(before, b.pool.Held("a", "a2")); diff != "" || b.held(pod) != "bound a/a2" {
 		t.Errorf("the event of the bind changed the hold to %q:\n%s", b.held(pod), diff)
 	}
@@ -372,14 +372,14 @@ func TestBindThatFailsDoesNotUndoNewerEvents(t *testing.T) {
 	pod := testPod("p", "3")
 	b.cached(t, pod)
 	b.stored(t, pod)
-	b.filterNames(t, pod, "vn-a", "vn-b")
+	b.filterNames(t, pod, "a", "b")
 	b.fails = errors.New("no such right")
-	b.during = func() { b.upper.observe(on(pod.DeepCopy(), "vn-b"), false) }
-	if got := b.bindTo(t, pod, "vn-a"); got == "" {
+	b.during = func() { b.upper.observe(on(pod.DeepCopy(), "b"), false) }
+	if got := b.bindTo(t, pod, "a"); got == "" {
 		t.Error("no error")
 	}
 	if held := b.held(pod); held != "bound b/b1" {
-		t.Errorf("hold %q, the pod is bound to vn-b", held)
+		t.Errorf("hold %q, the pod is bound to b", held)
 	}
 }
 
@@ -391,10 +391,10 @@ func TestBindsThatOverlapAndFailLeaveAnOffer(t *testing.T) {
 			t.Parallel()
 			b := newBindTest(t)
 			pod := testPod("p", "3")
-			b.filterNames(t, pod, "vn-a", "vn-b")
+			b.filterNames(t, pod, "a", "b")
 			var rooms []room
 			for range order {
-				r, err := b.takeRoom(time.Now(), pod, "vn-a")
+				r, err := b.takeRoom(time.Now(), pod, "a")
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -415,9 +415,9 @@ func TestBindToAnotherClusterCountsAsAWrongGuess(t *testing.T) {
 	b := newBindTest(t)
 	pod := testPod("p", "3")
 	b.cached(t, pod)
-	b.filterNames(t, pod, "vn-a", "vn-b")
-	b.bindTo(t, pod, "vn-b")
-	b.upper.observe(on(pod.DeepCopy(), "vn-b"), false)
+	b.filterNames(t, pod, "a", "b")
+	b.bindTo(t, pod, "b")
+	b.upper.observe(on(pod.DeepCopy(), "b"), false)
 	if got := testutil.ToFloat64(b.metrics.wrongGuess); got != 1 {
 		t.Errorf("counted %v times", got)
 	}
@@ -428,9 +428,9 @@ func TestBadBodiesOfBind(t *testing.T) {
 	bodies := map[string]string{
 		"no JSON": "{", "empty": "", "null": "null", "wrong type": `{"PodName":7}`,
 		"no node":      `{"PodName":"p","PodNamespace":"ns","PodUID":"u"}`,
-		"no pod":       `{"Node":"vn-a","PodNamespace":"ns","PodUID":"u"}`,
-		"no namespace": `{"Node":"vn-a","PodName":"p","PodUID":"u"}`,
-		"no UID":       `{"Node":"vn-a","PodName":"p","PodNamespace":"ns"}`,
+		"no pod":       `{"Node":"a","PodNamespace":"ns","PodUID":"u"}`,
+		"no namespace": `{"Node":"a","PodName":"p","PodUID":"u"}`,
+		"no UID":       `{"Node":"a","PodName":"p","PodNamespace":"ns"}`,
 		"10 MB":        `{"PodName":"` + strings.Repeat("x", 10<<20) + `"}`,
 	}
 	for name, body := range bodies {

@@ -23,7 +23,7 @@ func TestCompileAll(t *testing.T) {
 		},
 		"unreadable": func(n *corev1.Node) { n.Annotations = map[string]string{keys.Rules: `{`} },
 	} {
-		node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "vn-" + name, Labels: map[string]string{keys.Cluster: name}}}
+		node := virtualNode(name)
 		change(node)
 		e.addNode(t, node)
 	}

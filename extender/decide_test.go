@@ -61,11 +61,11 @@ func TestClaimsThatAreNotKnownYet(t *testing.T) {
 	pod.Spec.Volumes = []corev1.Volume{{Name: "data", VolumeSource: corev1.VolumeSource{
 		PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "data"},
 	}}}
-	result := e.filterNames(t, pod, "vn-a", "vn-b", "real")
+	result := e.filterNames(t, pod, "a", "b", "real")
 	if diff := cmp.Diff([]string{"real"}, *result.NodeNames); diff != "" {
 		t.Errorf("passed: %s", diff)
 	}
-	for _, name := range []string{"vn-a", "vn-b"} {
+	for _, name := range []string{"a", "b"} {
 		if got := result.FailedAndUnresolvableNodes[name]; got != text(keys.NotSynced) {
 			t.Errorf("%s is refused with %q, want %q", name, got, text(keys.NotSynced))
 		}

@@ -29,7 +29,7 @@ func BenchmarkFilter(b *testing.B) {
 			name := fmt.Sprint("c", k)
 			e.addVirtualNode(b, name)
 			e.join(b, name)
-			names = append(names, "vn-"+name)
+			names = append(names, name)
 			content := snapshot.Content{Cluster: name}
 			for n := range size.nodes {
 				content.Nodes = append(content.Nodes, benchNode(n, random))

@@ -48,9 +48,17 @@ func newTestExtender(t *testing.T) *testExtender {
 	return &testExtender{Extender: e, server: server}
 }
 
+// virtualNode is one as virtualnode writes it.
+func virtualNode(name string) *corev1.Node {
+	return &corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{keys.Cluster: name}},
+		Spec:       corev1.NodeSpec{Taints: []corev1.Taint{{Key: keys.VirtualTaint, Effect: corev1.TaintEffectNoSchedule}}},
+	}
+}
+
 func (e *Extender) addVirtualNode(t testing.TB, name string) {
 	t.Helper()
-	e.addNode(t, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "vn-" + name, Labels: map[string]string{keys.Cluster: name}}})
+	e.addNode(t, virtualNode(name))
 }
 
 func (e *Extender) addNode(t testing.TB, node *corev1.Node) {

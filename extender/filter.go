@@ -62,12 +62,12 @@ func (e *Extender) sort(names []string) (passed []string, refused map[string]key
 	refused = map[string]keys.Reason{}
 	for _, name := range names {
 		switch node := e.upper.node(name); {
-		case node == nil:
-			refused[name] = keys.NotSynced
-		case isVirtual(node):
-			asked = append(asked, node)
-		default:
+		case isReal(node):
 			passed = append(passed, name)
+		case node != nil && isVirtual(node):
+			asked = append(asked, node)
+		default: // Not seen yet, or something pretends to be a virtual node.
+			refused[name] = keys.NotSynced
 		}
 	}
 	return passed, refused, asked

@@ -31,7 +31,7 @@ func (e *testExtender) filterNames(t *testing.T, pod *corev1.Pod, names ...strin
 
 func TestFilter(t *testing.T) {
 	nominated := testPod("p", "16")
-	nominated.Status.NominatedNodeName = "vn-a"
+	nominated.Status.NominatedNodeName = "a"
 	picky := testPod("p", "1")
 	picky.Spec.NodeSelector = map[string]string{"disk": "b1"}
 	unreadable := testPod("p", "1")
@@ -46,36 +46,36 @@ func TestFilter(t *testing.T) {
 		failed       extenderv1.FailedNodesMap
 		node         string // where the hold is
 	}{
-		"tightest first": {pod: testPod("p", "3"), names: []string{"vn-b", "vn-a"}, passed: []string{"vn-a", "vn-b"}, node: "a2"},
+		"tightest first": {pod: testPod("p", "3"), names: []string{"b", "a"}, passed: []string{"a", "b"}, node: "a2"},
 		"only where a node fits": {
-			pod: testPod("p", "6"), names: []string{"vn-a", "vn-b"}, passed: []string{"vn-b"}, node: "b1",
-			unresolvable: extenderv1.FailedNodesMap{"vn-a": text(keys.Fragmented)},
+			pod: testPod("p", "6"), names: []string{"a", "b"}, passed: []string{"b"}, node: "b1",
+			unresolvable: extenderv1.FailedNodesMap{"a": text(keys.Fragmented)},
 		},
 		"nowhere": {
-			pod: testPod("p", "9"), names: []string{"vn-a", "vn-b"}, passed: []string{},
-			unresolvable: extenderv1.FailedNodesMap{"vn-a": text(keys.InsufficientCPU), "vn-b": text(keys.InsufficientCPU)},
+			pod: testPod("p", "9"), names: []string{"a", "b"}, passed: []string{},
+			unresolvable: extenderv1.FailedNodesMap{"a": text(keys.InsufficientCPU), "b": text(keys.InsufficientCPU)},
 		},
 		"a nominated node is not unresolvable": {
-			pod: nominated, names: []string{"vn-a", "vn-b"}, passed: []string{},
-			unresolvable: extenderv1.FailedNodesMap{"vn-b": text(keys.InsufficientCPU)},
-			failed:       extenderv1.FailedNodesMap{"vn-a": text(keys.InsufficientCPU)},
+			pod: nominated, names: []string{"a", "b"}, passed: []string{},
+			unresolvable: extenderv1.FailedNodesMap{"b": text(keys.InsufficientCPU)},
+			failed:       extenderv1.FailedNodesMap{"a": text(keys.InsufficientCPU)},
 		},
 		"real nodes pass, unknown ones do not": {
 			pod: testPod("p", "1"), names: []string{"real", "ghost"}, passed: []string{"real"},
 			unresolvable: extenderv1.FailedNodesMap{"ghost": text(keys.NotSynced)},
 		},
-		"a pod without requests": {pod: testPod("p", ""), names: []string{"vn-a", "vn-b"}, passed: []string{"vn-a", "vn-b"}, node: "a1"},
+		"a pod without requests": {pod: testPod("p", ""), names: []string{"a", "b"}, passed: []string{"a", "b"}, node: "a1"},
 		"a resource that nobody has": {
-			pod: odd, names: []string{"vn-a", "vn-b"}, passed: []string{},
-			unresolvable: extenderv1.FailedNodesMap{"vn-a": text(keys.InsufficientExtendedResource), "vn-b": text(keys.InsufficientExtendedResource)},
+			pod: odd, names: []string{"a", "b"}, passed: []string{},
+			unresolvable: extenderv1.FailedNodesMap{"a": text(keys.InsufficientExtendedResource), "b": text(keys.InsufficientExtendedResource)},
 		},
 		"a selector for lower nodes": {
-			pod: picky, names: []string{"vn-a", "vn-b"}, passed: []string{"vn-b"}, node: "b1",
-			unresolvable: extenderv1.FailedNodesMap{"vn-a": text(keys.NodeAffinity)},
+			pod: picky, names: []string{"a", "b"}, passed: []string{"b"}, node: "b1",
+			unresolvable: extenderv1.FailedNodesMap{"a": text(keys.NodeAffinity)},
 		},
 		"a sealed annotation that cannot be read": {
-			pod: unreadable, names: []string{"vn-a"}, passed: []string{},
-			unresolvable: extenderv1.FailedNodesMap{"vn-a": text(keys.NodeAffinity)},
+			pod: unreadable, names: []string{"a"}, passed: []string{},
+			unresolvable: extenderv1.FailedNodesMap{"a": text(keys.NodeAffinity)},
 		},
 		"no nodes": {pod: testPod("p", "1"), names: []string{}, passed: []string{}},
 	}
@@ -113,8 +113,8 @@ func orEmpty(m extenderv1.FailedNodesMap) extenderv1.FailedNodesMap {
 func TestFilterAnswerBest(t *testing.T) {
 	e := newTestExtender(t)
 	e.config.FilterAnswer = answerBest
-	result := e.filterNames(t, testPod("p", "1"), "vn-a", "vn-b")
-	if diff := cmp.Diff([]string{"vn-a"}, *result.NodeNames); diff != "" {
+	result := e.filterNames(t, testPod("p", "1"), "a", "b")
+	if diff := cmp.Diff([]string{"a"}, *result.NodeNames); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -123,7 +123,7 @@ func TestFilterHoldsAtOnce(t *testing.T) {
 	e := newTestExtender(t)
 	for i, want := range []int{2, 1, 1, 0} { // Room for one pod on a2 and for two on b1.
 		pod := testPod(fmt.Sprint("p", i), "4")
-		if got := len(*e.filterNames(t, pod, "vn-a", "vn-b").NodeNames); got != want {
+		if got := len(*e.filterNames(t, pod, "a", "b").NodeNames); got != want {
 			t.Errorf("pod %d fits on %d virtual nodes, want %d", i, got, want)
 		}
 	}
@@ -155,11 +155,11 @@ func TestFilterRefusesWhatItDoesNotKnow(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			e := newTestExtender(t)
 			test.spoil(e, e.clusters["a"].watch)
-			result := e.filterNames(t, testPod("p", "1"), "vn-a", "real")
+			result := e.filterNames(t, testPod("p", "1"), "a", "real")
 			if diff := cmp.Diff([]string{"real"}, *result.NodeNames); diff != "" {
 				t.Errorf("passed:\n%s", diff)
 			}
-			if diff := cmp.Diff(extenderv1.FailedNodesMap{"vn-a": text(test.reason)}, result.FailedAndUnresolvableNodes); diff != "" {
+			if diff := cmp.Diff(extenderv1.FailedNodesMap{"a": text(test.reason)}, result.FailedAndUnresolvableNodes); diff != "" {
 				t.Errorf("unresolvable:\n%s", diff)
 			}
 		})
@@ -169,11 +169,11 @@ func TestFilterRefusesWhatItDoesNotKnow(t *testing.T) {
 func TestFilterWithWholeNodes(t *testing.T) {
 	e := newTestExtender(t)
 	nodes := &corev1.NodeList{Items: []corev1.Node{
-		{ObjectMeta: metav1.ObjectMeta{Name: "vn-a"}}, {ObjectMeta: metav1.ObjectMeta{Name: "vn-b"}},
+		{ObjectMeta: metav1.ObjectMeta{Name: "a"}}, {ObjectMeta: metav1.ObjectMeta{Name: "b"}},
 	}}
 	var result extenderv1.ExtenderFilterResult
 	e.call(t, http.MethodPost, "/scheduler/filter", encode(t, extenderv1.ExtenderArgs{Pod: testPod("p", "6"), Nodes: nodes}), &result)
-	if result.NodeNames != nil || len(result.Nodes.Items) != 1 || result.Nodes.Items[0].Name != "vn-b" {
+	if result.NodeNames != nil || len(result.Nodes.Items) != 1 || result.Nodes.Items[0].Name != "b" {
 		t.Errorf("answer %+v", result)
 	}
 }
@@ -181,8 +181,8 @@ func TestFilterWithWholeNodes(t *testing.T) {
 func TestPrioritizeFollowsTheListThatIsLeft(t *testing.T) {
 	e := newTestExtender(t)
 	pod := testPod("p", "3")
-	e.filterNames(t, pod, "vn-a", "vn-b")
-	for _, names := range [][]string{{"vn-a", "vn-b"}, {"vn-b"}} {
+	e.filterNames(t, pod, "a", "b")
+	for _, names := range [][]string{{"a", "b"}, {"b"}} {
 		var list extenderv1.HostPriorityList
 		e.call(t, http.MethodPost, "/scheduler/prioritize", encode(t, extenderv1.ExtenderArgs{Pod: pod, NodeNames: &names}), &list)
 		if len(list) != len(names) || list[0].Host != names[0] || list[0].Score != 10 {
@@ -191,7 +191,7 @@ func TestPrioritizeFollowsTheListThatIsLeft(t *testing.T) {
 		if len(list) > 1 && list[1].Score > 1 {
 			t.Errorf("the second best has %d points", list[1].Score)
 		}
-		if hold := e.pool.Hold(pod.UID); "vn-"+hold.Cluster != names[0] {
+		if hold := e.pool.Hold(pod.UID); hold.Cluster != names[0] {
 			t.Errorf("%v: the hold is in %s", names, hold.Cluster)
 		}
 	}
@@ -214,7 +214,7 @@ func TestOverpromiseCountsOnceAPod(t *testing.T) {
 func TestWaitingPodsAreWokenAsManyAsFit(t *testing.T) {
 	e := newTestExtender(t)
 	for _, name := range []string{"p", "q", "r"} {
-		if got := *e.filterNames(t, testPod(name, "9"), "vn-a", "vn-b").NodeNames; len(got) != 0 {
+		if got := *e.filterNames(t, testPod(name, "9"), "a", "b").NodeNames; len(got) != 0 {
 			t.Fatalf("%s fits on %v", name, got)
 		}
 	}

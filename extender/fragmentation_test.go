@@ -12,7 +12,7 @@ import (
 func TestFragmentation(t *testing.T) {
 	t.Parallel()
 	e := newTestExtender(t) // a has nodes of 2 and 4 free CPUs, b one of 8.
-	alive := []*corev1.Pod{testPod("p", "6"), testPod("q", "6"), on(testPod("r", "2"), "vn-a"), testPod("s", "6")}
+	alive := []*corev1.Pod{testPod("p", "6"), testPod("q", "6"), on(testPod("r", "2"), "a"), testPod("s", "6")}
 	over := testPod("t", "1")
 	over.Status.Phase = corev1.PodSucceeded
 	ordinary := testPod("u", "1")
@@ -34,7 +34,7 @@ func TestFragmentation(t *testing.T) {
 	if diff := cmp.Diff(want, e.fragmentation(t)); diff != "" {
 		t.Error(diff)
 	}
-	e.filterNames(t, testPod("s", "6"), "vn-b") // What is held is not free.
+	e.filterNames(t, testPod("s", "6"), "b") // What is held is not free.
 	if got := e.fragmentation(t)["b"].LargestHole["cpu"]; got != "2" {
 		t.Errorf("largest hole of b beside a hold of 6: %s", got)
 	}

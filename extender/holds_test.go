@@ -48,13 +48,13 @@ func TestReserve(t *testing.T) {
 	if status := e.call(t, http.MethodGet, "/v1/holds/"+string(hold.UID), "", &seen); status != http.StatusOK || seen.Node != "a2" {
 		t.Errorf("status %d, %+v", status, seen)
 	}
-	if got := *e.filterNames(t, testPod("other", "3"), "vn-a").NodeNames; len(got) != 0 {
+	if got := *e.filterNames(t, testPod("other", "3"), "a").NodeNames; len(got) != 0 {
 		t.Errorf("another owner's pod goes to %v", got)
 	}
 	if status := e.call(t, http.MethodDelete, "/v1/holds/"+string(hold.UID), "", nil); status != http.StatusNoContent {
 		t.Errorf("delete: status %d", status)
 	}
-	if got := *e.filterNames(t, testPod("other", "3"), "vn-a").NodeNames; len(got) != 1 {
+	if got := *e.filterNames(t, testPod("other", "3"), "a").NodeNames; len(got) != 1 {
 		t.Error("the room was not given back")
 	}
 }
@@ -64,7 +64,7 @@ func TestReservedRoomPassesToTheOwnersPod(t *testing.T) {
 	e := newTestExtender(t)
 	reserved, _ := e.reserveCPU(t, "4", "")
 	pod := owned("web-1", "1")
-	if got := *e.filterNames(t, pod, "vn-a", "vn-b").NodeNames; len(got) != 2 {
+	if got := *e.filterNames(t, pod, "a", "b").NodeNames; len(got) != 2 {
 		t.Errorf("passed %v", got)
 	}
 	if hold := e.pool.Hold(pod.UID); hold == nil || hold.Node != "a2" {
@@ -87,14 +87,14 @@ func TestReservedRoomOutlivesABindThatFails(t *testing.T) {
 	b.cached(t, pod)
 	b.stored(t, pod)
 	b.fails = fmt.Errorf("no such right")
-	if got := b.bindTo(t, pod, "vn-a"); got == "" {
+	if got := b.bindTo(t, pod, "a"); got == "" {
 		t.Error("no error")
 	}
 	if b.pool.Hold(reserved.UID) == nil {
 		t.Error("the reservation has gone with the bind")
 	}
 	b.fails = nil
-	if got := b.bindTo(t, pod, "vn-a"); got != "" {
+	if got := b.bindTo(t, pod, "a"); got != "" {
 		t.Error(got)
 	}
 	b.call(t, http.MethodDelete, "/v1/holds/"+string(pod.UID), "", nil)
@@ -110,9 +110,9 @@ func TestReservedRoomCountsOnceAfterABindThatFails(t *testing.T) {
 	pod := owned("web-1", "1")
 	b.cached(t, pod)
 	b.stored(t, pod)
-	b.filterNames(t, pod, "vn-a")
+	b.filterNames(t, pod, "a")
 	b.fails = fmt.Errorf("no such right")
-	if got := b.bindTo(t, pod, "vn-a"); got == "" {
+	if got := b.bindTo(t, pod, "a"); got == "" {
 		t.Error("no error")
 	}
 	if held := b.pool.Held("a", "a2"); held.MilliCPU != 1000 {
@@ -167,7 +167,7 @@ func TestReserveRefuses(t *testing.T) {
 		},
 		"a cluster without a virtual node": {
 			cpu: "1", status: http.StatusConflict, want: "NotSynced",
-			spoil: func(_ *testing.T, e *testExtender) { _ = e.upper.nodes.GetStore().Delete(e.upper.node("vn-a")) },
+			spoil: func(_ *testing.T, e *testExtender) { _ = e.upper.nodes.GetStore().Delete(e.upper.node("a")) },
 		},
 		"a cluster that the owner avoids": {
 			cpu: "1", status: http.StatusConflict, want: "Avoided",

@@ -10,12 +10,12 @@ import (
 func (e *Extender) preempt(args *extenderv1.ExtenderPreemptionArgs) *extenderv1.ExtenderPreemptionResult {
 	kept := map[string]*extenderv1.MetaVictims{}
 	for name, victims := range args.NodeNameToMetaVictims {
-		if node := e.upper.node(name); node != nil && !isVirtual(node) {
+		if isReal(e.upper.node(name)) {
 			kept[name] = victims
 		}
 	}
 	for name, victims := range args.NodeNameToVictims {
-		if node := e.upper.node(name); node != nil && !isVirtual(node) && victims != nil {
+		if isReal(e.upper.node(name)) && victims != nil {
 			meta := &extenderv1.MetaVictims{NumPDBViolations: victims.NumPDBViolations}
 			for _, pod := range victims.Pods {
 				if pod == nil {

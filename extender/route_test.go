@@ -41,7 +41,7 @@ func TestBadBodies(t *testing.T) {
 // The scheduler throws the body of anything but a 200 away, so its verbs put the error into the answer.
 func TestBadBodiesOfTheVerbs(t *testing.T) {
 	bodies := map[string]string{
-		"no JSON": "{", "no pod": `{"NodeNames":["vn-a"]}`, "no nodes": `{"Pod":{}}`, "null": "null", "empty": "",
+		"no JSON": "{", "no pod": `{"NodeNames":["a"]}`, "no nodes": `{"Pod":{}}`, "null": "null", "empty": "",
 		"10 MB": `{"Pod":"` + strings.Repeat("x", 10<<20) + `"}`,
 	}
 	for name, body := range bodies {
@@ -89,7 +89,7 @@ func TestUnknownThings(t *testing.T) {
 func TestDebugKeys(t *testing.T) {
 	e := newTestExtender(t)
 	pod := testPod("p", "3")
-	e.filterNames(t, pod, "vn-a", "vn-b")
+	e.filterNames(t, pod, "a", "b")
 	has := func(path string, inside string, keys ...string) {
 		t.Helper()
 		var answer map[string]any
@@ -150,7 +150,7 @@ func TestPreemptNamesNoVictimOnVirtualNodes(t *testing.T) {
 	e := newTestExtender(t)
 	victims := &extenderv1.MetaVictims{Pods: []*extenderv1.MetaPod{{UID: "v"}}}
 	args := extenderv1.ExtenderPreemptionArgs{Pod: testPod("p", "1"), NodeNameToMetaVictims: map[string]*extenderv1.MetaVictims{
-		"vn-a": victims, "real": victims, "ghost": victims,
+		"a": victims, "real": victims, "ghost": victims,
 	}}
 	var result extenderv1.ExtenderPreemptionResult
 	e.call(t, http.MethodPost, "/scheduler/preempt", encode(t, args), &result)

@@ -34,7 +34,7 @@ func TestStartLetsBindsInFlightLand(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			client := fake.NewClientset(
-				&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "vn-b", Labels: map[string]string{keys.Cluster: "b"}}},
+				virtualNode("b"),
 				&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "real"}},
 				testPod("accepted", "8"),
 			)
@@ -51,7 +51,7 @@ func startWhileABindIsInFlight(t *testing.T, e *Extender, bindAfter time.Duratio
 	t.Helper()
 	bind := func(ctx context.Context) {
 		bound := testPod("accepted", "8")
-		bound.Spec.NodeName = "vn-b"
+		bound.Spec.NodeName = "b"
 		if _, err := e.client.CoreV1().Pods("ns").Update(ctx, bound, metav1.UpdateOptions{}); err != nil {
 			t.Error(err)
 		}
@@ -74,11 +74,11 @@ func startWhileABindIsInFlight(t *testing.T, e *Extender, bindAfter time.Duratio
 	}
 	ask := func(name string) *extenderv1.ExtenderFilterResult {
 		e.clusters["b"].watch.SetHealth(healthy())
-		return e.filter(&extenderv1.ExtenderArgs{Pod: testPod(name, "8"), NodeNames: &[]string{"vn-b", "real"}})
+		return e.filter(&extenderv1.ExtenderArgs{Pod: testPod(name, "8"), NodeNames: &[]string{"b", "real"}})
 	}
 	<-time.After(990 * time.Millisecond)
 	early := ask("early")
-	if got := early.FailedAndUnresolvableNodes["vn-b"]; got != text(keys.NotSynced) {
+	if got := early.FailedAndUnresolvableNodes["b"]; got != text(keys.NotSynced) {
 		t.Errorf("while it settles the virtual node is refused with %q, want %q", got, text(keys.NotSynced))
 	}
 	if names := *early.NodeNames; len(names) != 1 || names[0] != "real" {
@@ -88,7 +88,7 @@ func startWhileABindIsInFlight(t *testing.T, e *Extender, bindAfter time.Duratio
 		<-time.After(time.Millisecond)
 	}
 	late := ask("late")
-	if got := late.FailedAndUnresolvableNodes["vn-b"]; taken != (got == text(keys.Held)) {
+	if got := late.FailedAndUnresolvableNodes["b"]; taken != (got == text(keys.Held)) {
 		t.Errorf("after it the answer is %q", got)
 	}
 	<-landed

@@ -20,23 +20,23 @@ func TestADeadlineRepeatsTheLastReason(t *testing.T) {
 	e := newTestExtender(t)
 	pod := testPod("p", "100")
 	reasons := func(pod *corev1.Pod) map[string]string {
-		return e.filterNames(t, pod, "vn-a", "vn-b").FailedAndUnresolvableNodes
+		return e.filterNames(t, pod, "a", "b").FailedAndUnresolvableNodes
 	}
 	entry := &wire.AvoidEntry{Owner: snapshot.OwnerOf(pod), Cluster: "b"}
 	e.avoid.entries.SetDefault(entry.Key(), entry)
 	before := reasons(pod)
-	if before["vn-a"] != text(keys.InsufficientCPU) || before["vn-b"] != text(keys.Avoided) {
+	if before["a"] != text(keys.InsufficientCPU) || before["b"] != text(keys.Avoided) {
 		t.Fatalf("refused with %v", before)
 	}
 	e.config.FilterDeadline.Duration = -time.Second
 	for range 3 { // What is repeated is remembered for the next time.
-		if got := reasons(pod); got["vn-a"] != before["vn-a"] || got["vn-b"] != before["vn-b"] {
+		if got := reasons(pod); got["a"] != before["a"] || got["b"] != before["b"] {
 			t.Errorf("without time the reasons are %v, they were %v", got, before)
 		}
 	}
 	again := testPod("p", "100")
 	again.UID = "another"
-	if got := reasons(again); got["vn-a"] != text(keys.NotSynced) {
+	if got := reasons(again); got["a"] != text(keys.NotSynced) {
 		t.Errorf("a pod that was never asked about is refused with %v", got)
 	}
 }
@@ -45,14 +45,14 @@ func TestADeadlineRepeatsTheLastReason(t *testing.T) {
 func TestTheHoldHasTheTopScore(t *testing.T) {
 	e := newTestExtender(t)
 	pod := testPod("p", "1")
-	names := []string{"vn-a", "vn-b", "real"}
+	names := []string{"a", "b", "real"}
 	e.filterNames(t, pod, names...)
 	held := e.pool.Hold(pod.UID).Cluster
 	e.config.FilterDeadline.Duration = -time.Second
 	var list extenderv1.HostPriorityList
 	e.call(t, http.MethodPost, "/scheduler/prioritize", encode(t, extenderv1.ExtenderArgs{Pod: pod, NodeNames: &names}), &list)
 	for _, node := range list {
-		if want := node.Host == "vn-"+held; want != (node.Score == extenderv1.MaxExtenderPriority) || !want && node.Score > 1 {
+		if want := node.Host == held; want != (node.Score == extenderv1.MaxExtenderPriority) || !want && node.Score > 1 {
 			t.Errorf("%s has %d, the room is held in %s", node.Host, node.Score, held)
 		}
 	}
@@ -84,11 +84,11 @@ func TestABlindUpperView(t *testing.T) {
 		t.Error("blind before anybody looked")
 	}
 	e.upperView.heard(now.Add(-blindAfter - time.Second))
-	if got := e.filterNames(t, testPod("p", "1"), "vn-a").FailedAndUnresolvableNodes["vn-a"]; got != text(keys.NotSynced) {
+	if got := e.filterNames(t, testPod("p", "1"), "a").FailedAndUnresolvableNodes["a"]; got != text(keys.NotSynced) {
 		t.Errorf("new room is promised: %q", got)
 	}
 	e.upperView.heard(now)
-	if got := len(*e.filterNames(t, testPod("p", "1"), "vn-a").NodeNames); got != 1 {
+	if got := len(*e.filterNames(t, testPod("p", "1"), "a").NodeNames); got != 1 {
 		t.Error("and none when it answers again")
 	}
 }
@@ -112,11 +112,11 @@ func TestLiveness(t *testing.T) {
 func TestRefusedBelow(t *testing.T) {
 	e := newTestExtender(t)
 	pod := testPod("p", "1")
-	pod.Spec.NodeName, pod.Status.Conditions = "vn-a", []corev1.PodCondition{
+	pod.Spec.NodeName, pod.Status.Conditions = "a", []corev1.PodCondition{
 		{Type: keys.LowerPlaced, Status: corev1.ConditionFalse, Reason: string(keys.RefusedBelow)},
 	}
 	bound := testPod("p", "1")
-	bound.Spec.NodeName = "vn-a"
+	bound.Spec.NodeName = "a"
 	e.upper.observe(bound, false)
 	if e.pool.Hold(types.UID("uid-p")) == nil {
 		t.Fatal("a bound pod has no hold")
@@ -132,16 +132,16 @@ func TestRefusedByAll(t *testing.T) {
 	e := newTestExtender(t)
 	events := recorder.NewFakeRecorder(10)
 	e.events = events
-	e.filterNames(t, testPod("large", "100"), "vn-a", "vn-b")
+	e.filterNames(t, testPod("large", "100"), "a", "b")
 	pod := testPod("privileged", "100")
 	pod.Spec.Containers[0].SecurityContext = &corev1.SecurityContext{Privileged: new(true)}
 	for range 3 {
-		e.filterNames(t, pod, "vn-b", "vn-a")
+		e.filterNames(t, pod, "b", "a")
 	}
 	if len(events.Events) != 1 {
 		t.Fatalf("%d events", len(events.Events))
 	}
-	want := "Warning NoClusterTakesIt No lower cluster takes the pod. NotAllowed (" + texts[keys.NotAllowed] + "): vn-a, vn-b"
+	want := "Warning NoClusterTakesIt No lower cluster takes the pod. NotAllowed (" + texts[keys.NotAllowed] + "): a, b"
 	if got := <-events.Events; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
@@ -151,7 +151,7 @@ func TestRefusedByAll(t *testing.T) {
 func TestWhoWasNotAskedIsAskedAgain(t *testing.T) {
 	e := newTestExtender(t)
 	pod := testPod("p", "100")
-	names := []string{"vn-a", "vn-b"}
+	names := []string{"a", "b"}
 	e.filter(&extenderv1.ExtenderArgs{Pod: pod, NodeNames: &names})
 	for _, target := range e.waiting[pod.UID].targets {
 		if target.restless {

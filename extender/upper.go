@@ -177,7 +177,7 @@ func (u *upper) observe(pod *corev1.Pod, gone bool) {
 	switch {
 	case pod.Spec.NodeName == "":
 		node = u.virtualNode(pod.Status.NominatedNodeName)
-	case node == nil && u.node(pod.Spec.NodeName) != nil:
+	case node == nil && isReal(u.node(pod.Spec.NodeName)):
 		seen.Finished = true // It runs on a real node: nothing of it comes to a lower cluster.
 	}
 	if node != nil && !gone && !seen.Finished {
@@ -250,7 +250,20 @@ func (u *upper) virtualNodes() []*corev1.Node {
 	return nodes
 }
 
-func isVirtual(node *corev1.Node) bool { return node.Labels[keys.Cluster] != "" }
+// isVirtual reports whether a node is virtual, by all that virtualnode writes: a kubelet may put a label on its own Node, which would
+// then be given a cluster's pods.
+func isVirtual(node *corev1.Node) bool {
+	return node.Labels[keys.Cluster] == node.Name && hasVirtualTaint(node)
+}
+
+// isReal reports whether a node, which may be nil, has nothing of a virtual one. What is neither takes none of Tessera's pods.
+func isReal(node *corev1.Node) bool {
+	return node != nil && node.Labels[keys.Cluster] == "" && !hasVirtualTaint(node)
+}
+
+func hasVirtualTaint(node *corev1.Node) bool {
+	return slices.ContainsFunc(node.Spec.Taints, func(t corev1.Taint) bool { return t.Key == keys.VirtualTaint })
+}
 
 // rulesOf is how a virtual node says that pods are translated for it, and which ones are refused below.
 func rulesOf(node *corev1.Node) string {
@@ -281,7 +294,7 @@ func refusedAt(pod *corev1.Pod) time.Time {
 	return time.Time{}
 }
 
-// trimUpperNode keeps names, labels, how pods are translated for the node, and why it is not usable.
+// trimUpperNode keeps names, labels, the taint of virtual nodes, how pods are translated for the node, and why it is not usable.
 func trimUpperNode(object any) (any, error) {
 	node, ok := object.(*corev1.Node)
 	if !ok {
@@ -292,6 +305,11 @@ func trimUpperNode(object any) (any, error) {
 	for _, key := range []string{keys.Rules, keys.Refused, keys.LowerUID} {
 		if text, ok := node.Annotations[key]; ok {
 			metav1.SetMetaDataAnnotation(&trimmed.ObjectMeta, key, text)
+		}
+	}
+	for _, taint := range node.Spec.Taints {
+		if taint.Key == keys.VirtualTaint {
+			trimmed.Spec.Taints = []corev1.Taint{{Key: taint.Key, Effect: taint.Effect}}
 		}
 	}
 	for _, c := range node.Status.Conditions {

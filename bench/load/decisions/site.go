@@ -85,7 +85,10 @@ func start(ctx context.Context, out io.Writer, size Size) (s *site, err error) {
 	}
 	for i := range size.Clusters {
 		cluster := fmt.Sprintf("standin-%d", i+1)
-		node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "vn-" + cluster, Labels: map[string]string{keys.Cluster: cluster}}}
+		node := &corev1.Node{
+			ObjectMeta: metav1.ObjectMeta{Name: cluster, Labels: map[string]string{keys.Cluster: cluster}},
+			Spec:       corev1.NodeSpec{Taints: []corev1.Taint{{Key: keys.VirtualTaint, Effect: corev1.TaintEffectNoSchedule}}},
+		}
 		if _, err := s.upper.CoreV1().Nodes().Create(ctx, node, metav1.CreateOptions{}); err != nil {
 			return nil, fmt.Errorf("creating a virtual node: %w", err)
 		}
