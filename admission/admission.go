@@ -4,7 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -27,14 +26,15 @@ func NewCommand() *cobra.Command {
 // Run serves until ctx ends.
 func Run(ctx context.Context, config *Config) error {
 	log := config.Logger("admission")
-	return config.Serve(ctx, log, newHandler(log, newMetrics(), config.DefaultToleration.Duration))
+	return config.Serve(ctx, log, newHandler(log, newMetrics(), config.settings()))
 }
 
-func newHandler(log *slog.Logger, metrics *metrics, standard time.Duration) http.Handler {
+func newHandler(log *slog.Logger, metrics *metrics, settings mutate.Settings) http.Handler {
 	mux := http.NewServeMux()
 	serve.Health(mux, func() error { return nil }) // It depends on nothing: listening is being ready.
 	mux.Handle("GET /metrics", serve.ClientCertificate(serve.Metrics(metrics.registry)))
-	mux.Handle("POST /mutate", tlsOnly(webhook(log, metrics, "mutate", mutate.Pods(mutate.Settings{Standard: standard}))))
+	mux.Handle("POST /mutate", tlsOnly(webhook(log, metrics, "mutate", mutate.Pods(settings))))
+	mux.Handle("POST /restore", tlsOnly(webhook(log, metrics, "restore", mutate.Copies(settings))))
 	mux.Handle("POST /keep-off", tlsOnly(webhook(log, metrics, "keep-off", mutate.Others)))
 	return mux
 }

@@ -53,7 +53,7 @@ func TestConditionsSayWhatTheWebhookSays(t *testing.T) {
 	for name, changes := range map[string]func(*corev1.Pod) bool{
 		"keep-off.tessera.sh": func(pod *corev1.Pod) bool { return mutate.KeepOff(pod) != pod },
 		"mark.tessera.sh": func(pod *corev1.Pod) bool {
-			marked, err := mutate.Mark(pod, time.Minute)
+			marked, _, err := mutate.Mark(pod, "ns", mutate.Settings{Standard: time.Minute})
 			return err != nil || marked != pod
 		},
 	} {

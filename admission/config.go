@@ -2,24 +2,26 @@ package admission
 
 import (
 	"errors"
-	"fmt"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/tessera-k8s/tessera/admission/mutate"
+	"github.com/tessera-k8s/tessera/internal/keys"
 	"github.com/tessera-k8s/tessera/internal/serve"
 )
 
 // Config is the file given to `tessera admission --config`.
 type Config struct {
 	serve.Config `json:",inline"`
+	Given        `json:",inline"`
 	// DefaultToleration is the time that the upper API server has pods tolerate a lost node if they say nothing.
 	DefaultToleration metav1.Duration `json:"defaultToleration"`
 }
 
 // DefaultConfig is what holds where the file is silent.
 func DefaultConfig() *Config {
-	return &Config{DefaultToleration: metav1.Duration{Duration: 5 * time.Minute}}
+	return &Config{Given: Given{Policy: keys.PolicyOnly}, DefaultToleration: metav1.Duration{Duration: 5 * time.Minute}}
 }
 
 // Validate reports every fault at once, each with the key and what to do.
@@ -28,16 +30,17 @@ func (c *Config) Validate() error {
 	if c.Listen == "" {
 		errs = append(errs, errors.New("listen: give host:port, because API servers call webhooks over TLS only"))
 	}
-	if c.DefaultToleration.Duration < 0 {
-		errs = append(errs, fmt.Errorf("defaultToleration: %s is negative", c.DefaultToleration.Duration))
-	}
+	errs = append(errs, c.settings().Validate())
 	return errors.Join(errs...)
 }
+
+// settings are those for mutate.
+func (c *Config) settings() mutate.Settings { return c.Given.settings(c.DefaultToleration.Duration) }
 
 // configHelp documents every key; a test compares it with Config.
 const configHelp = `defaultToleration: 5m        how long the upper API server has pods tolerate a lost node if they say nothing (its flag
                              --default-unreachable-toleration-seconds); pods with any other time keep it
-` + serve.ConfigHelp
+` + givenHelp + serve.ConfigHelp
 
 const example = `  # admission.yaml
   listen: 0.0.0.0:10260              # API servers call webhooks over TLS only

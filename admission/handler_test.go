@@ -20,6 +20,7 @@ import (
 	admissionv1 "k8s.io/api/admission/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/tessera-k8s/tessera/admission/mutate"
 	"github.com/tessera-k8s/tessera/internal/keys"
 	"github.com/tessera-k8s/tessera/internal/serve"
 	"github.com/tessera-k8s/tessera/manifests"
@@ -127,7 +128,7 @@ func TestBadInput(t *testing.T) {
 }
 
 func TestPlainListener(t *testing.T) {
-	plain := httptest.NewServer(newHandler(slog.New(slog.DiscardHandler), newMetrics(), time.Minute))
+	plain := httptest.NewServer(newHandler(slog.New(slog.DiscardHandler), newMetrics(), mutate.Settings{Standard: time.Minute}))
 	defer plain.Close()
 	if status, body := post(t, plain, "/mutate", reviewOf("Pod", plainPod)); status != http.StatusForbidden {
 		t.Errorf("the plain listener answered %d %s", status, body)
@@ -144,7 +145,7 @@ func TestPlainListener(t *testing.T) {
 
 func TestMetrics(t *testing.T) {
 	metrics := newMetrics()
-	server := httptest.NewTLSServer(newHandler(slog.New(slog.DiscardHandler), metrics, time.Minute))
+	server := httptest.NewTLSServer(newHandler(slog.New(slog.DiscardHandler), metrics, mutate.Settings{Standard: time.Minute}))
 	defer server.Close()
 	post(t, server, "/mutate", reviewOf("Pod", plainPod))
 	post(t, server, "/mutate", "{")
@@ -198,7 +199,7 @@ func TestShippedConfig(t *testing.T) {
 
 func newServer(t *testing.T) *httptest.Server {
 	t.Helper()
-	server := httptest.NewTLSServer(newHandler(slog.New(slog.DiscardHandler), newMetrics(), time.Minute))
+	server := httptest.NewTLSServer(newHandler(slog.New(slog.DiscardHandler), newMetrics(), mutate.Settings{Standard: time.Minute}))
 	t.Cleanup(server.Close)
 	return server
 }

@@ -2,6 +2,7 @@ package manifests_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -86,7 +87,7 @@ func label(enabled string, more ...string) labels.Set {
 func marks(t *testing.T, hooks []admissionregistrationv1.MutatingWebhook, namespace, pod labels.Set) bool {
 	t.Helper()
 	for _, hook := range hooks {
-		matches := *hook.ClientConfig.Service.Path == "/mutate"
+		matches := *hook.ClientConfig.Service.Path == "/mutate" && hook.Rules[0].Operations[0] == admissionregistrationv1.Create
 		for selector, set := range map[*metav1.LabelSelector]labels.Set{hook.NamespaceSelector: namespace, hook.ObjectSelector: pod} {
 			parsed, err := metav1.LabelSelectorAsSelector(selector)
 			if err != nil {
@@ -99,6 +100,25 @@ func marks(t *testing.T, hooks []admissionregistrationv1.MutatingWebhook, namesp
 		}
 	}
 	return false
+}
+
+// Where no webhook marks a copy of one of Tessera's pods, one gives it back what was sealed, and nowhere else.
+func TestWhoIsRestored(t *testing.T) {
+	for _, components := range [][]string{nil, {"everywhere"}} {
+		hooks := object[*admissionregistrationv1.MutatingWebhookConfiguration](t, withComponents(t, components...),
+			"MutatingWebhookConfiguration", "tessera").Webhooks
+		restore := slices.IndexFunc(hooks, func(h admissionregistrationv1.MutatingWebhook) bool { return h.Name == "restore.tessera.sh" })
+		for _, of := range []string{"true", "false", ""} {
+			selector, err := metav1.LabelSelectorAsSelector(hooks[restore].NamespaceSelector)
+			if err != nil {
+				t.Fatal(err)
+			}
+			namespace := label(of, corev1.LabelMetadataName, "shop")
+			if marked := marks(t, hooks, namespace, labels.Set{}); selector.Matches(namespace) == marked {
+				t.Errorf("%v: a namespace that says %q: marked %t, restored %t", components, of, marked, !marked)
+			}
+		}
+	}
 }
 
 // A single pod that opted in is called about under the same conditions as one of a namespace.
