@@ -185,7 +185,7 @@ func TestDenied(t *testing.T) {
 func TestTemplate(t *testing.T) {
 	l := shared.Get(t)
 	client := clientOf(t, l.Upper())
-	virtualNode(t, client, "cluster-a")
+	virtualNode(t, l, "cluster-a")
 	for name, enabled := range map[string]bool{"opted-in namespace": true, "another namespace": false} {
 		t.Run(name, func(t *testing.T) {
 			ns := namespace(t, client, enabled)
@@ -245,8 +245,9 @@ func runsOn(t *testing.T, client kubernetes.Interface, ns, node string) error {
 }
 
 // virtualNode makes a ready node that looks like a virtual one to the scheduler and to DaemonSets.
-func virtualNode(t *testing.T, client kubernetes.Interface, name string) {
+func virtualNode(t *testing.T, l *lab.Lab, name string) {
 	t.Helper()
+	client := clientOf(t, l.UpperAs(lab.PartVirtualNode)) // Nobody else may make one.
 	_, err := client.CoreV1().Nodes().Create(t.Context(), &corev1.Node{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{keys.Cluster: name}},
 		Spec:       corev1.NodeSpec{Taints: []corev1.Taint{{Key: keys.VirtualTaint, Value: name, Effect: corev1.TaintEffectNoSchedule}}},

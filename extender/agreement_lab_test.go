@@ -44,7 +44,7 @@ func TestAgreement(t *testing.T) {
 		t: t, random: rand.New(rand.NewPCG(agreementSeed, 1)), lower: client(t, l.Lower(1)), url: l.ExtenderURL(),
 		alive: map[types.NamespacedName]string{}, answers: map[string]int{},
 	}
-	if _, err := client(t, l.Upper()).CoreV1().Nodes().Create(t.Context(), &corev1.Node{
+	if _, err := client(t, l.UpperAs(lab.PartVirtualNode)).CoreV1().Nodes().Create(t.Context(), &corev1.Node{
 		ObjectMeta: metav1.ObjectMeta{Name: "lower-1", Labels: map[string]string{keys.Cluster: "lower-1"}},
 		Spec:       corev1.NodeSpec{Taints: []corev1.Taint{{Key: keys.VirtualTaint, Effect: corev1.TaintEffectNoSchedule}}},
 	}, metav1.CreateOptions{}); err != nil {

@@ -1,6 +1,7 @@
 package manifests_test
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -54,6 +55,11 @@ func TestInstalls(t *testing.T) {
 	if _, err := l.Kubectl(t.Context(), "apply", "-k", filepath.Join(written(t), "base")); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { // No admission runs here, and other tests make pods.
+		if _, err := l.Kubectl(context.Background(), "delete", "mutatingwebhookconfiguration", "tessera"); err != nil {
+			t.Error(err)
+		}
+	})
 	lab.Eventually(t, time.Minute, func() error {
 		out, err := l.Kubectl(t.Context(), "get", "pods", "-n", "tessera-system", "-o", "name")
 		if err != nil {

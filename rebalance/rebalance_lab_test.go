@@ -60,9 +60,14 @@ func newWorld(t *testing.T) *world {
 	}
 	node := &corev1.Node{
 		ObjectMeta: metav1.ObjectMeta{Name: "cluster-of-" + ns.Name, Labels: map[string]string{keys.Cluster: "cluster-of-" + ns.Name}},
+		Spec:       corev1.NodeSpec{Taints: []corev1.Taint{{Key: keys.VirtualTaint, Effect: corev1.TaintEffectNoSchedule}}},
 		Status:     corev1.NodeStatus{Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}}},
 	}
-	if _, err := client.CoreV1().Nodes().Create(t.Context(), node, metav1.CreateOptions{}); err != nil {
+	owner, err := kubernetes.NewForConfig(l.UpperAs(lab.PartVirtualNode)) // Nobody else may make a virtual node.
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := owner.CoreV1().Nodes().Create(t.Context(), node, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { // The lab ends anyway, so errors do no harm.

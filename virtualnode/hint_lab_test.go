@@ -13,7 +13,6 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/tessera-k8s/tessera/bench/lab"
@@ -179,15 +178,11 @@ func (w *world) halfFill(node string) {
 func (w *world) held(name, cluster, node string) *corev1.Pod {
 	w.Helper()
 	upper := w.create(w.pod(name, 1, func(p *corev1.Pod) {
-		p.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: "test/wait"}} // until its UID is known to the extender
+		gated(p) // until its UID is known to the extender
 		p.Spec.NodeSelector[keys.Cluster] = cluster
 	}))
 	holds.set(func() { holds.node[upper.UID] = cluster + "/" + node })
-	_, err := w.upper.CoreV1().Pods(w.ns).Patch(w.Context(), name, types.StrategicMergePatchType,
-		[]byte(`{"spec":{"schedulingGates":null}}`), metav1.PatchOptions{})
-	if err != nil {
-		w.Fatal(err)
-	}
+	w.ungate(name)
 	w.becomes(w.upper, name, "Running", running)
 	return w.get(w.lower(1), name)
 }

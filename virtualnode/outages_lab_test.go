@@ -225,7 +225,7 @@ func nodesDeleted(o *outages) {
 	name := o.lab.LowerName(1)
 	o.kubectl("cordon", name)
 	o.kubectl("label", "node", name, "example.com/mine=yes")
-	o.kubectl("taint", "node", name, keys.VirtualTaint+"-")
+	o.kubectl("taint", "node", name, keys.VirtualTaint+"-", "--as=system:serviceaccount:tessera-system:tessera-virtualnode")
 	o.node(name, func(node *corev1.Node) error {
 		for _, taint := range node.Spec.Taints {
 			if taint.Key == keys.VirtualTaint {

@@ -140,7 +140,7 @@ func TestHint(t *testing.T) {
 	hinted, preferred := w.lab.NodeName(1, 2), w.lab.NodeName(1, 3)
 	place := func(name string, hint func(types.UID)) *corev1.Pod {
 		upper := w.create(w.pod(name, 1, func(p *corev1.Pod) {
-			p.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: "test/wait"}} // until its UID is known to the extender
+			gated(p) // until its UID is known to the extender
 			p.Spec.Affinity = &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{PreferredDuringSchedulingIgnoredDuringExecution: []corev1.PreferredSchedulingTerm{{
 				Weight: 100, Preference: corev1.NodeSelectorTerm{MatchExpressions: []corev1.NodeSelectorRequirement{{
 					Key: corev1.LabelHostname, Operator: corev1.NodeSelectorOpIn, Values: []string{preferred},
@@ -148,10 +148,7 @@ func TestHint(t *testing.T) {
 			}}}}
 		}))
 		holds.set(func() { hint(upper.UID) })
-		patch := []byte(`{"spec":{"schedulingGates":null}}`)
-		if _, err := w.upper.CoreV1().Pods(w.ns).Patch(t.Context(), name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}); err != nil {
-			t.Fatal(err)
-		}
+		w.ungate(name)
 		w.becomes(w.upper, name, "Running", running)
 		return w.get(w.lower(1), name)
 	}
@@ -332,7 +329,11 @@ func TestDeletedWhileCreating(t *testing.T) {
 	now := int64(0)
 	for i := range 20 {
 		name := fmt.Sprint("p-", i)
-		w.create(w.pod(name, 1, func(p *corev1.Pod) { p.Spec.NodeName = w.lab.LowerName(1) }))
+		w.create(w.pod(name, 1, func(p *corev1.Pod) { p.Spec.SchedulerName = "nobody" }))
+		bind := &corev1.Binding{ObjectMeta: metav1.ObjectMeta{Name: name}, Target: corev1.ObjectReference{Kind: "Node", Name: w.lab.LowerName(1)}}
+		if err := w.upper.CoreV1().Pods(w.ns).Bind(t.Context(), bind, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
 		if err := w.upper.CoreV1().Pods(w.ns).Delete(t.Context(), name, metav1.DeleteOptions{GracePeriodSeconds: &now}); err != nil {
 			t.Fatal(err)
 		}

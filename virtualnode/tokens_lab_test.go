@@ -193,7 +193,9 @@ func TestTokenPolicy(t *testing.T) {
 		}
 	}
 
-	ns, err := w.upper.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "single-"}}, metav1.CreateOptions{})
+	ns, err := w.upper.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
+		GenerateName: "single-", Labels: map[string]string{keys.Enabled: "true"},
+	}}, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -203,7 +205,9 @@ func TestTokenPolicy(t *testing.T) {
 		_, err := w.upper.CoreV1().ServiceAccounts(w.ns).Get(t.Context(), "default", metav1.GetOptions{})
 		return err
 	})
-	w.create(w.pod("single", 1, account, func(p *corev1.Pod) { p.Labels[keys.Enabled] = "true" }))
+	w.create(w.pod("single", 1, account, gated, func(p *corev1.Pod) { p.Labels[keys.Enabled] = "true" }))
+	patch(w, w.upper, "namespaces", w.ns, `{"metadata":{"labels":{"`+keys.Enabled+`":null}}}`)
+	w.ungate("single")
 	w.becomes(w.upper, "single", "told that there is no token", func(p *corev1.Pod) bool {
 		c := conditionOf(p.Status.Conditions, keys.LowerPlaced)
 		return c.Reason == string(keys.TokenRefused) && strings.Contains(c.Message, "tessera.sh/enabled=true")

@@ -47,7 +47,9 @@ func withoutManagedFields(object any) (any, error) {
 }
 
 // choice says which upper namespaces take part.
-func (s *server) choice() namespaces.Choice { return namespaces.Choice{Everywhere: s.config.Everywhere} }
+func (s *server) choice() namespaces.Choice {
+	return namespaces.Choice{Everywhere: s.config.Everywhere}
+}
 
 // Namespaces lists the upper namespaces. What it returns is shared: nobody may change it.
 func (u *upperObjects) Namespaces() corelisters.NamespaceLister {

@@ -173,6 +173,18 @@ func (w *world) pod(name string, k int, change ...func(*corev1.Pod)) *corev1.Pod
 	return pod
 }
 
+// gated has a pod wait until ungate.
+func gated(p *corev1.Pod) { p.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: "test/wait"}} }
+
+func (w *world) ungate(name string) {
+	w.Helper()
+	_, err := w.upper.CoreV1().Pods(w.ns).Patch(w.Context(), name, types.StrategicMergePatchType,
+		[]byte(`{"spec":{"schedulingGates":null}}`), metav1.PatchOptions{})
+	if err != nil {
+		w.Fatal(err)
+	}
+}
+
 func (w *world) create(pod *corev1.Pod) *corev1.Pod {
 	w.Helper()
 	created, err := w.upper.CoreV1().Pods(w.ns).Create(w.Context(), pod, metav1.CreateOptions{})

@@ -8,10 +8,13 @@ import (
 	"io"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
@@ -20,20 +23,24 @@ import (
 	"k8s.io/client-go/restmapper"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
+	"github.com/tessera-k8s/tessera/internal/keys"
 	"github.com/tessera-k8s/tessera/manifests"
 )
 
 // installNamespace is where Tessera's accounts live, above and below.
 const installNamespace = "tessera-system"
 
+// boundPolicy denies pods of Tessera's that are created with a node, see Options.BoundByHand.
+const boundPolicy = "tessera-bound"
+
 // tokenLife is longer than any lab lives.
 const tokenLife = 30 * 24 * time.Hour
 
-// applyManifests gives Tessera the accounts and the RBAC that an installation would give it, and nothing more.
+// applyManifests gives Tessera the accounts, the RBAC and the policies that an installation would give it, and nothing more.
 func (c *cluster) applyManifests(ctx context.Context) error {
 	patterns := []string{"lower/namespace.yaml", "lower/*.yaml"}
 	if c.index == 0 {
-		patterns = []string{"base/namespace.yaml", "base/view.yaml", "base/*/serviceaccount.yaml", "base/*/rbac.yaml", "components/*/*.yaml"}
+		patterns = []string{"base/namespace.yaml", "base/view.yaml", "base/policies/*.yaml", "base/*/serviceaccount.yaml", "base/*/rbac.yaml", "components/*/*.yaml"}
 	}
 	done := map[string]bool{}
 	for _, pattern := range patterns {
@@ -49,6 +56,9 @@ func (c *cluster) applyManifests(ctx context.Context) error {
 			objects, err := readManifest(file)
 			if err != nil {
 				return err
+			}
+			if c.lab.options.BoundByHand {
+				objects = slices.DeleteFunc(objects, func(o *unstructured.Unstructured) bool { return o.GetName() == boundPolicy })
 			}
 			if err := c.apply(ctx, objects); err != nil {
 				return fmt.Errorf("applying %s to %s: %w", file, c.name, err)
@@ -132,6 +142,20 @@ func (c *cluster) apply(ctx context.Context, objects []*unstructured.Unstructure
 		if err != nil {
 			return fmt.Errorf("applying %s %s: %w", kind.Kind, object.GetName(), err)
 		}
+	}
+	return nil
+}
+
+// policiesWork tries to make a node virtual, as a dry run: the API server has to deny it before any test relies on that.
+func (c *cluster) policiesWork(ctx context.Context) error {
+	const name = "lab-probe"
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{keys.Cluster: name}}}
+	_, err := c.client.CoreV1().Nodes().Create(ctx, node, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+	if err == nil {
+		return errors.New("the policies are not at work yet: anybody may make virtual nodes")
+	}
+	if !apierrors.IsForbidden(err) {
+		return fmt.Errorf("trying the policies: %w", err)
 	}
 	return nil
 }

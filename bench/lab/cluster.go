@@ -139,6 +139,11 @@ func (c *cluster) waitWorking(ctx context.Context) error {
 		if _, err := c.client.CoreV1().ServiceAccounts("default").Get(ctx, "default", metav1.GetOptions{}); err != nil {
 			return err
 		}
+		if c.index == 0 {
+			if err := c.policiesWork(ctx); err != nil {
+				return err
+			}
+		}
 		nodes, err := c.client.CoreV1().Nodes().List(ctx, metav1.ListOptions{LabelSelector: labelNode})
 		if err != nil {
 			return err

@@ -342,6 +342,13 @@ func (l *Lab) Dir() string { return l.dir }
 // Upper gives the admin's access to the upper cluster. The copy is the caller's.
 func (l *Lab) Upper() *rest.Config { return rest.CopyConfig(l.upper().rest) }
 
+// UpperAs gives access to the upper cluster as the account of a part, with its rights. The copy is the caller's.
+func (l *Lab) UpperAs(part string) *rest.Config {
+	config := l.Upper()
+	config.Impersonate.UserName = "system:serviceaccount:" + installNamespace + ":tessera-" + part
+	return config
+}
+
 // UpperKubeconfig is the path of the admin's kubeconfig.
 func (l *Lab) UpperKubeconfig() string { return l.upper().adminKubeconfig() }
 

@@ -16,6 +16,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/client-go/kubernetes"
 
@@ -189,9 +190,13 @@ func reachesListener(t *testing.T, l *Lab) {
 // runsBelow runs a pod through a virtual node: virtualnode, which is in the upper cluster's namespace, reaches both clusters.
 func runsBelow(t *testing.T, l *Lab) {
 	upper, ns := namespace(t, l, 0)
+	opt := []byte(`{"metadata":{"labels":{"` + keys.Enabled + `":"true"}}}`)
+	if _, err := upper.CoreV1().Namespaces().Patch(t.Context(), ns, types.MergePatchType, opt, metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
 	for k := 1; k <= 2; k++ {
 		marked := corev1.ResourceList{keys.PodResource: resource.MustParse("0")}
-		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: l.LowerName(k), Labels: map[string]string{keys.Enabled: "true"}}, Spec: corev1.PodSpec{
+		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: l.LowerName(k)}, Spec: corev1.PodSpec{
 			NodeSelector: map[string]string{keys.Cluster: l.LowerName(k)},
 			Tolerations:  []corev1.Toleration{{Key: keys.VirtualTaint, Operator: corev1.TolerationOpExists}},
 			Containers: []corev1.Container{{

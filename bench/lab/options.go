@@ -58,6 +58,8 @@ type Options struct {
 	Config map[string]map[string]any
 	// StrictBind has the upper scheduler bind Tessera's pods through the extender (bindVerb).
 	StrictBind bool
+	// BoundByHand leaves out the policy by which nobody creates a pod of Tessera's with a node, so that loads can do without a scheduler.
+	BoundByHand bool
 	// ShortTimers makes kube-controller-manager notice a dead node after 8 s and evict its pods after 5 s more.
 	ShortTimers bool
 	// Log takes the progress lines; nil drops them.

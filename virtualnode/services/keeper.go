@@ -70,8 +70,8 @@ type Setup struct {
 	// Namespaces are those of the upper cluster.
 	Namespaces corelisters.NamespaceLister
 	// Choice says which of them take part.
-	Choice namespaces.Choice
-	Changes    cache.SharedIndexInformer // of namespaces
+	Choice  namespaces.Choice
+	Changes cache.SharedIndexInformer // of namespaces
 	// Inhabited reports whether pods of an upper namespace are bound to the virtual node, and may go below.
 	Inhabited func(namespace string) bool
 	// Room sees to it that the lower namespace of an upper one is there, see namespaces.Keeper.Use.

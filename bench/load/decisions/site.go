@@ -73,6 +73,10 @@ func start(ctx context.Context, out io.Writer, size Size) (s *site, err error) {
 	if s.upper, err = kubernetes.NewForConfig(l.Upper()); err != nil {
 		return nil, fmt.Errorf("building client of the upper cluster: %w", err)
 	}
+	owner, err := kubernetes.NewForConfig(l.UpperAs(lab.PartVirtualNode)) // Nobody else may make virtual nodes.
+	if err != nil {
+		return nil, fmt.Errorf("building client of virtualnode: %w", err)
+	}
 	space := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}
 	if _, err := s.upper.CoreV1().Namespaces().Create(ctx, space, metav1.CreateOptions{}); err != nil {
 		return nil, fmt.Errorf("creating the namespace: %w", err)
@@ -89,7 +93,7 @@ func start(ctx context.Context, out io.Writer, size Size) (s *site, err error) {
 			ObjectMeta: metav1.ObjectMeta{Name: cluster, Labels: map[string]string{keys.Cluster: cluster}},
 			Spec:       corev1.NodeSpec{Taints: []corev1.Taint{{Key: keys.VirtualTaint, Effect: corev1.TaintEffectNoSchedule}}},
 		}
-		if _, err := s.upper.CoreV1().Nodes().Create(ctx, node, metav1.CreateOptions{}); err != nil {
+		if _, err := owner.CoreV1().Nodes().Create(ctx, node, metav1.CreateOptions{}); err != nil {
 			return nil, fmt.Errorf("creating a virtual node: %w", err)
 		}
 		s.names = append(s.names, node.Name)

@@ -38,7 +38,7 @@ const together = 60
 // Lab is the lab to play in.
 func Lab(out io.Writer) lab.Options {
 	return lab.Options{
-		Lower: 1, Nodes: 4, Parts: []string{lab.PartVirtualNode}, Log: out,
+		Lower: 1, Nodes: 4, Parts: []string{lab.PartVirtualNode}, BoundByHand: true, Log: out,
 		Shapes: []lab.Shape{{Resources: corev1.ResourceList{
 			corev1.ResourceCPU: resource.MustParse("64"), corev1.ResourceMemory: resource.MustParse("256Gi"),
 			corev1.ResourcePods: resource.MustParse("500"),

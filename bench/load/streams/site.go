@@ -70,7 +70,7 @@ type site struct {
 // newSite starts a lab with a real node, the relay and the pod.
 func newSite(ctx context.Context, out io.Writer) (*site, error) {
 	l, err := lab.Start(ctx, lab.Options{
-		Lower: 1, RealNodes: 1, Parts: []string{lab.PartVirtualNode}, Log: out,
+		Lower: 1, RealNodes: 1, Parts: []string{lab.PartVirtualNode}, BoundByHand: true, Log: out,
 		Config: map[string]map[string]any{lab.PartVirtualNode: {"hint": "off"}},
 	})
 	if err != nil {

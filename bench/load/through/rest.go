@@ -102,7 +102,7 @@ func newPlayedSite(
 	ctx context.Context, out io.Writer, progress Progress, virtualNodes, pods int,
 ) (s *playedSite, names []string, err error) {
 	l, err := lab.Start(ctx, lab.Options{
-		Parts: []string{lab.PartVirtualNode}, Log: out,
+		Parts: []string{lab.PartVirtualNode}, BoundByHand: true, Log: out,
 		Config: map[string]map[string]any{lab.PartVirtualNode: {"extender": "", "extenderTokenFile": "", "hint": "off"}},
 	})
 	if err != nil {

@@ -45,7 +45,7 @@ func newSite(ctx context.Context, out io.Writer, progress Progress, config map[s
 // newSites is newSite with several such clusters; that of the site is the first.
 func newSites(ctx context.Context, out io.Writer, progress Progress, lower int, config map[string]any) (*site, error) {
 	l, err := lab.Start(ctx, lab.Options{
-		Lower: lower, Nodes: lowerNodes, Parts: []string{lab.PartVirtualNode}, Log: out,
+		Lower: lower, Nodes: lowerNodes, Parts: []string{lab.PartVirtualNode}, BoundByHand: true, Log: out,
 		Shapes: []lab.Shape{{Resources: corev1.ResourceList{
 			corev1.ResourceCPU: resource.MustParse("200"), corev1.ResourceMemory: resource.MustParse("800Gi"),
 			corev1.ResourcePods: resource.MustParse("2000"),
