@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/tessera-k8s/tessera/admission/certificate"
 	"github.com/tessera-k8s/tessera/admission/mutate"
 	"github.com/tessera-k8s/tessera/internal/serve"
 )
@@ -26,13 +27,52 @@ func NewCommand() *cobra.Command {
 // Run serves until ctx ends.
 func Run(ctx context.Context, config *Config) error {
 	log := config.Logger("admission")
-	return config.Serve(ctx, log, newHandler(log, newMetrics(), config.settings()))
+	served, reader, keep, err := config.certificate(log)
+	if err != nil {
+		return err
+	}
+	metrics := newMetrics(served)
+	handler := newHandler(log, metrics, reader, served, config.settings())
+	return serve.Run(ctx,
+		func(ctx context.Context) error { return config.Serve(ctx, log, handler) },
+		func(ctx context.Context) error { return certificate.Warn(ctx, log, served) },
+		keep,
+	)
 }
 
-func newHandler(log *slog.Logger, metrics *metrics, settings mutate.Settings) http.Handler {
+// middleware lets some requests through.
+type middleware func(http.Handler) http.Handler
+
+// certificate returns what is served, who may read metrics, and what keeps the own certificate, if there is one: with an account the
+// API server is asked about tokens, without one a client certificate is all that can be judged.
+func (c *Config) certificate(log *slog.Logger) (served certificate.Get, reader middleware, keep func(context.Context) error, err error) {
+	if !c.own() {
+		served, err = serve.Certificate(c.CertFile, c.KeyFile)
+		return served, serve.ClientCertificate, func(context.Context) error { return nil }, err
+	}
+	client, err := serve.UpperClient("admission", c.UpperKubeconfig)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	guard, err := serve.NewGuard(client)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	own := c.OwnCertificate
+	k := c.keeper
+	k.Client, k.Log, k.Namespace, k.Secret, k.Webhooks = client, log, c.Namespace, own.Secret, own.Webhooks
+	k.Names = append([]string{"tessera-admission." + c.Namespace + ".svc"}, own.Names...)
+	k.Lives = certificate.Lives{Serving: own.Life.Duration, Authority: own.AuthorityLife.Duration, Overlap: own.Overlap.Duration}
+	return k.Certificate, guard.Bearer, k.Run, nil
+}
+
+func newHandler(log *slog.Logger, metrics *metrics, reader middleware, served certificate.Get, settings mutate.Settings) http.Handler {
 	mux := http.NewServeMux()
-	serve.Health(mux, func() error { return nil }) // It depends on nothing: listening is being ready.
-	mux.Handle("GET /metrics", serve.ClientCertificate(serve.Metrics(metrics.registry)))
+	serve.Health(mux, func() error { // It depends on nothing else: listening with a certificate is being ready.
+		_, err := served(nil)
+		return err
+	})
+	mux.Handle("GET /metrics", reader(serve.Metrics(metrics.registry)))
 	mux.Handle("POST /mutate", tlsOnly(webhook(log, metrics, "mutate", mutate.Pods(settings))))
 	mux.Handle("POST /restore", tlsOnly(webhook(log, metrics, "restore", mutate.Copies(settings))))
 	mux.Handle("POST /keep-off", tlsOnly(webhook(log, metrics, "keep-off", mutate.Others)))

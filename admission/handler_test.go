@@ -2,6 +2,7 @@ package admission
 
 import (
 	"bytes"
+	"crypto/tls"
 	"encoding/json"
 	"io"
 	"log/slog"
@@ -128,7 +129,7 @@ func TestBadInput(t *testing.T) {
 }
 
 func TestPlainListener(t *testing.T) {
-	plain := httptest.NewServer(newHandler(slog.New(slog.DiscardHandler), newMetrics(), mutate.Settings{Standard: time.Minute}))
+	plain := httptest.NewServer(handlerOf(newMetrics(noCertificate)))
 	defer plain.Close()
 	if status, body := post(t, plain, "/mutate", reviewOf("Pod", plainPod)); status != http.StatusForbidden {
 		t.Errorf("the plain listener answered %d %s", status, body)
@@ -144,8 +145,8 @@ func TestPlainListener(t *testing.T) {
 }
 
 func TestMetrics(t *testing.T) {
-	metrics := newMetrics()
-	server := httptest.NewTLSServer(newHandler(slog.New(slog.DiscardHandler), metrics, mutate.Settings{Standard: time.Minute}))
+	metrics := newMetrics(noCertificate)
+	server := httptest.NewTLSServer(handlerOf(metrics))
 	defer server.Close()
 	post(t, server, "/mutate", reviewOf("Pod", plainPod))
 	post(t, server, "/mutate", "{")
@@ -164,18 +165,24 @@ tessera_admission_requests_total{path="mutate",result="patched"} 1
 func TestConfig(t *testing.T) {
 	const good = "listen: 127.0.0.1:0\ncertFile: a\nkeyFile: b\n"
 	for text, want := range map[string]string{
-		good:                         "",
-		good + "clusters: x\n":       `"clusters"`,
-		"listen: 127.0.0.1:0\n":      "certFile",
-		"insecureLoopback: true\n":   "listen: give",
-		good + "logLevel: chatty\n":  "logLevel",
-		good + "listen: [1, 2, 3]\n": "listen",
+		good:                                 "",
+		good + "clusters: x\n":               `"clusters"`,
+		"listen: 127.0.0.1:0\n":              "",
+		"listen: 127.0.0.1:0\ncertFile: a\n": "keyFile",
+		"listen: 127.0.0.1:0\nownCertificate: {life: 1h, authorityLife: 30m, overlap: 0s}\n": "ownCertificate.life",
+		"listen: 127.0.0.1:0\nownCertificate: {life: 1h, overlap: 11m}\n":                    "ownCertificate.overlap",
+		"listen: 127.0.0.1:0\nownCertificate: {names: [\"a b\"]}\n":                          "ownCertificate.names",
+		"listen: 127.0.0.1:0\nownCertificate: {secret: A}\n":                                 "ownCertificate.secret",
+		"listen: 127.0.0.1:0\nnamespace: A\n":                                                "namespace",
+		"insecureLoopback: true\n":                                                           "listen: give",
+		good + "logLevel: chatty\n":                                                          "logLevel",
+		good + "listen: [1, 2, 3]\n":                                                         "listen",
 	} {
 		file := filepath.Join(t.TempDir(), "admission.yaml")
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		err := serve.Load(file, new(Config))
+		err := serve.Load(file, DefaultConfig())
 		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: error %v, want %q", text, err, want)
 		}
@@ -192,14 +199,21 @@ func TestShippedConfig(t *testing.T) {
 	if err := os.WriteFile(file, data, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := serve.Load(file, new(Config)); err != nil {
+	if err := serve.Load(file, DefaultConfig()); err != nil {
 		t.Error(err)
 	}
 }
 
+// noCertificate is what is served where nobody looks at it.
+func noCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &tls.Certificate{}, nil }
+
+func handlerOf(m *metrics) http.Handler {
+	return newHandler(slog.New(slog.DiscardHandler), m, serve.ClientCertificate, noCertificate, mutate.Settings{Standard: time.Minute})
+}
+
 func newServer(t *testing.T) *httptest.Server {
 	t.Helper()
-	server := httptest.NewTLSServer(newHandler(slog.New(slog.DiscardHandler), newMetrics(), mutate.Settings{Standard: time.Minute}))
+	server := httptest.NewTLSServer(handlerOf(newMetrics(noCertificate)))
 	t.Cleanup(server.Close)
 	return server
 }
@@ -264,10 +278,15 @@ func tree(t *testing.T, text string) any {
 
 // TestHelpNamesEveryKey keeps --help complete.
 func TestHelpNamesEveryKey(t *testing.T) {
-	for field := range reflect.TypeFor[serve.Config]().Fields() {
-		key, _, _ := strings.Cut(field.Tag.Get("json"), ",")
-		if !strings.Contains("\n"+configHelp, "\n"+key+": ") {
-			t.Errorf("--help does not say what %s is", key)
+	for _, of := range []reflect.Type{reflect.TypeFor[serve.Config](), reflect.TypeFor[Config](), reflect.TypeFor[Given](), reflect.TypeFor[OwnCertificate]()} {
+		for field := range of.Fields() {
+			key, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+			if key == "" || key == "-" {
+				continue
+			}
+			if !strings.Contains("\n"+configHelp, "\n"+key+":") && !strings.Contains(configHelp, "\n  "+key+":") {
+				t.Errorf("--help does not say what %s is", key)
+			}
 		}
 	}
 }

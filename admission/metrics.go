@@ -1,8 +1,12 @@
 package admission
 
 import (
+	"time"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/tessera-k8s/tessera/admission/certificate"
 )
 
 type metrics struct {
@@ -11,7 +15,7 @@ type metrics struct {
 	duration *prometheus.HistogramVec
 }
 
-func newMetrics() *metrics {
+func newMetrics(served certificate.Get) *metrics {
 	m := &metrics{
 		registry: prometheus.NewRegistry(),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -24,7 +28,11 @@ func newMetrics() *metrics {
 			Buckets: prometheus.ExponentialBuckets(0.0001, 4, 8),
 		}, []string{"path"}),
 	}
-	m.registry.MustRegister(m.requests, m.duration, collectors.NewGoCollector(),
+	expiry := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "tessera_admission_certificate_expiry_seconds",
+		Help: "How long the serving certificate is still good for. It is renewed when a third of its life is left.",
+	}, func() float64 { return certificate.Left(time.Now(), served).Seconds() })
+	m.registry.MustRegister(m.requests, m.duration, expiry, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

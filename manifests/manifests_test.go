@@ -124,7 +124,7 @@ func TestLeastRights(t *testing.T) {
 		case *rbacv1.Role:
 			checkRules(t, role.Name, role.Rules)
 			if role.Name != "tessera-extender" && role.Name != "tessera-virtualnode" { // They keep renewed tokens.
-				readsSecrets(t, role.Name, role.Rules)
+				readsSecrets(t, role.Name, slices.DeleteFunc(role.Rules, ownSecret))
 			}
 		}
 	})
@@ -142,6 +142,11 @@ func checkRules(t *testing.T, name string, rules []rbacv1.PolicyRule) {
 			t.Errorf("%s: rule %d opens every path", name, i)
 		}
 	}
+}
+
+// ownSecret reports whether a rule gives access to Secrets by name, or lets them be created alone.
+func ownSecret(rule rbacv1.PolicyRule) bool {
+	return len(rule.ResourceNames) > 0 || slices.Equal(rule.Verbs, []string{"create"})
 }
 
 func readsSecrets(t *testing.T, name string, rules []rbacv1.PolicyRule) {

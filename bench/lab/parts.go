@@ -115,6 +115,11 @@ func (l *Lab) PartURL(part string) string {
 	return fmt.Sprintf("http://127.0.0.1:%d", l.partPorts(part).plain)
 }
 
+// PartTLS is the TLS listener of a part, and the CA of its certificate, PEM.
+func (l *Lab) PartTLS(part string) (url string, ca []byte) {
+	return fmt.Sprintf("https://127.0.0.1:%d", l.partPorts(part).secure), l.partsCA.pem
+}
+
 // writePart writes the part's certificate, account and configuration and returns the path of the last.
 func (l *Lab) writePart(ctx context.Context, part string) (string, error) {
 	pair, err := l.partsCA.server(part, "tessera-"+part+"."+installNamespace+".svc")
@@ -156,6 +161,8 @@ func (l *Lab) partConfig(part string) map[string]any {
 		maps.Copy(config, map[string]any{
 			"upperKubeconfig": file(".kubeconfig"), "clusters": clusters, "upperAPI": l.upper().serverForPods(), "kubelet": l.kubeletConfig(),
 		})
+	case PartAdmission:
+		config["upperKubeconfig"] = file(".kubeconfig")
 	case PartRebalance:
 		maps.Copy(config, map[string]any{"upperKubeconfig": file(".kubeconfig")})
 	}

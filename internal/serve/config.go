@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -25,6 +26,13 @@ type Config struct {
 	InsecurePort     int  `json:"insecurePort,omitempty"`
 	// LogLevel is debug, info (default), warn or error.
 	LogLevel string `json:"logLevel,omitempty"`
+
+	certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error) // where no files are named; nil: they have to be
+}
+
+// SetCertificate says what gives the serving certificate where the configuration names no files. get must not block.
+func (c *Config) SetCertificate(get func(*tls.ClientHelloInfo) (*tls.Certificate, error)) {
+	c.certificate = get
 }
 
 // Validate reports every fault of the listening configuration at once.
@@ -33,7 +41,7 @@ func (c *Config) Validate() error {
 	if c.Listen == "" && !c.InsecureLoopback {
 		errs = append(errs, errors.New("listen: no listener: set listen (TLS), or insecureLoopback and insecurePort"))
 	}
-	if c.Listen != "" && (c.CertFile == "" || c.KeyFile == "") {
+	if c.Listen != "" && (c.CertFile == "" || c.KeyFile == "") && (c.certificate == nil || c.CertFile+c.KeyFile != "") {
 		errs = append(errs, errors.New("certFile, keyFile: both are needed because listen is set"))
 	}
 	if c.InsecureLoopback && (c.InsecurePort < 1 || c.InsecurePort > 65535) {

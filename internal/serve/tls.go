@@ -16,6 +16,9 @@ import (
 // without.
 func (c *Config) tlsConfig() (*tls.Config, error) {
 	files := &certFiles{cert: c.CertFile, key: c.KeyFile, clientCA: c.ClientCAFile}
+	if c.CertFile == "" {
+		files.own = c.certificate
+	}
 	if _, err := files.load(); err != nil {
 		return nil, err
 	}
@@ -43,6 +46,7 @@ func Certificate(certFile, keyFile string) (func(*tls.ClientHelloInfo) (*tls.Cer
 // certFiles caches what the certificate files hold.
 type certFiles struct {
 	cert, key, clientCA string
+	own                 func(*tls.ClientHelloInfo) (*tls.Certificate, error) // in place of cert and key
 
 	mu     sync.Mutex
 	stamp  time.Time // newest change of the files that config was read from
@@ -71,12 +75,13 @@ func (f *certFiles) load() (*tls.Config, error) {
 }
 
 func (f *certFiles) read() (*tls.Config, error) {
-	pair, err := tls.LoadX509KeyPair(f.cert, f.key)
-	if err != nil {
-		return nil, fmt.Errorf("reading serving certificate %s: %w", f.cert, err)
-	}
-	config := &tls.Config{
-		MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}, Certificates: []tls.Certificate{pair},
+	config := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}, GetCertificate: f.own}
+	if f.own == nil {
+		pair, err := tls.LoadX509KeyPair(f.cert, f.key)
+		if err != nil {
+			return nil, fmt.Errorf("reading serving certificate %s: %w", f.cert, err)
+		}
+		config.Certificates = []tls.Certificate{pair}
 	}
 	if f.clientCA == "" {
 		return config, nil
