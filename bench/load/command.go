@@ -42,6 +42,7 @@ Loads:
 			"  go run ./bench load --only virtualnode --rounds 5 --json load.json\n" +
 			"  go run ./bench load --only streams --rounds 3 --json load.json\n" +
 			"  go run ./bench load --only standin --clusters 20 --nodes 100 --pods 1000 --churn 1000 --seconds 20\n" +
+			"  go run ./bench load --only admission --rounds 5 --json load.json\n" +
 			"  go run ./bench load --only virtualnode,memory --pods 100 --rate 20 --seconds 5 --rounds 1",
 		Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
@@ -71,7 +72,7 @@ Loads:
 	flags.IntVar(&options.rounds, "rounds", 0, "rounds of each kind; 0: "+defaults(func(l load) int { return l.rounds }))
 	flags.IntVar(&options.rate, "rate", options.rate, "pods offered a second (virtualnode)")
 	flags.IntVar(&options.seconds, "seconds", options.seconds,
-		"how long they are offered in each round (virtualnode), how long pods come and go (standin)")
+		"how long they are offered in each round (virtualnode, admission), how long pods come and go (standin)")
 	flags.Uint64Var(&options.seed, "seed", options.seed,
 		"order of the holes and of the pods (hints); who lives how and what is killed when (lifecycles); the clusters (standin)")
 	flags.StringVar(&options.profiles, "profiles", "",

@@ -11,6 +11,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/tessera-k8s/tessera/bench/lab"
+	"github.com/tessera-k8s/tessera/bench/load/admission"
 	"github.com/tessera-k8s/tessera/bench/load/decisions"
 	"github.com/tessera-k8s/tessera/bench/load/lifecycles"
 	"github.com/tessera-k8s/tessera/bench/load/many"
@@ -29,6 +30,7 @@ type Report struct {
 	Streams     *streams.Result    `json:"streams,omitempty"`
 	Lifecycles  *lifecycles.Report `json:"lifecycles,omitempty"`
 	StandIn     *many.Result       `json:"standin,omitempty"`
+	Admission   *admission.Result  `json:"admission,omitempty"`
 	// Latency is by size, such as c100n1k.
 	Latency map[string]*decisions.Result `json:"latency,omitempty"`
 }
@@ -69,6 +71,9 @@ or left over, objects of others changed`},
 	{name: "standin", pods: 1000, play: playStandIn, help: `
 the extender against lower clusters that the stand-in plays (bench/standin): how long until it has listed them
 all, events a second under churn, processor time and memory of both`},
+	{name: "admission", rounds: 5, play: playAdmission, help: `
+500 reviews a second of a pod with constraints to seal, beside an echo that is asked at the same rate: processor
+time a review, how much later than the echo's the answers are`},
 	{name: "latency", pods: 10000, rounds: 9, play: playLatency, help: `
 the extender's answers beside an echo's, where the stand-in plays 100 clusters of 1,000 nodes and 10 of 10,000
 (or what --clusters and --nodes say): quiet, and with --churn events below and 2,000 pods that wait; processor
@@ -193,6 +198,13 @@ func playStandIn(ctx context.Context, out io.Writer, o options, report *Report, 
 	return report.StandIn.Print(out)
 }
 
+func playAdmission(ctx context.Context, out io.Writer, o options, report *Report, progress through.Progress) (err error) {
+	if report.Admission, err = admission.Measure(ctx, out, o.seconds, o.rounds, admission.Progress(progress)); err != nil {
+		return err
+	}
+	return report.Admission.Print(out)
+}
+
 func playLatency(ctx context.Context, out io.Writer, o options, report *Report, progress through.Progress) error {
 	sizes := map[string]decisions.Size{}
 	if o.given("clusters") || o.given("nodes") {
@@ -237,6 +249,9 @@ func (r *Report) Check() error {
 	}
 	if r.Lifecycles != nil {
 		wrong = append(wrong, r.Lifecycles.Check())
+	}
+	if r.Admission != nil {
+		wrong = append(wrong, r.Admission.Check())
 	}
 	if r.StandIn != nil {
 		wrong = append(wrong, r.StandIn.Check())

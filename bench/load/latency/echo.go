@@ -99,6 +99,9 @@ func clientOf(certificate *x509.Certificate) *http.Client {
 	return &http.Client{Transport: transport, Timeout: 10 * time.Second}
 }
 
+// Server is where it answers, and a client that believes it.
+func (e *Echo) Server() (client *http.Client, url string) { return e.client, e.url }
+
 // Stop ends the server.
 func (e *Echo) Stop() {
 	e.client.CloseIdleConnections()
