@@ -27,10 +27,11 @@ func NewCheckCommand() *cobra.Command {
 	var flags upperFlags
 	command := &cobra.Command{
 		Use:   "check",
-		Short: "Try whether the upper API server reaches every virtual node, for kubectl logs, exec and top",
+		Short: "Try whether the upper API server reaches every virtual node, and look for DaemonSets that would go there",
 		Long: `Asks every virtual node for /healthz through the upper API server, which goes the way of kubectl logs, exec and port-forward, and
-says what is to be done where that fails: a flag of kube-apiserver, a certificate, a right, a firewall. Ends with code 1 then.
-Needs the right to get nodes/proxy.`,
+says what is to be done where that fails: a flag of kube-apiserver, a certificate, a right, a firewall. Lists DaemonSets that are older
+than admission and whose pods would go to virtual nodes, with the patch that keeps them off: their next update through admission does
+the same. Ends with code 1 if there is anything to do. Needs the rights to get nodes/proxy and to list daemonsets.`,
 		Example: `  tessera check
   tessera check -o json`,
 		Args: cobra.NoArgs,
@@ -39,11 +40,11 @@ Needs the right to get nodes/proxy.`,
 			if err != nil {
 				return err
 			}
-			checks, err := checkNodes(command.Context(), client)
+			found, err := checkAll(command.Context(), client)
 			if err != nil {
 				return err
 			}
-			return printChecks(command.OutOrStdout(), checks, flags.output)
+			return printChecks(command.OutOrStdout(), found, flags.output)
 		},
 	}
 	flags.add(command)
@@ -67,14 +68,28 @@ const (
 	checkUnknown = "unknown"
 )
 
-func checkNodes(ctx context.Context, client kubernetes.Interface) ([]check, error) {
+// findings are what is printed.
+type findings struct {
+	Checks     []check          `json:"checks"`
+	DaemonSets []strayDaemonSet `json:"daemonSets,omitempty"`
+}
+
+func checkAll(ctx context.Context, client kubernetes.Interface) (findings, error) {
 	nodes, err := client.CoreV1().Nodes().List(ctx, metav1.ListOptions{LabelSelector: keys.Cluster})
 	if err != nil {
-		return nil, fmt.Errorf("listing virtual nodes: %w", err)
+		return findings{}, fmt.Errorf("listing virtual nodes: %w", err)
 	}
-	checks := make([]check, 0, len(nodes.Items))
-	for i := range nodes.Items {
-		node := &nodes.Items[i]
+	stray, err := strayDaemonSets(ctx, client, nodes.Items)
+	if err != nil {
+		return findings{}, err
+	}
+	return findings{checkNodes(ctx, client, nodes.Items), stray}, nil
+}
+
+func checkNodes(ctx context.Context, client kubernetes.Interface, nodes []corev1.Node) []check {
+	checks := make([]check, 0, len(nodes))
+	for i := range nodes {
+		node := &nodes[i]
 		c := check{Node: node.Name, Address: addressOf(node)}
 		if c.Address == "" {
 			c.Result, c.Said, c.Advice = checkFailed, "its Node has no address", "set kubelet: {enabled: true} in virtualnode's configuration, "+
@@ -85,7 +100,7 @@ func checkNodes(ctx context.Context, client kubernetes.Interface) ([]check, erro
 		}
 		checks = append(checks, c)
 	}
-	return checks, nil
+	return checks
 }
 
 // addressOf is where the API server looks for the kubelet API of a Node, "" for nowhere.
@@ -136,26 +151,29 @@ func judge(err error, address string) (result, said, advice string) {
 	return checkFailed, said, "see the log of virtualnode, which listens on " + address
 }
 
-func printChecks(out io.Writer, checks []check, output string) error {
-	failed := false
-	for _, c := range checks {
+func printChecks(out io.Writer, found findings, output string) error {
+	failed := len(found.DaemonSets) > 0
+	for _, c := range found.Checks {
 		failed = failed || c.Result == checkFailed
 	}
 	var err error
 	if output == "json" {
 		encoder := json.NewEncoder(out)
 		encoder.SetIndent("", "  ")
-		err = encoder.Encode(map[string]any{"checks": checks})
+		err = encoder.Encode(found)
 	} else {
 		table := newTable(out, "VIRTUAL NODE", "ADDRESS", "RESULT", "THE API SERVER SAYS")
-		for _, c := range checks {
+		for _, c := range found.Checks {
 			table.row(c.Node, c.Address, c.Result, c.Said)
 		}
 		err = table.flush()
-		for _, c := range checks {
+		for _, c := range found.Checks {
 			if c.Advice != "" {
 				fmt.Fprintf(out, "%s: %s\n", c.Node, c.Advice)
 			}
+		}
+		for _, set := range found.DaemonSets {
+			fmt.Fprintf(out, "DaemonSet %s/%s makes pods for virtual nodes, which do not run there:\n  %s\n", set.Namespace, set.Name, set.Patch)
 		}
 	}
 	if err == nil && failed {

@@ -44,10 +44,10 @@ func TestPrintChecks(t *testing.T) {
 	t.Parallel()
 	for _, output := range []string{"table", "json"} {
 		var out bytes.Buffer
-		if err := printChecks(&out, []check{{Node: "v", Address: "a", Result: checkOK}, {Node: "w", Result: checkUnknown, Advice: "x"}}, output); err != nil {
+		if err := printChecks(&out, findings{Checks: []check{{Node: "v", Address: "a", Result: checkOK}, {Node: "w", Result: checkUnknown, Advice: "x"}}}, output); err != nil {
 			t.Error(err)
 		}
-		if err := printChecks(&out, []check{{Node: "v", Result: checkFailed, Said: "no", Advice: "do it"}}, output); !errors.Is(err, errCheck) {
+		if err := printChecks(&out, findings{Checks: []check{{Node: "v", Result: checkFailed, Said: "no", Advice: "do it"}}}, output); !errors.Is(err, errCheck) {
 			t.Errorf("a failed check ends with %v", err)
 		}
 		if !strings.Contains(out.String(), "do it") || !strings.Contains(out.String(), "no") {
