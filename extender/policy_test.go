@@ -26,7 +26,7 @@ func (e *testExtender) scores(t *testing.T, pod *corev1.Pod, names ...string) ma
 // TestPolicies: whether real or virtual nodes come first, and which cluster, is as the pod's policy and order have it; room is held where
 // the pod will go.
 func TestPolicies(t *testing.T) {
-	all := []string{"real", "vn-a", "vn-b"}
+	all := []string{"real", "a", "b"}
 	cases := map[string]struct {
 		policy, order, answer string
 		cpu                   string
@@ -34,18 +34,18 @@ func TestPolicies(t *testing.T) {
 		scores                map[string]int64
 		hold                  string // cluster
 	}{
-		"prefer: virtual nodes first": {keys.PolicyPrefer, "", answerAll, "1", all, all, map[string]int64{"real": 0, "vn-a": 10, "vn-b": 1}, "a"},
+		"prefer: virtual nodes first": {keys.PolicyPrefer, "", answerAll, "1", all, all, map[string]int64{"real": 0, "a": 10, "b": 1}, "a"},
 		"prefer: full below":          {keys.PolicyPrefer, "", answerAll, "9", all, []string{"real"}, map[string]int64{"real": 0}, ""},
-		"overflow: real nodes first":  {keys.PolicyOverflow, "", answerAll, "1", all, all, map[string]int64{"real": 10, "vn-a": 0, "vn-b": 0}, ""},
+		"overflow: real nodes first":  {keys.PolicyOverflow, "", answerAll, "1", all, all, map[string]int64{"real": 10, "a": 0, "b": 0}, ""},
 		"overflow: no real node takes it": {
-			keys.PolicyOverflow, "", answerAll, "1", all[1:], all[1:], map[string]int64{"vn-a": 10, "vn-b": 1}, "a",
+			keys.PolicyOverflow, "", answerAll, "1", all[1:], all[1:], map[string]int64{"a": 10, "b": 1}, "a",
 		},
 		"overflow, best alone":              {keys.PolicyOverflow, "", answerBest, "1", all, []string{"real"}, map[string]int64{"real": 10}, ""},
-		"overflow, best alone, virtual":     {keys.PolicyOverflow, "", answerBest, "1", all[1:], []string{"vn-a"}, map[string]int64{"vn-a": 10}, "a"},
-		"an order":                          {keys.PolicyOnly, "b, a", answerAll, "1", all[1:], []string{"vn-b", "vn-a"}, map[string]int64{"vn-b": 10, "vn-a": 1}, "b"},
-		"an order, best alone":              {keys.PolicyOnly, "b", answerBest, "1", all[1:], []string{"vn-b"}, map[string]int64{"vn-b": 10}, "b"},
-		"the first has no room":             {keys.PolicyOnly, "a,b", answerAll, "6", all[1:], []string{"vn-b"}, map[string]int64{"vn-b": 10}, "b"},
-		"an order of clusters that are not": {keys.PolicyOnly, "x,y", answerAll, "1", all[1:], all[1:], map[string]int64{"vn-a": 10, "vn-b": 1}, "a"},
+		"overflow, best alone, virtual":     {keys.PolicyOverflow, "", answerBest, "1", all[1:], []string{"a"}, map[string]int64{"a": 10}, "a"},
+		"an order":                          {keys.PolicyOnly, "b, a", answerAll, "1", all[1:], []string{"b", "a"}, map[string]int64{"b": 10, "a": 1}, "b"},
+		"an order, best alone":              {keys.PolicyOnly, "b", answerBest, "1", all[1:], []string{"b"}, map[string]int64{"b": 10}, "b"},
+		"the first has no room":             {keys.PolicyOnly, "a,b", answerAll, "6", all[1:], []string{"b"}, map[string]int64{"b": 10}, "b"},
+		"an order of clusters that are not": {keys.PolicyOnly, "x,y", answerAll, "1", all[1:], all[1:], map[string]int64{"a": 10, "b": 1}, "a"},
 	}
 	for name, test := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -77,10 +77,10 @@ func TestFences(t *testing.T) {
 		fence  string
 		passed []string
 	}{
-		"a cluster":      {keys.Cluster + "=b", []string{"vn-b"}},
-		"not a cluster":  {keys.Cluster + "!=b", []string{"vn-a"}},
-		"several":        {keys.Cluster + " in (a, b)", []string{"vn-a", "vn-b"}},
-		"everything":     {"", []string{"vn-a", "vn-b"}},
+		"a cluster":      {keys.Cluster + "=b", []string{"b"}},
+		"not a cluster":  {keys.Cluster + "!=b", []string{"a"}},
+		"several":        {keys.Cluster + " in (a, b)", []string{"a", "b"}},
+		"everything":     {"", []string{"a", "b"}},
 		"a label":        {"team=red", []string{}},
 		"cannot be read": {"=(", []string{}},
 	}
@@ -91,7 +91,7 @@ func TestFences(t *testing.T) {
 			if err := e.upper.namespaces.GetStore().Add(namespace); err != nil {
 				t.Fatal(err)
 			}
-			result := e.filterNames(t, testPod("p", "1"), "vn-a", "vn-b")
+			result := e.filterNames(t, testPod("p", "1"), "a", "b")
 			if diff := cmp.Diff(test.passed, *result.NodeNames); diff != "" {
 				t.Error(diff)
 			}
