@@ -2,6 +2,7 @@ package admission
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 
@@ -31,11 +32,23 @@ func Run(ctx context.Context, config *Config) error {
 	if err != nil {
 		return err
 	}
-	metrics := newMetrics(served)
-	handler := newHandler(log, metrics, reader, served, config.settings())
+	known, err := config.namespaces(log)
+	if err != nil {
+		return err
+	}
+	settings := config.settings()
+	if known != nil {
+		settings.Namespace = known.annotations
+	}
+	ready := func() error {
+		_, err := served(nil)
+		return errors.Join(err, known.ready())
+	}
+	handler := newHandler(log, newMetrics(served), reader, ready, settings)
 	return serve.Run(ctx,
 		func(ctx context.Context) error { return config.Serve(ctx, log, handler) },
 		func(ctx context.Context) error { return certificate.Warn(ctx, log, served) },
+		known.run,
 		keep,
 	)
 }
@@ -66,12 +79,9 @@ func (c *Config) certificate(log *slog.Logger) (served certificate.Get, reader m
 	return k.Certificate, guard.Bearer, k.Run, nil
 }
 
-func newHandler(log *slog.Logger, metrics *metrics, reader middleware, served certificate.Get, settings mutate.Settings) http.Handler {
+func newHandler(log *slog.Logger, metrics *metrics, reader middleware, ready func() error, settings mutate.Settings) http.Handler {
 	mux := http.NewServeMux()
-	serve.Health(mux, func() error { // It depends on nothing else: listening with a certificate is being ready.
-		_, err := served(nil)
-		return err
-	})
+	serve.Health(mux, ready)
 	mux.Handle("GET /metrics", reader(serve.Metrics(metrics.registry)))
 	mux.Handle("POST /mutate", tlsOnly(webhook(log, metrics, "mutate", mutate.Pods(settings))))
 	mux.Handle("POST /restore", tlsOnly(webhook(log, metrics, "restore", mutate.Copies(settings))))

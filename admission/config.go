@@ -21,7 +21,7 @@ type Config struct {
 	Given        `json:",inline"`
 	// OwnCertificate is the serving certificate that admission makes and renews where no files are named.
 	OwnCertificate OwnCertificate `json:"ownCertificate"`
-	// UpperKubeconfig is the file to reach the upper cluster with; empty inside of it. Only the own certificate needs that.
+	// UpperKubeconfig is the file to reach the upper cluster with; empty inside of it. For the annotations of namespaces and the own certificate.
 	UpperKubeconfig string `json:"upperKubeconfig,omitempty"`
 	// Namespace is where the Secret of the own certificate is, and the Service by which API servers call.
 	Namespace string `json:"namespace,omitempty"`
@@ -118,7 +118,7 @@ ownCertificate:              where certFile and keyFile are empty: admission mak
   life: 2160h                of the certificate, and
   authorityLife: 26280h      of its authority: both are renewed after two thirds; API servers believe the old and the new one
   overlap: 2m                how long a new authority is known before it is used
-upperKubeconfig: ""          kubeconfig of the upper cluster, for that; empty inside of it
+upperKubeconfig: ""          kubeconfig of the upper cluster, for that and for what namespaces say; empty inside of it
 namespace: tessera-system    namespace of that Secret and of the Service tessera-admission
 ` + givenHelp + serve.ConfigHelp
 

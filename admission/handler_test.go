@@ -208,7 +208,7 @@ func TestShippedConfig(t *testing.T) {
 func noCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &tls.Certificate{}, nil }
 
 func handlerOf(m *metrics) http.Handler {
-	return newHandler(slog.New(slog.DiscardHandler), m, serve.ClientCertificate, noCertificate, mutate.Settings{Standard: time.Minute})
+	return newHandler(slog.New(slog.DiscardHandler), m, serve.ClientCertificate, func() error { return nil }, mutate.Settings{Standard: time.Minute})
 }
 
 func newServer(t *testing.T) *httptest.Server {
