@@ -25,7 +25,8 @@ func (v *virtualNode) addServices() (err error) {
 	}
 	v.services, err = services.New(services.Setup{
 		Member: member, Mode: v.config.Services, Target: v.target, Upper: s.services, Hub: s.hub, Lower: v.watch.Client(),
-		Namespaces: s.above.Namespaces(), Choice: s.choice(), Changes: s.above.namespaces, Inhabited: v.inhabited, Room: v.spaces.Use, Barred: v.barred,
+		Namespaces: s.above.Namespaces(), Choice: s.choice(), Changes: s.above.namespaces, Inhabited: v.inhabited, Room: v.spaces.Use,
+		Barred: v.barred,
 		Absent: s.config.OrphanGrace.Duration, Zone: v.zone, Events: s.events, Log: v.log,
 	}, s.identity)
 	if err != nil {
@@ -33,7 +34,8 @@ func (v *virtualNode) addServices() (err error) {
 	}
 	v.policies, err = policies.New(policies.Setup{
 		Member: member, Mode: v.config.NetworkPolicies, Target: v.target, Upper: s.policies, Hub: s.hub, Lower: v.watch.Client(),
-		Namespaces: s.above.Namespaces(), Choice: s.choice(), Changes: s.above.namespaces, Inhabited: v.inhabited, Room: v.spaces.Use, Barred: v.barred,
+		Namespaces: s.above.Namespaces(), Choice: s.choice(), Changes: s.above.namespaces, Inhabited: v.inhabited, Room: v.spaces.Use,
+		Barred: v.barred,
 		Absent: s.config.OrphanGrace.Duration, Events: s.events, Log: v.log,
 	}, s.identity)
 	return err

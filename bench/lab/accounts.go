@@ -40,7 +40,10 @@ const tokenLife = 30 * 24 * time.Hour
 func (c *cluster) applyManifests(ctx context.Context) error {
 	patterns := []string{"lower/namespace.yaml", "lower/*.yaml"}
 	if c.index == 0 {
-		patterns = []string{"base/namespace.yaml", "base/view.yaml", "base/policies/*.yaml", "base/*/serviceaccount.yaml", "base/*/rbac.yaml", "components/*/*.yaml"}
+		patterns = []string{
+			"base/namespace.yaml", "base/view.yaml", "base/policies/*.yaml", "base/*/serviceaccount.yaml", "base/*/rbac.yaml",
+			"components/*/*.yaml",
+		}
 	}
 	done := map[string]bool{}
 	for _, pattern := range patterns {

@@ -58,9 +58,8 @@ func strayDaemonSets(ctx context.Context, client kubernetes.Interface, nodes []c
 func goesTo(set *appsv1.DaemonSet, node *corev1.Node) bool {
 	pod := &corev1.Pod{Spec: set.Spec.Template.Spec}
 	fits, err := nodeaffinity.GetRequiredNodeAffinity(pod).Match(node)
-	_, kept := corev1helpers.FindMatchingUntoleratedTaint(klog.Background(), node.Spec.Taints, pod.Spec.Tolerations, func(taint *corev1.Taint) bool {
-		return taint.Key == keys.VirtualTaint
-	}, false)
+	stays := func(taint *corev1.Taint) bool { return taint.Key == keys.VirtualTaint }
+	_, kept := corev1helpers.FindMatchingUntoleratedTaint(klog.Background(), node.Spec.Taints, pod.Spec.Tolerations, stays, false)
 	return err == nil && fits && !kept
 }
 

@@ -177,7 +177,8 @@ func (r *Result) Print(out io.Writer) error {
 	for _, round := range r.Latency.Rounds {
 		echo50 += round.EchoP50Ms / float64(len(r.Latency.Rounds))
 	}
-	fmt.Fprintf(table, "%d\t%d\t%.0f us\t%s\t%.2f ms\t%.2f ms\t%.2f ms\t%.2f ms\t%.2f\t%s\t\n", r.Rate, r.Bytes, r.CPUUs, short(r.CPUUs, cpuBarUs),
+	fmt.Fprintf(table, "%d\t%d\t%.0f us\t%s\t%.2f ms\t%.2f ms\t%.2f ms\t%.2f ms\t%.2f\t%s\t\n",
+		r.Rate, r.Bytes, r.CPUUs, short(r.CPUUs, cpuBarUs),
 		r.Latency.P50Ms, r.Latency.P99Ms, echo50, r.Latency.EchoP99Ms, r.P99ToEcho, short(r.P99ToEcho, echoBar))
 	return table.Flush()
 }

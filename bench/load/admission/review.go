@@ -37,8 +37,9 @@ func review() ([]byte, error) {
 func chartPod() *corev1.Pod {
 	labels := map[string]string{"app.kubernetes.io/name": "web", "app.kubernetes.io/instance": "shop", "pod-template-hash": "5d8c7b6f4d"}
 	spec := corev1.PodSpec{
-		ServiceAccountName: "web", RestartPolicy: corev1.RestartPolicyAlways, DNSPolicy: corev1.DNSClusterFirst, SchedulerName: "default-scheduler",
-		NodeSelector: map[string]string{corev1.LabelArchStable: "amd64", "disk": "ssd"},
+		ServiceAccountName: "web", RestartPolicy: corev1.RestartPolicyAlways, DNSPolicy: corev1.DNSClusterFirst,
+		SchedulerName: "default-scheduler",
+		NodeSelector:  map[string]string{corev1.LabelArchStable: "amd64", "disk": "ssd"},
 		Affinity: &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{
 			RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{NodeSelectorTerms: []corev1.NodeSelectorTerm{
 				{MatchExpressions: []corev1.NodeSelectorRequirement{{Key: "pool", Operator: corev1.NodeSelectorOpIn, Values: []string{"web", "any"}}}},
@@ -57,7 +58,9 @@ func chartPod() *corev1.Pod {
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"},
 		ObjectMeta: metav1.ObjectMeta{
 			GenerateName: "web-5d8c7b6f4d-", Namespace: "shop", Labels: labels, Annotations: map[string]string{"prometheus.io/scrape": "true"},
-			OwnerReferences: []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "ReplicaSet", Name: "web-5d8c7b6f4d", UID: "u", Controller: new(true)}},
+			OwnerReferences: []metav1.OwnerReference{
+				{APIVersion: "apps/v1", Kind: "ReplicaSet", Name: "web-5d8c7b6f4d", UID: "u", Controller: new(true)},
+			},
 		},
 		Spec: spec,
 	}
