@@ -25,7 +25,7 @@ func (e *Extender) compileAll(pod *corev1.Pod, nodes []*corev1.Node) []*snapshot
 	known := map[likeness]*snapshot.Pod{}
 	rules := map[string]*translate.Rules{}
 	whole, err := seal.Unseal(pod)
-	own := err != nil || speaksOfVirtualNodes(whole.OverNodes())
+	own := err != nil || speaksOfVirtualNodes(whole.OverNodes()) || speaksOfVirtualNodes(whole.OverClusters())
 	for i, node := range nodes {
 		text := node.Annotations[keys.Rules]
 		if rules[text] == nil {
@@ -38,6 +38,7 @@ func (e *Extender) compileAll(pod *corev1.Pod, nodes []*corev1.Node) []*snapshot
 		}
 		if base := known[like]; base != nil {
 			pods[i] = base.Via(node.Name)
+			pods[i].Above = aboveOf(whole, node)
 			continue
 		}
 		below, err := e.compile(pod, node)
@@ -111,13 +112,18 @@ func speaksOfVirtualNodes(whole seal.Constraints) bool {
 			return r.Key == keys.VirtualNode
 		})
 	}
-	terms := func(terms []corev1.PodAffinityTerm) bool {
-		return slices.ContainsFunc(terms, func(t corev1.PodAffinityTerm) bool {
-			return speaks(t.LabelSelector, append(slices.Clone(t.MatchLabelKeys), t.MismatchLabelKeys...)...)
-		})
+	term := func(t corev1.PodAffinityTerm) bool {
+		return speaks(t.LabelSelector, append(slices.Clone(t.MatchLabelKeys), t.MismatchLabelKeys...)...)
 	}
-	if with, away := whole.PodAffinity, whole.PodAntiAffinity; with != nil && terms(with.RequiredDuringSchedulingIgnoredDuringExecution) ||
-		away != nil && terms(away.RequiredDuringSchedulingIgnoredDuringExecution) {
+	preferred := func(terms []corev1.WeightedPodAffinityTerm) bool {
+		return slices.ContainsFunc(terms, func(t corev1.WeightedPodAffinityTerm) bool { return term(t.PodAffinityTerm) })
+	}
+	if with := whole.PodAffinity; with != nil && (slices.ContainsFunc(with.RequiredDuringSchedulingIgnoredDuringExecution, term) ||
+		preferred(with.PreferredDuringSchedulingIgnoredDuringExecution)) {
+		return true
+	}
+	if away := whole.PodAntiAffinity; away != nil && (slices.ContainsFunc(away.RequiredDuringSchedulingIgnoredDuringExecution, term) ||
+		preferred(away.PreferredDuringSchedulingIgnoredDuringExecution)) {
 		return true
 	}
 	return slices.ContainsFunc(whole.Spread, func(c corev1.TopologySpreadConstraint) bool {
@@ -149,6 +155,9 @@ func (e *Extender) compile(pod *corev1.Pod, node *corev1.Node) (*snapshot.Pod, e
 	reason := translate.RefusalsOf(node).Of(below)
 	reduced, missing := e.admit(below, node.Labels[keys.Cluster])
 	reduced.OpenNamespaces, reduced.Part = target.Rules.OpenNamespaces, part
+	if err := preferAbove(reduced, pod, target, node); err != nil {
+		return nil, err
+	}
 	if refused := cmp.Or(missing, reason); refused != "" {
 		reduced.Refused = refused
 	}

@@ -168,7 +168,7 @@ func (e *Extender) debugPod(c *gin.Context) {
 
 func (v verdict) json() wire.Verdict {
 	described := wire.Verdict{
-		Name: v.Cluster, VirtualNode: v.node.Name, Fits: v.Fits, Reason: v.Reason, Score: v.score, BestNode: v.Node,
+		Name: v.Cluster, VirtualNode: v.node.Name, Fits: v.Fits, Reason: v.Reason, Score: v.score, Preference: v.Preference, BestNode: v.Node,
 		Short: v.Short.Quantities(),
 	}
 	if !v.Fits {

@@ -12,7 +12,8 @@ import (
 	"github.com/tessera-k8s/tessera/internal/snapshot"
 )
 
-// sortVerdicts puts the best first: those that fit, by the order of clusters that the pod asks for, then the tightest, then by name.
+// sortVerdicts puts the best first: those that fit, by the order of clusters that the pod asks for, then the most preferred,
+// then the tightest, then by name.
 func sortVerdicts(verdicts []verdict) {
 	slices.SortFunc(verdicts, func(a, b verdict) int {
 		if a.Fits && b.Fits && a.rank != b.rank {

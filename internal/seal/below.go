@@ -34,6 +34,17 @@ func (c Constraints) Below(virtualNode labels.Set) Constraints {
 	return lower
 }
 
+// PreferredAbove is the weight of the preferred terms that speak of clusters alone, and that a virtual node with these labels meets.
+func (c Constraints) PreferredAbove(virtualNode labels.Set) (weight int64) {
+	for _, preferred := range c.Preferred {
+		kept, met := c.termBelow(preferred.Preference, virtualNode)
+		if met && MatchesNothing(kept) {
+			weight += int64(preferred.Weight)
+		}
+	}
+	return weight
+}
+
 // Where is equal for virtual nodes, by their labels, through which the same is asked of lower nodes.
 func (c Constraints) Where(virtualNode labels.Set) string {
 	if c.Required == nil && c.Preferred == nil {

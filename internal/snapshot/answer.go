@@ -1,6 +1,7 @@
 package snapshot
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/tessera-k8s/tessera/internal/keys"
@@ -12,7 +13,8 @@ import (
 //
 //	leftover = sum_r free_r(n) / largest_r - sum_r requests_r / largest_r
 //
-// The first sum is the node's alone, so nodes are kept in its order and the first that takes the pod is the answer.
+// The first sum is the node's alone, so nodes are kept in its order and the first that takes the pod is the answer. What containers do
+// not say counts, see unsaid. A node with less than nothing free comes last. A pod that asks for nothing goes where most is unused.
 func (a *ask) best() (row int) {
 	best := int32(-1)
 	if a.absent {
@@ -29,8 +31,19 @@ func (a *ask) best() (row int) {
 	return int(best)
 }
 
-// first is the first node of a class that takes the pod, if it comes before another one; else -1.
+// better reports whether a node is better than another one by what is left.
+func (a *ask) better(row, other int32) bool {
+	if !a.roomy || a.c.full[row] != a.c.full[other] || a.c.unused[row] == a.c.unused[other] {
+		return a.c.before(row, other)
+	}
+	return a.c.unused[row] > a.c.unused[other]
+}
+
+// first is the best node of a class that takes the pod, if it is better than another one; else -1.
 func (a *ask) first(of *class, other int32) (row int32) {
+	if a.roomy {
+		return a.emptiest(of, other)
+	}
 	for _, k := range of.chunks {
 		if other >= 0 && !a.c.before(k.rows[0], other) {
 			return -1
@@ -50,6 +63,25 @@ func (a *ask) first(of *class, other int32) (row int32) {
 	return -1
 }
 
+// emptiest is first for a pod that goes where most is unused: nodes are in no order of that.
+func (a *ask) emptiest(of *class, other int32) int32 {
+	best := other
+	for _, k := range of.chunks {
+		if !a.mayHold(k) {
+			continue
+		}
+		for _, row := range k.rows {
+			if (best < 0 || a.better(row, best)) && a.hasRoom(int(row)) && a.refuses(int(row)) == "" {
+				best = row
+			}
+		}
+	}
+	if best == other {
+		return -1
+	}
+	return best
+}
+
 // mayHold reports whether there may be room in one of a chunk's rows.
 func (a *ask) mayHold(k *chunk) bool {
 	for i := range a.needs {
@@ -60,9 +92,32 @@ func (a *ask) mayHold(k *chunk) bool {
 	return true
 }
 
+// left is what would stay free on a node: it orders nodes and clusters of which nobody prefers any.
+type left struct {
+	full bool    // less than nothing is free already
+	over float64 // leftover; for a pod that goes where most is unused that, below zero
+}
+
+func compareLeft(a, b left) int {
+	if a.full != b.full {
+		if b.full {
+			return -1
+		}
+		return 1
+	}
+	return cmp.Compare(a.over, b.over)
+}
+
+func (a *ask) left(row int) left {
+	if a.roomy {
+		return left{a.c.full[row], -a.c.unused[row]}
+	}
+	return left{a.c.full[row], a.leftover(row)}
+}
+
 // leftover is what would stay free on a node after the pod.
 func (a *ask) leftover(row int) float64 {
-	asked := 0.0
+	asked := a.c.shares(a.pod.unsaid)
 	for r, within := range a.c.within {
 		if within > 0 {
 			asked += float64(a.pod.Requests.Get(a.c.room.names[r])) / within

@@ -16,6 +16,9 @@ type ask struct {
 	needs  []need
 	absent bool // it needs a resource that no node has
 	byNode bool // what the pod asks of a node tells nodes of one class apart
+	roomy  bool // see asksNothing
+	// prefersByNode: what it prefers of a node tells nodes of one class apart.
+	prefersByNode bool
 
 	classes []verdictOfClass
 	turned  map[int]bool   // nodes whose kubelets have refused such pods lately
@@ -58,9 +61,14 @@ func newDomains(t *topology) domains { return domains{topology: t, count: make([
 // ask prepares a question; leftover counts by the scale.
 func (c *cell) ask(pod *Pod, scale *scale) *ask {
 	byNode := pod.byName || !c.tellApart(pod.labelsAsked)
+	prefersByNode := pod.preferred.byName || !c.tellApart(pod.preferred.labels)
 	c.arrange(scale)
 	byNode = byNode || !c.tellsApart(pod.labelsAsked) // Arranging may have given labels up.
-	a := &ask{c: c, pod: pod, byNode: byNode, classes: make([]verdictOfClass, len(c.classes)), turned: c.refusing(pod)}
+	prefersByNode = prefersByNode || !c.tellsApart(pod.preferred.labels)
+	a := &ask{
+		c: c, pod: pod, byNode: byNode, prefersByNode: prefersByNode, roomy: pod.asksNothing(), classes: make([]verdictOfClass, len(c.classes)),
+		turned: c.refusing(pod),
+	}
 	a.needs = make([]need, 0, len(pod.needs))
 	for _, amount := range pod.needs {
 		n := need{name: amount.name, column: c.room.index(amount.name), amount: amount.of}

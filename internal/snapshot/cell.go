@@ -22,9 +22,12 @@ type cell struct {
 	class    []*class // by row
 	classes  []*class
 	byKey    map[string]*class
-	keys     []string // labels that classes differ in
-	tooMany  []string // labels that would make too many
-	tight    []float64
+	keys     []string  // labels that classes differ in
+	tooMany  []string  // labels that would make too many
+	tight    []float64 // by row: how much is left there
+	full     []bool    // by row: less than nothing is, of CPU or memory
+	unused   []float64 // by row: the part of it that is, see measure
+	unsaid   []unsaid  // by row: of those that are charged to it
 	within   []float64 // by column: the unit of leftover
 	scaled   uint64    // version of the pool's scale
 	arranged bool      // the rows are in the orders of their classes
@@ -46,18 +49,22 @@ type cell struct {
 	guests []guest
 	// apart counts the holds and guests that keep other pods away.
 	apart int
+	// drawing counts those that draw others.
+	drawing int
 	// lifted is the hold that the question at hand does not count.
 	lifted *Hold
 	// refusals are what kubelets have said lately, each until when it counts.
 	refusals map[turned]time.Time
 
-	terms      termIndex
+	terms      termIndex // of pods that keep others away
+	draws      termIndex // of pods that draw others
 	topologies map[string]*topology
 	counters   map[string]*counter
 	changed    []int32 // rows, since the beginning but for the first forgotten ones
 	forgotten  uint64
 	tick       uint64
 	parts      map[string]*participants
+	spansOf    map[string]*spans
 
 	gained journal[int32] // rows that have room which they had not
 	eased  journal[*term] // terms of pods that have gone
@@ -80,7 +87,8 @@ func newCell(name string) *cell {
 	return &cell{
 		name: name, rows: map[string]int{}, byKey: map[string]*class{}, room: newColumns(), own: map[types.UID]*LowerPod{},
 		names: map[uint64]struct{}{}, holds: map[types.UID]*Hold{}, heldOn: map[string][]*Hold{}, refusals: map[turned]time.Time{},
-		terms: newTermIndex(), topologies: map[string]*topology{}, counters: map[string]*counter{}, parts: map[string]*participants{},
+		terms: newTermIndex(), draws: newTermIndex(), topologies: map[string]*topology{},
+		counters: map[string]*counter{}, parts: map[string]*participants{},
 	}
 }
 
@@ -112,6 +120,7 @@ func (c *cell) put(node *Node) (other bool) {
 	default:
 		row = len(c.nodes)
 		c.nodes, c.class, c.tight = append(c.nodes, nil), append(c.class, nil), append(c.tight, 0)
+		c.full, c.unused, c.unsaid = append(c.full, false), append(c.unused, 0), append(c.unsaid, unsaid{})
 		c.room.grow()
 	}
 	grown := c.room.list(node.free, 1)
@@ -128,12 +137,12 @@ func (c *cell) put(node *Node) (other bool) {
 			c.dismiss(row)
 		}
 		c.enrol(row)
-		c.parts = map[string]*participants{}
+		c.parts, c.spansOf = map[string]*participants{}, nil
 		for key, t := range c.topologies {
 			t.put(row, node, key)
 		}
 	}
-	c.terms.change(row, before, node)
+	c.reindex(row, before, node)
 	c.ease(before, node)
 	c.note(row)
 	c.gained.add(int32(row))
@@ -156,7 +165,7 @@ func (c *cell) drop(name string) {
 	node := c.nodes[row]
 	c.count(name, -1)
 	c.dismiss(row)
-	c.terms.change(row, node, nil)
+	c.reindex(row, node, nil)
 	c.ease(node, nil)
 	for _, t := range c.topologies {
 		t.drop(row)
@@ -167,15 +176,13 @@ func (c *cell) drop(name string) {
 	delete(c.rows, name)
 	c.nodes[row], c.byName = nil, nil
 	c.vacant = append(c.vacant, row)
-	c.parts = map[string]*participants{}
+	c.parts, c.spansOf = map[string]*participants{}, nil
 }
 
 // count counts the holds on a node that comes, or with -1 goes, among those that keep others away.
 func (c *cell) count(node string, sign int) {
 	for _, hold := range c.heldOn[node] {
-		if len(hold.pod.apart) > 0 {
-			c.apart += sign
-		}
+		c.among(hold.pod, sign)
 	}
 }
 
@@ -212,8 +219,10 @@ func (c *cell) note(row int) {
 func (c *cell) fill(row int) {
 	node := c.nodes[row]
 	c.room.set(row, node.free)
+	c.unsaid[row] = node.unsaid
 	for _, hold := range c.heldOn[node.Name()] {
 		c.room.take(row, hold.Requests, 1)
+		c.unsaid[row] = c.unsaid[row].plus(hold.pod.unsaid)
 	}
 }
 
@@ -243,7 +252,7 @@ func (c *cell) push(row int) {
 	if !c.arranged {
 		return
 	}
-	c.tight[row] = c.room.shares(row, c.within)
+	c.measure(row)
 	of := c.class[row]
 	if of.free == nil {
 		of.free = make([]wide, len(c.room.names))
@@ -272,7 +281,7 @@ func (c *cell) arrange(scale *scale) {
 		if node == nil {
 			continue
 		}
-		c.tight[row] = c.room.shares(row, c.within)
+		c.measure(row)
 		of := c.class[row]
 		members[of.at] = append(members[of.at], int32(row))
 		for r := range of.free {
@@ -313,16 +322,15 @@ func (c *cell) charge(hold *Hold, sign int64) {
 	if !ok {
 		return
 	}
-	c.take(row, hold.Requests, sign)
-	if len(hold.pod.apart) > 0 {
-		c.apart += int(sign)
-	}
+	c.take(row, hold.Requests, hold.pod.unsaid, sign)
+	c.among(hold.pod, int(sign))
 }
 
 // take takes room in a row, or with -1 gives it back.
-func (c *cell) take(row int, amounts Resources, sign int64) {
+func (c *cell) take(row int, amounts Resources, unsaid unsaid, sign int64) {
 	c.pull(row)
 	c.room.take(row, amounts, sign)
+	c.unsaid[row] = c.unsaid[row].plus(unsaid.times(sign))
 	c.push(row)
 }
 

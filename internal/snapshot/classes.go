@@ -4,8 +4,6 @@ import (
 	"math/bits"
 	"slices"
 	"strings"
-
-	corev1 "k8s.io/api/core/v1"
 )
 
 // class is the nodes of a cell that pods cannot tell apart but by what is on them, as far as any pod has asked so far.
@@ -128,7 +126,7 @@ func (c *cell) tellApartBy(label string) bool {
 
 // classify makes the classes anew.
 func (c *cell) classify() {
-	c.classes, c.byKey = nil, map[string]*class{}
+	c.classes, c.byKey, c.spansOf = nil, map[string]*class{}, nil
 	for row, node := range c.nodes {
 		if node != nil {
 			c.enrol(row)
@@ -148,9 +146,7 @@ func kindOf(n *Node) string {
 		}
 	}
 	for _, taint := range n.Object.Spec.Taints {
-		if taint.Effect != corev1.TaintEffectPreferNoSchedule {
-			kind.WriteString("\x00t" + taint.Key + "\x00" + taint.Value + "\x00" + string(taint.Effect))
-		}
+		kind.WriteString("\x00t" + taint.Key + "\x00" + taint.Value + "\x00" + string(taint.Effect))
 	}
 	for _, feature := range n.Object.Status.DeclaredFeatures {
 		kind.WriteString("\x00f" + feature)

@@ -436,7 +436,7 @@ func (p *play) strictBind() {
 // look asks about a pod in every way there is: the answers must agree, and leave no trace.
 func (p *play) look() {
 	u, cluster := p.upperPod(), p.cluster()
-	pod, uid := NewPod(p.object(u)), types.UID(u.uid)
+	pod, uid := asPod(p.object(u)), types.UID(u.uid)
 	p.do("look " + u.uid + " cluster=" + cluster + " " + u.args)
 	takes := p.pool.Takes(cluster, pod, uid)
 	candidates := p.pool.Candidates(cluster, pod, uid, len(takes))
@@ -617,7 +617,7 @@ func (p *play) wrongAnswer() string {
 	if p.asked == nil {
 		return ""
 	}
-	pod := NewPod(p.object(p.asked))
+	pod := asPod(p.object(p.asked))
 	owner := OwnerOf(pod.Object)
 	for _, fits := range p.fits {
 		cluster, name, _ := strings.Cut(fits, " ")

@@ -38,10 +38,8 @@ func (c *cell) seat(scale *scale) {
 			continue
 		}
 		c.guests = append(c.guests, guest{pod: pod.asks, row: row})
-		c.take(row, pod.asks.Requests, 1)
-		if len(pod.asks.apart) > 0 {
-			c.apart++
-		}
+		c.take(row, pod.asks.Requests, pod.asks.unsaid, 1)
+		c.among(pod.asks, 1)
 	}
 }
 
@@ -61,10 +59,8 @@ const mostSeated = 500
 // unseat gives back what the waiting pods took.
 func (c *cell) unseat() {
 	for _, g := range c.guests {
-		c.take(g.row, g.pod.Requests, -1)
-		if len(g.pod.apart) > 0 {
-			c.apart--
-		}
+		c.take(g.row, g.pod.Requests, g.pod.unsaid, -1)
+		c.among(g.pod, -1)
 	}
 	c.guests = nil
 }

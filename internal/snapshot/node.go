@@ -22,6 +22,8 @@ type Node struct {
 	free      Resources
 	kind      string  // equal for nodes that no pod can tell apart but by labels, by name and by what is on them
 	apart     []*term // of the pods here that keep others away
+	draws     []*term // of the pods here that draw others
+	unsaid    unsaid  // of the pods here
 	portsUsed []port
 }
 
@@ -55,6 +57,10 @@ func (n *Node) take(pods []*LowerPod) {
 		for i := range pod.apart {
 			n.apart = append(n.apart, &pod.apart[i])
 		}
+		for i := range pod.draws {
+			n.draws = append(n.draws, &pod.draws[i])
+		}
+		n.unsaid = n.unsaid.plus(pod.unsaid)
 		n.portsUsed = append(n.portsUsed, pod.ports...)
 	}
 	n.free = n.Allocatable.Minus(n.Used)

@@ -17,8 +17,11 @@ type chunk struct {
 // mostRows bounds a chunk: the work of a change grows with it, that of a question shrinks.
 const mostRows = 128
 
-// before orders the rows: the tighter first, then by name.
+// before orders the rows: those with less than nothing last, the tighter first, then by name.
 func (c *cell) before(a, b int32) bool {
+	if c.full[a] != c.full[b] {
+		return c.full[b]
+	}
 	if c.tight[a] != c.tight[b] {
 		return c.tight[a] < c.tight[b]
 	}

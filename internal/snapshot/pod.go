@@ -49,6 +49,8 @@ type Pod struct {
 	OpenNamespaces []string
 	// Part is what its virtual node stands for. Which nodes take part is a matter of the pod's affinity, too.
 	Part Part
+	// Above is what it prefers of clusters.
+	Above Above
 
 	tenant
 	needs       []amount // of Requests, those above zero
@@ -61,6 +63,8 @@ type Pod struct {
 	near        []term
 	spread      []constraint
 	malformed   bool // a selector cannot be read: no scheduler takes the pod
+	preferred   preferences
+	unsaid      unsaid
 
 	extra Resources // of Requests, what admission below is expected to add
 	base  *Pod      // see Base; nil if it is this one
@@ -82,8 +86,10 @@ func NewPod(lower *corev1.Pod) *Pod {
 		byName:      asksForNames(&lower.Spec),
 		labelsAsked: labelsAsked(&lower.Spec),
 		features:    requiredFeatures(&lower.Spec),
+		preferred:   newPreferences(lower),
+		unsaid:      unsaidOf(lower, requests),
 	}
-	p.terminating = false
+	p.terminating, p.ours = false, true
 	affinityOK, apartOK := true, true
 	if affinity := lower.Spec.Affinity; affinity != nil {
 		if affinity.PodAffinity != nil {
@@ -94,7 +100,7 @@ func NewPod(lower *corev1.Pod) *Pod {
 		}
 	}
 	var spreadOK bool
-	p.spread, spreadOK = newConstraints(lower)
+	p.spread, spreadOK = newConstraints(lower, corev1.DoNotSchedule)
 	p.malformed = !affinityOK || !apartOK || !spreadOK
 	return p
 }
@@ -151,7 +157,7 @@ func (p *Pod) with(extra Resources) *Pod {
 	larger := *p
 	larger.base = p.Base()
 	larger.Requests, larger.extra = p.sent().Plus(extra), extra
-	larger.needs = needsOf(larger.Requests)
+	larger.needs, larger.unsaid = needsOf(larger.Requests), p.Base().unsaid.less(extra)
 	return &larger
 }
 
@@ -258,7 +264,8 @@ type LowerPod struct {
 	tenant
 	name       uint64                   // hash of namespace and name
 	apartTerms []corev1.PodAffinityTerm // what apart was read from
-	asks       *Pod                     // while it is pending
+	unsaid     unsaid
+	asks       *Pod // while it is pending
 }
 
 // NewLowerPod reduces a pod of a lower cluster; identity is that of the upper cluster.
@@ -268,11 +275,13 @@ func NewLowerPod(pod *corev1.Pod, identity string) *LowerPod {
 		Gated: len(pod.Spec.SchedulingGates) > 0, Created: pod.CreationTimestamp.Time, tenant: newTenant(pod),
 		name: nameHash(pod.Namespace, pod.Name),
 	}
+	lower.unsaid = unsaidOf(pod, lower.Requests)
 	if pod.Spec.Priority != nil {
 		lower.Priority = *pod.Spec.Priority
 	}
 	if pod.Labels[keys.Upper] == identity && identity != "" {
 		lower.UpperUID = types.UID(pod.Annotations[keys.UpperUID])
+		lower.ours = true
 		lower.Hint = cmp.Or(lower.Hint, pod.Annotations[keys.HintNode])
 		lower.Refusal = newRefusal(pod, lower.Requests)
 	}
@@ -284,6 +293,7 @@ func NewLowerPod(pod *corev1.Pod, identity string) *LowerPod {
 	}
 	if pod.Spec.NodeName == "" && !lower.Finished {
 		lower.asks = NewPod(pod)
+		lower.asks.ours = lower.ours
 	}
 	if inexact(&pod.Spec) {
 		lower.Object = pod

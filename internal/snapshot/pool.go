@@ -79,16 +79,23 @@ func (p *Pool) Held(name, node string) Resources {
 type Verdict struct {
 	Cluster string
 	Fits    bool
-	// Node is the tightest node that takes the pod; empty if none does.
+	// Node is the best node that takes the pod; empty if none does.
 	Node string
-	// Leftover orders the clusters that fit, tightest first; its unit is shares of the largest node.
+	// Preference is how much that is preferred, see Weigh; 0 where nobody prefers anything.
+	Preference int64
+	// Leftover orders clusters that are equally preferred, tightest first; its unit is shares of the largest node.
 	Leftover float64
 	// Reason and Short say why not: Short is what is missing on the node that comes closest.
 	Reason keys.Reason
 	Short  Resources
+
+	reserved bool              // the room is reserved for the pod
+	labels   map[string]string // of the virtual node
+	left     left
+	scores   *scores // nil where nobody prefers anything
 }
 
-// Tighter orders verdicts: those that fit first, the tightest before the others, then by name.
+// Tighter orders verdicts: those that fit first, room that is reserved, then the most preferred, then the tightest, then by name.
 func Tighter(a, b Verdict) int {
 	if a.Fits != b.Fits {
 		if a.Fits {
@@ -96,7 +103,13 @@ func Tighter(a, b Verdict) int {
 		}
 		return 1
 	}
-	return cmp.Or(cmp.Compare(a.Leftover, b.Leftover), cmp.Compare(a.Cluster, b.Cluster))
+	if a.reserved != b.reserved {
+		if a.reserved {
+			return -1
+		}
+		return 1
+	}
+	return cmp.Or(cmp.Compare(b.Preference, a.Preference), compareLeft(a.left, b.left), cmp.Compare(a.Cluster, b.Cluster))
 }
 
 // Judge asks whether a cluster takes the pod now, on top of every hold but the one of uid. It changes nothing. Of a pod
@@ -114,16 +127,30 @@ func (p *Pool) Judge(name string, pod *Pod, uid types.UID) Verdict {
 	}
 	defer p.lift(c, uid)()
 	a := c.ask(pod, &p.scale)
-	row := a.best()
+	verdict.labels = pod.Above.Labels
+	var row int
+	if s := a.scorer(); s != nil {
+		verdict.scores = s.all()
+		row = verdict.scores.anyRow()
+	} else {
+		row = a.best()
+	}
 	switch {
 	case row < 0:
 		verdict.Reason, verdict.Short = a.why()
 	case a.starts && p.company(name, pod, uid):
 		verdict.Reason = keys.PodAffinity
 	default:
-		verdict.Fits, verdict.Node, verdict.Leftover = true, c.nodes[row].Name(), a.leftover(row)
+		verdict.take(a, row)
+		Weigh([]*Verdict{&verdict})
 	}
 	return verdict
+}
+
+// take lets a verdict say that the pod goes to a node.
+func (v *Verdict) take(a *ask, row int) {
+	v.Fits, v.Node, v.left = true, a.c.nodes[row].Name(), a.left(row)
+	v.Leftover = v.left.over
 }
 
 // company reports whether another cluster has, or will have, pods that the pod wants to be near to. A group that wants to
@@ -150,12 +177,13 @@ func (p *Pool) Undecided(name string, pod *Pod) bool {
 	return pod.Inexact || c != nil && c.gives(pod)
 }
 
-// Candidates lists the nodes that the columns let the pod onto, the tightest first, at most limit.
+// Candidates lists the nodes that the columns let the pod onto, the most preferred and then the tightest first, at most limit.
 func (p *Pool) Candidates(name string, pod *Pod, uid types.UID, limit int) []string {
 	c := p.cells[name]
 	if c == nil {
 		return nil
 	}
+	preferred := p.Preferences(map[string]*Pod{name: pod}, uid)[name]
 	defer p.lift(c, uid)()
 	a := c.ask(pod, &p.scale)
 	var fitting []int
@@ -164,7 +192,9 @@ func (p *Pool) Candidates(name string, pod *Pod, uid types.UID, limit int) []str
 			fitting = append(fitting, row)
 		}
 	}
-	slices.SortStableFunc(fitting, func(a, b int) int { return cmp.Compare(c.tight[a], c.tight[b]) })
+	slices.SortStableFunc(fitting, func(x, y int) int {
+		return cmp.Or(cmp.Compare(preferred[c.nodes[y].Name()], preferred[c.nodes[x].Name()]), compareLeft(a.left(x), a.left(y)))
+	})
 	names := make([]string, 0, min(limit, len(fitting)))
 	for _, row := range fitting[:min(limit, len(fitting))] {
 		names = append(names, c.nodes[row].Name())

@@ -253,10 +253,11 @@ func (l *LowerPod) facts() any {
 		finished, unschedulable, gated bool
 		priority                       int32
 		name                           uint64
-	}{l.UID, l.UpperUID, l.Node, l.Hint, l.Finished, l.Unschedulable, l.Gated, l.Priority, l.name}
+		unsaid                         unsaid
+	}{l.UID, l.UpperUID, l.Node, l.Hint, l.Finished, l.Unschedulable, l.Gated, l.Priority, l.name, l.unsaid}
 }
 
 func (t *tenant) same(other *tenant) bool {
 	return t.namespace == other.namespace && t.terminating == other.terminating && maps.Equal(t.labels, other.labels) &&
-		slices.Equal(t.ports, other.ports)
+		slices.Equal(t.ports, other.ports) && slices.EqualFunc(t.draws, other.draws, sameTerm)
 }

@@ -75,7 +75,7 @@ func (w *world) run(t *testing.T, d *datadriven.TestData) string {
 	case "node":
 		w.nodes[name] = scriptNode(t, d, name)
 	case "pod":
-		w.pods[name] = NewLowerPod(scriptLowerPod(t, d, name), "us")
+		w.pods[name] = asLowerPod(scriptLowerPod(t, d, name))
 	case "namespace":
 		w.namespaces[name] = map[string]string{keys.Upper: value(d, "upper"), keys.OpenTo: value(d, "open")}
 	case "remove":
@@ -117,7 +117,7 @@ func (w *world) run(t *testing.T, d *datadriven.TestData) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return fmt.Sprintln(w.pool.Replicas(value(d, "cluster"), NewPod(scriptPod(t, d, name)), limit))
+		return fmt.Sprintln(w.pool.Replicas(value(d, "cluster"), asPod(scriptPod(t, d, name)), limit))
 	case "restart":
 		w.pool = NewPool()
 	default:
@@ -186,7 +186,7 @@ func (w *world) filter(t *testing.T, d *datadriven.TestData, uid types.UID) stri
 
 func (w *world) reserve(t *testing.T, d *datadriven.TestData, uid types.UID) string {
 	object := scriptPod(t, d, "")
-	pod, cluster := NewPod(object), value(d, "cluster")
+	pod, cluster := asPod(object), value(d, "cluster")
 	ttl, err := time.ParseDuration(value(d, "ttl"))
 	if err != nil {
 		t.Fatalf("%s: ttl: %v", d.Pos, err)
@@ -206,7 +206,7 @@ func (w *world) upper(t *testing.T, d *datadriven.TestData, uid types.UID) strin
 	object := scriptPod(t, d, string(uid))
 	seen := UpperPod{
 		UID: uid, Info: Info{Name: string(uid), Owner: OwnerOf(object)}, Cluster: value(d, "bound"), Chosen: value(d, "chosen"),
-		Finished: d.HasArg("finished"), Gone: d.HasArg("gone"), Pod: NewPod(object),
+		Finished: d.HasArg("finished"), Gone: d.HasArg("gone"), Pod: asPod(object),
 	}
 	if after := value(d, "refused"); after != "" {
 		passed, err := time.ParseDuration(after)
@@ -224,7 +224,7 @@ func (w *world) upper(t *testing.T, d *datadriven.TestData, uid types.UID) strin
 func (w *world) bind(t *testing.T, d *datadriven.TestData, uid types.UID) string {
 	object, cluster := scriptPod(t, d, string(uid)), value(d, "cluster")
 	owner := OwnerOf(object)
-	pod := w.pool.Larger(cluster, owner, NewPod(object))
+	pod := w.pool.Larger(cluster, owner, asPod(object))
 	verdict := w.pool.JudgeFor(owner, cluster, pod, uid)
 	if !verdict.Fits {
 		return fmt.Sprintf("%s: %s, short of %v\n", cluster, verdict.Reason, verdict.Short.Quantities())
@@ -243,7 +243,7 @@ func (w *world) bind(t *testing.T, d *datadriven.TestData, uid types.UID) string
 }
 
 func (w *world) look(t *testing.T, d *datadriven.TestData, uid types.UID) string {
-	cluster, pod := value(d, "cluster"), NewPod(scriptPod(t, d, string(uid)))
+	cluster, pod := value(d, "cluster"), asPod(scriptPod(t, d, string(uid)))
 	var out strings.Builder
 	takes := w.pool.Takes(cluster, pod, uid)
 	for _, node := range slices.Sorted(maps.Keys(takes)) {
@@ -294,6 +294,11 @@ func cpu(r Resources) string {
 func scriptPod(t *testing.T, d *datadriven.TestData, name string) *corev1.Pod {
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name, Labels: map[string]string{"app": value(d, "app")}}}
 	pod.Spec.Containers = []corev1.Container{{Resources: corev1.ResourceRequirements{Requests: list(t, d)}}}
+	for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} { // Said, so that no more than that counts.
+		if _, said := pod.Spec.Containers[0].Resources.Requests[name]; !said {
+			pod.Spec.Containers[0].Resources.Requests[name] = resource.Quantity{}
+		}
+	}
 	if text := value(d, "port"); text != "" {
 		number, err := strconv.ParseInt(text, 10, 32)
 		if err != nil {
@@ -342,9 +347,24 @@ func scriptPod(t *testing.T, d *datadriven.TestData, name string) *corev1.Pod {
 	return pod
 }
 
+// asPod reduces a pod of a script. Scripts are about room: their pods draw nobody, as the oracle knows nothing of that.
+func asPod(object *corev1.Pod) *Pod {
+	pod := NewPod(object)
+	pod.draws = nil
+	return pod
+}
+
+func asLowerPod(object *corev1.Pod) *LowerPod {
+	pod := NewLowerPod(object, "us")
+	if pod.draws = nil; pod.asks != nil {
+		pod.asks.draws = nil
+	}
+	return pod
+}
+
 // scriptAsking is the pod with what its virtual node says of it.
 func scriptAsking(t *testing.T, d *datadriven.TestData, object *corev1.Pod) *Pod {
-	pod := NewPod(object)
+	pod := asPod(object)
 	if opens := value(d, "opens"); opens != "" {
 		pod.OpenNamespaces = []string{opens}
 	}

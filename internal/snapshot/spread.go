@@ -6,7 +6,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 )
 
-// constraint is a topology spread constraint that forbids (DoNotSchedule).
+// constraint is a topology spread constraint.
 type constraint struct {
 	key                         string // of the topology
 	pods                        labels.Selector
@@ -14,12 +14,13 @@ type constraint struct {
 	honorAffinity, honorTaints  bool
 	id                          string // equal for equal selectors in one namespace
 	matchesItself, countsNobody bool
+	above                       bool // the topology is that of virtual nodes
 }
 
-// newConstraints reads the constraints of a pod; ok is false where a selector cannot be read.
-func newConstraints(pod *corev1.Pod) (constraints []constraint, ok bool) {
+// newConstraints reads the constraints of a pod that forbid, or that prefer; ok is false where a selector cannot be read.
+func newConstraints(pod *corev1.Pod, action corev1.UnsatisfiableConstraintAction) (constraints []constraint, ok bool) {
 	for _, c := range pod.Spec.TopologySpreadConstraints {
-		if c.WhenUnsatisfiable != corev1.DoNotSchedule {
+		if c.WhenUnsatisfiable != action {
 			continue
 		}
 		selector, err := metav1.LabelSelectorAsSelector(c.LabelSelector)

@@ -6,8 +6,8 @@ import (
 	"k8s.io/apimachinery/pkg/selection"
 )
 
-// termIndex has the anti-affinity terms of the pods of a cell, each once however many replicas share it, and the rows of those
-// that have it. It is kept so that a pod is compared with those alone that may speak of it.
+// termIndex has terms of the pods of a cell, those that keep others away or those that draw them: each once however many replicas
+// share it, and the rows of those that have it. It is kept so that a pod is compared with those alone that may speak of it.
 type termIndex struct {
 	byID  map[string]*indexed
 	some  map[string][]*indexed // by namespace and, where a selector wants one, a value of a label
@@ -26,17 +26,13 @@ func newTermIndex() termIndex {
 
 func (x *termIndex) empty() bool { return len(x.byID)+len(x.other) == 0 }
 
-// change replaces what the pods of a row say; nil is no node.
-func (x *termIndex) change(row int, before, after *Node) {
-	if before != nil {
-		for _, t := range before.apart {
-			x.remove(row, t)
-		}
+// change replaces the terms of the pods of a row.
+func (x *termIndex) change(row int, before, after []*term) {
+	for _, t := range before {
+		x.remove(row, t)
 	}
-	if after != nil {
-		for _, t := range after.apart {
-			x.add(row, t)
-		}
+	for _, t := range after {
+		x.add(row, t)
 	}
 }
 
@@ -124,4 +120,27 @@ func (x *termIndex) about(pod *tenant, visit func(*term, map[int32]int32)) {
 			visit(of.term, of.rows)
 		}
 	}
+}
+
+// among counts a pod on its way among those that keep others away, and those that draw them; -1 takes it out.
+func (c *cell) among(pod *Pod, sign int) {
+	if len(pod.apart) > 0 {
+		c.apart += sign
+	}
+	if len(pod.draws) > 0 {
+		c.drawing += sign
+	}
+}
+
+// reindex replaces the terms of a row's pods; nil is no node.
+func (c *cell) reindex(row int, before, after *Node) {
+	var none Node
+	if before == nil {
+		before = &none
+	}
+	if after == nil {
+		after = &none
+	}
+	c.terms.change(row, before.apart, after.apart)
+	c.draws.change(row, before.draws, after.draws)
 }

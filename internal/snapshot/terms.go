@@ -20,6 +20,10 @@ type tenant struct {
 	ports       []port
 	// apart are its required anti-affinity terms: they keep others away from it, too.
 	apart []term
+	// draws are the terms by which it draws others to where it is, or wants them elsewhere, see drawsOf.
+	draws []term
+	// ours: it is one of our upper cluster's.
+	ours bool
 }
 
 // Has, Get and Lookup make a selector match it.
@@ -44,20 +48,24 @@ func (t *tenant) Lookup(label string) (value string, exists bool) {
 }
 
 func newTenant(pod *corev1.Pod) tenant {
-	t := tenant{namespace: pod.Namespace, labels: pod.Labels, terminating: pod.DeletionTimestamp != nil, ports: hostPorts(&pod.Spec)}
+	t := tenant{
+		namespace: pod.Namespace, labels: pod.Labels, terminating: pod.DeletionTimestamp != nil, ports: hostPorts(&pod.Spec), draws: drawsOf(pod),
+	}
 	if affinity := pod.Spec.Affinity; affinity != nil && affinity.PodAntiAffinity != nil {
 		t.apart, _ = newTerms(pod.Namespace, affinity.PodAntiAffinity.RequiredDuringSchedulingIgnoredDuringExecution)
 	}
 	return t
 }
 
-// term is a required pod affinity or anti-affinity term: which pods it means, and within which domain of nodes.
+// term is a pod affinity or anti-affinity term: which pods it means, and within which domain of nodes.
 type term struct {
 	key        string // of the topology
 	namespaces []string
 	among      labels.Selector // namespaces by their labels, beside those named
 	pods       labels.Selector
 	id         string // equal for equal terms; "" where namespaces are selected by label
+	weight     int64  // of one that is preferred
+	above      bool   // the topology is that of virtual nodes: a whole cluster is in one domain
 }
 
 // newTerms reads the terms of a pod; a term without namespaces means the pod's own. ok is false where a selector cannot

@@ -80,6 +80,7 @@ type Verdict struct {
 	Reason      keys.Reason       `json:"reason"`
 	Message     string            `json:"message"`
 	Score       int64             `json:"score"`
+	Preference  int64             `json:"preference,omitempty"` // what decided before tightness; left out where nobody prefers anything
 	BestNode    string            `json:"bestNode"`
 	Short       map[string]string `json:"short"`
 }

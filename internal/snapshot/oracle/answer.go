@@ -10,15 +10,31 @@ import (
 func (a *ask) best(scale Resources) (node int, left float64) {
 	node = -1
 	measure := a.leftover(scale)
+	before := a.before(measure)
 	for i := range a.c.snapshot.Nodes {
 		if !a.hasRoom(i) || a.refuses(i) != "" {
 			continue
 		}
-		if l := measure(i); node < 0 || l < left {
-			node, left = i, l
+		if node < 0 || before(i, node) {
+			node, left = i, measure(i)
 		}
 	}
 	return node, left - a.asked(scale)
+}
+
+// full reports whether less than nothing is free on a node, of CPU or memory.
+func (a *ask) full(node int) bool {
+	return a.c.room.amount[0][node] < 0 || a.c.room.amount[1][node] < 0
+}
+
+// before orders nodes: those with less than nothing last, the tighter first.
+func (a *ask) before(measure func(node int) float64) func(x, y int) bool {
+	return func(x, y int) bool {
+		if a.full(x) != a.full(y) {
+			return a.full(y)
+		}
+		return measure(x) < measure(y)
+	}
 }
 
 // leftover measures what is free on a node, of which the pod takes asked: each resource as a share of the largest node of the
@@ -64,7 +80,7 @@ func (a *ask) why(scale Resources) (keys.Reason, Resources) {
 	reason, company := keys.Taint, keys.Reason("")
 	unheld, closest, gap := false, -1, 0.0
 	totals := make([]int64, len(a.needs))
-	measure := a.leftover(scale)
+	before := a.before(a.leftover(scale))
 	for i, node := range a.c.snapshot.Nodes {
 		if refused := a.byClass(i); refused != "" {
 			if refused == keys.NodeAffinity && closest < 0 {
@@ -78,7 +94,7 @@ func (a *ask) why(scale Resources) (keys.Reason, Resources) {
 			company = refused
 		}
 		unheld = unheld || refused == "" && node.free.Fits(a.pod.Requests)
-		if closest < 0 || missing < gap || missing == gap && measure(i) >= measure(closest) {
+		if closest < 0 || missing < gap || missing == gap && !before(i, closest) {
 			closest, gap = i, missing
 		}
 	}

@@ -93,6 +93,7 @@ type Verdict struct {
 	Node string
 	// Leftover orders the clusters that fit, tightest first; its unit is shares of the largest node.
 	Leftover float64
+	full     bool // less than nothing is free on the node already
 	// Reason and Short say why not: Short is what is missing on the node that comes closest.
 	Reason keys.Reason
 	Short  Resources
@@ -102,6 +103,12 @@ type Verdict struct {
 func Tighter(a, b Verdict) int {
 	if a.Fits != b.Fits {
 		if a.Fits {
+			return -1
+		}
+		return 1
+	}
+	if a.full != b.full {
+		if b.full {
 			return -1
 		}
 		return 1
@@ -131,7 +138,7 @@ func (p *Pool) Judge(name string, pod *Pod, uid types.UID) Verdict {
 	case a.starts && p.company(name, pod, uid):
 		verdict.Reason = keys.PodAffinity
 	default:
-		verdict.Fits, verdict.Node, verdict.Leftover = true, c.snapshot.Nodes[node].Name(), left
+		verdict.Fits, verdict.Node, verdict.Leftover, verdict.full = true, c.snapshot.Nodes[node].Name(), left, a.full(node)
 	}
 	return verdict
 }
@@ -168,14 +175,23 @@ func (p *Pool) Candidates(name string, pod *Pod, uid types.UID, limit int) []str
 	}
 	defer p.lift(c, uid)()
 	a := c.ask(pod)
-	measure := a.leftover(p.scale)
+	before := a.before(a.leftover(p.scale))
 	var fitting []int
 	for i := range c.snapshot.Nodes {
 		if a.takes(i) == "" {
 			fitting = append(fitting, i)
 		}
 	}
-	slices.SortStableFunc(fitting, func(a, b int) int { return cmp.Compare(measure(a), measure(b)) })
+	slices.SortStableFunc(fitting, func(a, b int) int {
+		switch {
+		case before(a, b):
+			return -1
+		case before(b, a):
+			return 1
+		default:
+			return 0
+		}
+	})
 	names := make([]string, 0, min(limit, len(fitting)))
 	for _, i := range fitting[:min(limit, len(fitting))] {
 		names = append(names, c.snapshot.Nodes[i].Name())

@@ -1,6 +1,7 @@
 package oracle
 
 import (
+	"math"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -17,7 +18,7 @@ import (
 // Invariant: a reservation is in holds, or it is the used of exactly one hold. So its room counts once.
 
 // first is the leftover of a verdict that uses a reservation: before any real one, as the room was kept for this pod.
-const first = -1
+const first = -math.MaxFloat64
 
 // Reserve keeps room where the verdict says for the next pod of info.Owner that asks for no more than this one, until
 // such a pod is bound or the time has come. The UID is one that no pod has.
@@ -60,7 +61,7 @@ func (p *Pool) JudgeFor(owner Owner, name string, pod *Pod, uid types.UID) Verdi
 	defer p.Lend(owner, name, pod, uid)()
 	for _, hold := range p.mine(owner, name, pod, uid) {
 		if v := p.JudgeNode(name, hold.Node, pod, uid); v.Fits {
-			v.Leftover = first
+			v.Leftover, v.full = first, false
 			return v
 		}
 	}
@@ -141,7 +142,7 @@ func (p *Pool) JudgeNode(name, node string, pod *Pod, uid types.UID) Verdict {
 	case v.Reason == "" && a.starts && p.company(name, pod, uid):
 		v.Reason = keys.PodAffinity
 	case v.Reason == "":
-		v.Fits, v.Node, v.Leftover = true, node, a.leftover(p.scale)(i)-a.asked(p.scale)
+		v.Fits, v.Node, v.Leftover, v.full = true, node, a.leftover(p.scale)(i)-a.asked(p.scale), a.full(i)
 		return v
 	case a.refuses(i) == "" && c.snapshot.Nodes[i].Free().Fits(pod.Requests):
 		v.Reason = keys.Held
