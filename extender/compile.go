@@ -41,7 +41,7 @@ func (e *Extender) compileAll(pod *corev1.Pod, nodes []*corev1.Node) []*snapshot
 			pods[i].Above = aboveOf(whole, node)
 			continue
 		}
-		below, err := e.compile(pod, node)
+		below, err := e.compileWhole(pod, whole, node)
 		if err != nil {
 			e.log.Warn("Reading a pod failed, a virtual node is refused",
 				"namespace", pod.Namespace, "name", pod.Name, "node", node.Name, "err", err)
@@ -134,6 +134,15 @@ func speaksOfVirtualNodes(whole seal.Constraints) bool {
 // compile reduces the pod to what the lower cluster behind the node will make of it: translated, with the defaults of the
 // namespace's LimitRanges, and with what the virtual node's rules say about where it may go.
 func (e *Extender) compile(pod *corev1.Pod, node *corev1.Node) (*snapshot.Pod, error) {
+	whole, err := seal.Unseal(pod)
+	if err != nil {
+		return nil, fmt.Errorf("reading a pod: %w", err)
+	}
+	return e.compileWhole(pod, whole, node)
+}
+
+// compileWhole is compile of a pod whose constraints have been unsealed.
+func (e *Extender) compileWhole(pod *corev1.Pod, whole seal.Constraints, node *corev1.Node) (*snapshot.Pod, error) {
 	target, err := translate.TargetOf(node, e.identity)
 	if err != nil {
 		return nil, err
@@ -147,7 +156,7 @@ func (e *Extender) compile(pod *corev1.Pod, node *corev1.Node) (*snapshot.Pod, e
 	switch {
 	case errors.As(err, &denied):
 		refused := snapshot.NewPod(pod)
-		refused.Refused = keys.NotAllowed
+		refused.Refused, refused.Across = keys.NotAllowed, snapshot.NewAcross(translate.DemandsOverClusters(pod, whole, target))
 		return refused, nil
 	case err != nil:
 		return nil, err
@@ -158,6 +167,7 @@ func (e *Extender) compile(pod *corev1.Pod, node *corev1.Node) (*snapshot.Pod, e
 	if err := preferAbove(reduced, pod, target, node); err != nil {
 		return nil, err
 	}
+	reduced.Across = snapshot.NewAcross(translate.DemandsOverClusters(pod, whole, target))
 	if refused := cmp.Or(missing, reason); refused != "" {
 		reduced.Refused = refused
 	}

@@ -154,6 +154,7 @@ func (e *Extender) judge(now time.Time, pod *corev1.Pod, nodes []*corev1.Node, p
 		}
 		verdicts[i] = v
 	}
+	e.judgeAcross(pod, verdicts)
 	weigh(verdicts)
 	sortVerdicts(verdicts)
 	if e.decideAll(deadline, verdicts, pod.UID) {

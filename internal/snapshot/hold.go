@@ -75,8 +75,10 @@ func (p *Pool) Observe(now time.Time, u UpperPod) (elsewhere bool) {
 	case u.Gone:
 		delete(p.bound, u.UID)
 		p.Release(u.UID)
+		p.unkeep(u.UID)
 	case u.Finished:
 		p.Release(u.UID)
+		p.unkeep(u.UID)
 	case u.Cluster != "":
 		return p.observeBound(now, u)
 	case u.Chosen != "":
@@ -121,6 +123,7 @@ func (p *Pool) observeBound(now time.Time, u UpperPod) (elsewhere bool) {
 	known := p.bound[u.UID]
 	counted := known.cluster == u.Cluster && known.counted || own.placed()
 	p.bound[u.UID] = binding{cluster: u.Cluster, counted: counted}
+	p.keep(u.UID, u.Cluster, u.Pod)
 	if own != nil {
 		p.learn(u.Cluster, u.Owner, u.Pod, own)
 	}
@@ -232,6 +235,11 @@ func (p *Pool) Keep(now time.Time, exists func(types.UID) bool) (ended int) {
 	for uid := range p.bound {
 		if !exists(uid) {
 			delete(p.bound, uid)
+		}
+	}
+	for uid := range p.anti.pods {
+		if p.holds[uid] == nil && !exists(uid) {
+			p.unkeep(uid)
 		}
 	}
 	return ended

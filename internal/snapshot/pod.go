@@ -51,6 +51,8 @@ type Pod struct {
 	Part Part
 	// Above is what it prefers of clusters.
 	Above Above
+	// Across is what it demands of other pods over all clusters; nil for most pods.
+	Across *Across
 
 	tenant
 	needs       []amount // of Requests, those above zero

@@ -24,7 +24,9 @@ type Pool struct {
 	reserved map[types.UID]*Hold
 	// learnt is what admission below adds to the pods of an owner.
 	learnt map[origin]Resources
-	scale  scale
+	// anti has the anti-affinity over clusters of pods that are there or on their way.
+	anti  antiAffinity
+	scale scale
 }
 
 // scale is the largest allocatable of each resource on any node, the unit of leftover.
@@ -44,7 +46,7 @@ type binding struct {
 func NewPool() *Pool {
 	return &Pool{
 		cells: map[string]*cell{}, holds: map[types.UID]*Hold{}, bound: map[types.UID]binding{}, reserved: map[types.UID]*Hold{},
-		learnt: map[origin]Resources{},
+		learnt: map[origin]Resources{}, anti: newAntiAffinity(),
 	}
 }
 
@@ -292,6 +294,9 @@ func (p *Pool) Offer(now time.Time, uid types.UID, info Info, pod *Pod, v Verdic
 
 func (p *Pool) put(hold *Hold) {
 	p.holds[hold.UID] = hold
+	if hold.State != Reserved {
+		p.keep(hold.UID, hold.Cluster, hold.pod)
+	}
 	if c := p.cells[hold.Cluster]; c != nil {
 		c.holds[hold.UID] = hold
 		c.charge(hold, 1)
@@ -310,6 +315,9 @@ func (p *Pool) Release(uid types.UID) {
 		c.gain(hold.Node)
 		c.easeAll(hold.pod)
 		delete(c.holds, uid)
+	}
+	if !p.Bound(uid) && p.own(hold.Cluster, uid) == nil {
+		p.unkeep(uid)
 	}
 	p.giveBack(hold)
 }

@@ -104,8 +104,9 @@ func distinct(terms []*term) (some []*term) {
 	return some
 }
 
-// Sociable reports whether pods of other clusters decide, too: it wants to be near to pods that may be anywhere.
-func (p *Pod) Sociable() bool { return len(p.near) > 0 }
+// Sociable reports whether pods of other clusters decide, too: it wants to be near to pods that may be anywhere, or demands something
+// over all clusters.
+func (p *Pod) Sociable() bool { return len(p.near) > 0 || p.Across != nil }
 
 // MayTake reports whether the change may let the pod in; false is for sure.
 func (s *Stir) MayTake(pod *Pod) bool {

@@ -62,16 +62,6 @@ func LowerPod(pod *corev1.Pod, target Target) (*corev1.Pod, error) {
 	return lower, nil
 }
 
-// OverClusters returns a lower pod that says nothing but this, of what the pod says about other pods over labels of virtual nodes
-// (seal.Constraints.OverClusters): in the names that namespaces have below.
-func OverClusters(pod *corev1.Pod, over seal.Constraints, target Target) *corev1.Pod {
-	lower := &corev1.Pod{ObjectMeta: lowerMeta(pod, target)}
-	over.Copy().Write(lower)
-	resolveLabelKeys(&lower.Spec, lower.Labels)
-	target.Rules.translateNamespaces(lower.Spec.Affinity)
-	return lower
-}
-
 // lowerMeta keeps the user's labels and annotations and adds the marks of ownership.
 func lowerMeta(pod *corev1.Pod, target Target) metav1.ObjectMeta {
 	meta := metav1.ObjectMeta{

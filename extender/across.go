@@ -1,0 +1,61 @@
+package extender
+
+import (
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/tessera-k8s/tessera/internal/keys"
+	"github.com/tessera-k8s/tessera/internal/snapshot"
+)
+
+// judgeAcross refuses the clusters into which the pods of all clusters together do not let a pod that would fit. The caller holds e.mu.
+func (e *Extender) judgeAcross(pod *corev1.Pod, verdicts []verdict) {
+	if !slices.ContainsFunc(verdicts, func(v verdict) bool { return v.Fits && e.pool.JudgedAcross(v.pod) }) {
+		return
+	}
+	sites, names := e.sites(pod, verdicts)
+	reasons := e.pool.Across(sites, pod.UID)
+	for i := range verdicts {
+		v := &verdicts[i]
+		if at := slices.Index(names, v.node.Name); v.Fits && at >= 0 && reasons[at] != "" {
+			v.Verdict = snapshot.Verdict{Cluster: v.Cluster, Reason: reasons[at]}
+		}
+	}
+}
+
+// sites are all virtual nodes, also those that the scheduler did not ask about, and their names: their pods count. One that does not
+// stand for the cluster behind its kubeconfig has none. The caller holds e.mu.
+func (e *Extender) sites(pod *corev1.Pod, verdicts []verdict) (sites []snapshot.Site, names []string) {
+	asked := make(map[string]*snapshot.Pod, len(verdicts))
+	for i := range verdicts {
+		asked[verdicts[i].node.Name] = verdicts[i].pod
+	}
+	var others []*corev1.Node
+	add := func(node *corev1.Node, below *snapshot.Pod) {
+		sites = append(sites, snapshot.Site{
+			Cluster: node.Labels[keys.Cluster], Labels: node.Labels, Pod: below, Unusable: unusable(node),
+		})
+		names = append(names, node.Name)
+	}
+	for _, node := range e.upper.virtualNodes() {
+		switch below, known := asked[node.Name]; {
+		case e.otherCluster(node):
+		case known:
+			add(node, below)
+		default:
+			others = append(others, node)
+		}
+	}
+	for i, below := range e.compileAll(pod, others) {
+		add(others[i], below)
+	}
+	return sites, names
+}
+
+// unusable reports whether a virtual node says that no new pods may come to it.
+func unusable(node *corev1.Node) bool {
+	return slices.ContainsFunc(node.Status.Conditions, func(c corev1.NodeCondition) bool {
+		return c.Type == keys.Usable && c.Status == corev1.ConditionFalse
+	})
+}
