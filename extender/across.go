@@ -1,12 +1,16 @@
 package extender
 
 import (
+	"fmt"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/tessera-k8s/tessera/internal/keys"
 	"github.com/tessera-k8s/tessera/internal/snapshot"
+	"github.com/tessera-k8s/tessera/internal/wire"
 )
 
 // judgeAcross refuses the clusters into which the pods of all clusters together do not let a pod that would fit. The caller holds e.mu.
@@ -22,6 +26,19 @@ func (e *Extender) judgeAcross(pod *corev1.Pod, verdicts []verdict) {
 			v.Verdict = snapshot.Verdict{Cluster: v.Cluster, Reason: reasons[at]}
 		}
 	}
+}
+
+// allowedAcross is the verdict on a reservation, or a refusal by judgeAcross. The caller holds e.mu.
+func (e *Extender) allowedAcross(r *wire.HoldRequest, fits snapshot.Verdict, pod *snapshot.Pod) snapshot.Verdict {
+	node := e.upper.virtualNode(e.virtualNodeOf(r.Cluster))
+	if node == nil {
+		return fits
+	}
+	verdicts := []verdict{{Verdict: fits, node: node, pod: pod}}
+	asking := *r.Pod
+	asking.UID = "" // Its own place counts like any other until it has left that.
+	e.judgeAcross(&asking, verdicts)
+	return verdicts[0].Verdict
 }
 
 // sites are all virtual nodes, also those that the scheduler did not ask about, and their names: their pods count. One that does not
@@ -51,6 +68,32 @@ func (e *Extender) sites(pod *corev1.Pod, verdicts []verdict) (sites []snapshot.
 		add(others[i], below)
 	}
 	return sites, names
+}
+
+// mostAcross bounds the work of counting pods of which each is judged over all clusters.
+const mostAcross = 100
+
+// replicasAcross counts, by virtual node, how many of so many pods like this one go where, if they are judged over all clusters: one
+// after the other, and then all are taken back. nil if they are not. The caller holds e.mu.
+func (e *Extender) replicasAcross(
+	pod *corev1.Pod, nodes []*corev1.Node, pods []*snapshot.Pod, verdicts []verdict, replicas int,
+) map[string]int {
+	if !slices.ContainsFunc(pods, func(p *snapshot.Pod) bool { return p != nil && p.Across != nil }) {
+		return nil
+	}
+	placed := map[string]int{}
+	for i := range min(replicas, mostAcross) {
+		if len(verdicts) == 0 || !verdicts[0].Fits {
+			break
+		}
+		best := verdicts[0]
+		uid := types.UID(fmt.Sprint("replica-", i))
+		e.pool.Offer(time.Time{}, uid, snapshot.Info{}, best.pod, best.Verdict)
+		defer e.pool.Release(uid)
+		placed[best.node.Name]++
+		verdicts = e.judge(time.Now(), pod, nodes, pods)
+	}
+	return placed
 }
 
 // unusable reports whether a virtual node says that no new pods may come to it.

@@ -115,7 +115,10 @@ func (e *Extender) reserve(now time.Time, r *wire.HoldRequest, pod *snapshot.Pod
 	default:
 		verdict = e.pool.JudgeNode(r.Cluster, r.Node, pod, "")
 	}
-	if verdict = e.pool.Spare(verdict, pod, ""); !verdict.Fits {
+	if verdict = e.pool.Spare(verdict, pod, ""); verdict.Fits {
+		verdict = e.allowedAcross(r, verdict, pod)
+	}
+	if !verdict.Fits {
 		return hold, http.StatusConflict, errors.New(text(verdict.Reason))
 	}
 	until := now.Add(time.Duration(r.TTLSeconds) * time.Second)

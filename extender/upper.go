@@ -82,6 +82,7 @@ func (u *upper) run(ctx context.Context) error {
 				u.extender.touch()
 			}
 		},
+		DeleteFunc: func(any) { u.extender.touch() }, // It was a domain of spread over clusters.
 	}); err != nil {
 		return fmt.Errorf("watching upper nodes: %w", err)
 	}
@@ -203,7 +204,7 @@ func (e *Extender) tell(pod *corev1.Pod, seen snapshot.UpperPod) {
 	if e.waiting[pod.UID] != nil && seen.Chosen != "" {
 		return // The last answer about it was no: the nomination is older.
 	}
-	before := e.place(pod.UID)
+	before, keptAway := e.place(pod.UID), e.pool.KeepsOthersAway(pod.UID)
 	if e.pool.Observe(time.Now(), seen) {
 		e.metrics.wrongGuess.Inc()
 	}
@@ -211,6 +212,9 @@ func (e *Extender) tell(pod *corev1.Pod, seen snapshot.UpperPod) {
 		e.pool.Release(pod.UID) // It is not on its way. Should it get there one day, its lower pod counts.
 	}
 	e.touchIfMoved(pod.UID, before)
+	if keptAway && !e.pool.KeepsOthersAway(pod.UID) {
+		e.touch()
+	}
 	if seen.Gone || seen.Finished || pod.Spec.NodeName != "" {
 		delete(e.waiting, pod.UID)
 	}

@@ -129,6 +129,7 @@ func (e *Extender) wake(ctx context.Context) error {
 type look struct {
 	stirs   map[string]*snapshot.Stir // by cluster
 	nodes   map[string]bool           // virtual nodes of which something has changed
+	moved   bool                      // any of them has, or is there no more
 	left    []*waiter                 // who has not been looked at
 	fitting []*corev1.Pod
 	placed  []placed // who was found to fit last
@@ -170,7 +171,9 @@ func (e *Extender) beginLook() *look {
 	for _, node := range e.upper.virtualNodes() {
 		now := seenNode{node, e.entriesOf(node.Labels[keys.Cluster])}
 		seen[node.Name], l.nodes[node.Name] = now, e.seen[node.Name] != now
+		l.moved = l.moved || l.nodes[node.Name]
 	}
+	l.moved = l.moved || len(seen) != len(e.seen)
 	e.seen = seen
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -268,10 +271,10 @@ func (e *Extender) compileAnew(t *target, pod *corev1.Pod, node *corev1.Node) bo
 
 // mayTake reports whether something has changed that may let the pod into a cluster.
 func (l *look) mayTake(t *target) bool {
-	if len(l.stirs) == 0 || t.pod == nil {
+	switch {
+	case t.pod == nil || len(l.stirs) == 0 && !l.moved:
 		return false
-	}
-	if t.pod.Sociable() {
+	case t.pod.Sociable():
 		return true
 	}
 	stir := l.stirs[t.cluster]

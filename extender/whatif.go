@@ -37,11 +37,16 @@ func (e *Extender) whatif(pod *corev1.Pod, replicas int) wire.Whatif {
 	result := wire.Whatif{Replicas: replicas, Clusters: []wire.WhatifCluster{}}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	for _, v := range e.judge(time.Now(), pod, nodes, pods) {
+	verdicts := e.judge(time.Now(), pod, nodes, pods)
+	across := e.replicasAcross(pod, nodes, pods, verdicts, replicas)
+	for _, v := range verdicts {
 		described := wire.WhatifCluster{
 			Name: v.Cluster, VirtualNode: v.node.Name, Fits: v.Fits, Node: v.Node, Reason: v.Reason, Short: v.Short.Quantities(),
 		}
-		if v.Fits {
+		switch {
+		case across != nil:
+			described.Replicas = across[v.node.Name]
+		case v.Fits:
 			described.Replicas = e.pool.Replicas(v.Cluster, v.pod, replicas)
 		}
 		result.Fitting = min(replicas, result.Fitting+described.Replicas)

@@ -29,7 +29,7 @@ func TestAcrossIsTheSchedulersFit(t *testing.T) {
 	pairs, fitting, held, refused := 0, 0, 0, map[string]int{}
 	for seed := uint64(1); pairs < acrossPairs; seed++ {
 		w := newWorld(t, seed)
-		for i := range 25 {
+		for i := range 60 {
 			pod := w.pod(fmt.Sprint("new-", i))
 			ours, theirs := w.ours(pod), w.theirs(pod)
 			for _, refusal := range theirs.refused {
@@ -61,11 +61,14 @@ type world struct {
 	*source
 	t        *testing.T
 	virtual  []*corev1.Node
-	nodes    []*corev1.Node          // flat
-	of       map[string]*corev1.Node // virtual node of each flat node
-	pods     []*corev1.Pod           // flat, as they were written, with their nodes
-	on       map[types.UID]bool      // those that are there; the others are held
-	stranger map[types.UID]bool      // those that are none of ours
+	nodes    []*corev1.Node           // flat
+	of       map[string]*corev1.Node  // virtual node of each flat node
+	own      map[string]*corev1.Node  // the same without its labels
+	pods     []*corev1.Pod            // flat, as they were written, with their nodes
+	on       map[types.UID]bool       // those that are there; the others are held
+	stranger map[types.UID]bool       // those that are none of ours
+	known    map[string]*snapshot.Pod // as they come through a virtual node, by the names of both
+	there    map[types.UID]*snapshot.LowerPod
 	pool     *snapshot.Pool
 	plugins  *exact.Cluster
 }
@@ -73,8 +76,8 @@ type world struct {
 func newWorld(t *testing.T, seed uint64) *world {
 	t.Helper()
 	w := &world{
-		source: newSource(seed), t: t, of: map[string]*corev1.Node{}, on: map[types.UID]bool{}, stranger: map[types.UID]bool{},
-		pool: snapshot.NewPool(),
+		source: newSource(seed), t: t, of: map[string]*corev1.Node{}, own: map[string]*corev1.Node{}, on: map[types.UID]bool{}, stranger: map[types.UID]bool{},
+		known: map[string]*snapshot.Pod{}, there: map[types.UID]*snapshot.LowerPod{}, pool: snapshot.NewPool(),
 	}
 	for k := range 3 {
 		name := fmt.Sprint("c", k)
@@ -112,6 +115,7 @@ func (w *world) addNode(name string, virtual *corev1.Node) {
 	}
 	node.Status.Allocatable = corev1.ResourceList{"cpu": resource.MustParse("64"), "memory": resource.MustParse("64Gi"), "pods": resource.MustParse("1000")}
 	node.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}}
+	w.own[name] = node.DeepCopy()
 	maps.Copy(node.Labels, virtual.Labels)
 	w.nodes = append(w.nodes, node)
 	w.of[name] = virtual
@@ -187,6 +191,10 @@ func (w *world) nodeAffinity() *corev1.NodeAffinity {
 // below is the pod as it comes through a virtual node, sealed as admission does and reduced as the extender does.
 func (w *world) below(pod *corev1.Pod, virtual *corev1.Node) *snapshot.Pod {
 	w.t.Helper()
+	name := pod.Name + " " + virtual.Name
+	if w.known[name] != nil {
+		return w.known[name]
+	}
 	whole := seal.Of(pod)
 	whole.UpperKeys = []string{"region"}
 	sealed, err := whole.Seal(pod, keys.PolicyOnly)
@@ -200,6 +208,7 @@ func (w *world) below(pod *corev1.Pod, virtual *corev1.Node) *snapshot.Pod {
 	}
 	reduced := snapshot.NewPod(lower)
 	reduced.Across = snapshot.NewAcross(translate.DemandsOverClusters(sealed, whole, target))
+	w.known[name] = reduced
 	return reduced
 }
 
@@ -247,8 +256,9 @@ func (w *world) theirs(pod *corev1.Pod) flat {
 func (w *world) next(pod *corev1.Pod, f flat) int {
 	switch {
 	case len(f.nodes) > 0 && w.chance(0.4):
-		w.come(pod, pick(w.source, f.nodes...), w.chance(0.3))
-		w.publish()
+		node := pick(w.source, f.nodes...)
+		w.come(pod, node, w.chance(0.3))
+		w.publish(w.of[node])
 		return 1
 	case len(w.pods) > 0 && w.chance(0.3):
 		i := w.IntN(len(w.pods))
@@ -258,7 +268,7 @@ func (w *world) next(pod *corev1.Pod, f flat) int {
 			w.t.Fatal(err)
 		}
 		w.pool.Observe(w.now(), snapshot.UpperPod{UID: gone.UID, Gone: true})
-		w.publish()
+		w.publish(w.of[gone.Spec.NodeName])
 	}
 	return 0
 }
@@ -295,10 +305,13 @@ func (w *world) come(pod *corev1.Pod, node string, there bool) {
 // demands reports whether a pod says anything of others: of strangers only the lower cluster would know.
 func demands(pod *corev1.Pod) bool { return pod.Spec.Affinity.PodAntiAffinity != nil }
 
-// publish tells the pool of the lower clusters as they are.
-func (w *world) publish() {
+// publish tells the pool of lower clusters as they are, of all or of some.
+func (w *world) publish(of ...*corev1.Node) {
 	w.t.Helper()
 	for _, virtual := range w.virtual {
+		if len(of) > 0 && !slices.Contains(of, virtual) {
+			continue
+		}
 		content := snapshot.Content{Cluster: virtual.Name, Own: map[types.UID]*snapshot.LowerPod{}}
 		content.Namespaces = snapshot.Namespaces{}
 		for _, space := range namespaces() {
@@ -308,10 +321,7 @@ func (w *world) publish() {
 			if w.of[node.Name] != virtual {
 				continue
 			}
-			own := node.DeepCopy()
-			for key := range virtual.Labels {
-				delete(own.Labels, key)
-			}
+			own := w.own[node.Name]
 			var pods []*snapshot.LowerPod
 			for _, pod := range w.pods {
 				if pod.Spec.NodeName == node.Name && w.on[pod.UID] {
@@ -328,12 +338,16 @@ func (w *world) publish() {
 
 // lower is a pod as it is seen below: one of ours, or somebody else's with the same labels.
 func (w *world) lower(pod *corev1.Pod, virtual *corev1.Node) *snapshot.LowerPod {
+	if w.there[pod.UID] != nil {
+		return w.there[pod.UID]
+	}
 	lower := w.below(pod, virtual).Object.DeepCopy()
 	lower.UID, lower.Spec.NodeName, lower.DeletionTimestamp = "below-"+pod.UID, pod.Spec.NodeName, pod.DeletionTimestamp
 	if w.stranger[pod.UID] {
 		delete(lower.Labels, keys.Upper)
 	}
-	return snapshot.NewLowerPod(lower, "us")
+	w.there[pod.UID] = snapshot.NewLowerPod(lower, "us")
+	return w.there[pod.UID]
 }
 
 func (w *world) text(pod *corev1.Pod, f flat) string {

@@ -119,6 +119,9 @@ func (p *Pool) Apply(now time.Time, changes *Changes) (news News) {
 	for uid, own := range changes.Own {
 		if own == nil { // It was there and has gone: nothing is on its way any more.
 			p.count(c.name, uid)
+			if was[uid] != nil && was[uid].Node == "" {
+				c.shaken++ // Over clusters it counted, and no row tells.
+			}
 		}
 	}
 	c.seat(&p.scale)
