@@ -52,6 +52,7 @@ func (e *Extender) sites(pod *corev1.Pod, verdicts []verdict) (sites []snapshot.
 	add := func(node *corev1.Node, below *snapshot.Pod) {
 		sites = append(sites, snapshot.Site{
 			Cluster: node.Labels[keys.Cluster], Labels: node.Labels, Pod: below, Unusable: unusable(node),
+			Fenced: e.upper.fenced(pod.Namespace, node),
 		})
 		names = append(names, node.Name)
 	}

@@ -46,8 +46,8 @@ type Site struct {
 	Labels labels.Set
 	// Pod is nil where it cannot be read what it would be.
 	Pod *Pod
-	// Unusable: the virtual node takes no new pods.
-	Unusable bool
+	// Unusable: the virtual node takes no new pods. Fenced: the pod's namespace keeps its pods off it, as a node selector would.
+	Unusable, Fenced bool
 }
 
 // JudgedAcross reports whether pods of other clusters may have a word in where the pod goes.

@@ -102,7 +102,7 @@ func (s *site) coming(matches func(*tenant) bool, counts func(row int) bool) (co
 // counted is the number of pods that a spread constraint counts; counts is false where it looks at no node.
 func (s *site) counted(c *constraint) (count int, counts bool) {
 	demands := s.Pod.Across
-	if c.honorAffinity && !demands.clusters.Matches(s.Labels) || c.honorTaints && s.Unusable {
+	if c.honorAffinity && (s.Fenced || !demands.clusters.Matches(s.Labels)) || c.honorTaints && s.Unusable {
 		return 0, false
 	}
 	matches := func(other *tenant) bool { return c.counts(s.Pod.namespace, other) }
