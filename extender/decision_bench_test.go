@@ -21,21 +21,7 @@ import (
 // BenchmarkFilter asks about pods that have not been asked about before, without HTTP and JSON.
 func BenchmarkFilter(b *testing.B) {
 	for _, size := range []struct{ clusters, nodes int }{{100, 1_000}, {10, 10_000}} {
-		e := newExtender(DefaultConfig(), slog.New(slog.NewTextHandler(io.Discard, nil)), fake.NewClientset(), "test")
-		e.ready.Store(true)
-		random := rand.New(rand.NewPCG(1, 1))
-		var names []string
-		for k := range size.clusters {
-			name := fmt.Sprint("c", k)
-			e.addVirtualNode(b, name)
-			e.join(b, name)
-			names = append(names, name)
-			content := snapshot.Content{Cluster: name}
-			for n := range size.nodes {
-				content.Nodes = append(content.Nodes, benchNode(n, random))
-			}
-			e.pool.Publish(time.Now(), snapshot.New(content))
-		}
+		e, names := benchWorld(b, size.clusters, size.nodes)
 		for what, cpu := range map[string]string{"fits": "2", "refused": "500"} {
 			b.Run(fmt.Sprintf("clusters=%d/nodes=%d/%s", size.clusters, size.nodes, what), func(b *testing.B) {
 				b.ReportAllocs()
@@ -46,6 +32,26 @@ func BenchmarkFilter(b *testing.B) {
 			})
 		}
 	}
+}
+
+// benchWorld is an extender that knows so many clusters of so many nodes, and the names of their virtual nodes.
+func benchWorld(b *testing.B, clusters, nodes int) (e *Extender, names []string) {
+	b.Helper()
+	e = newExtender(DefaultConfig(), slog.New(slog.NewTextHandler(io.Discard, nil)), fake.NewClientset(), "test")
+	e.ready.Store(true)
+	random := rand.New(rand.NewPCG(1, 1))
+	for k := range clusters {
+		name := fmt.Sprint("c", k)
+		e.addVirtualNode(b, name)
+		e.join(b, name)
+		names = append(names, name)
+		content := snapshot.Content{Cluster: name}
+		for n := range nodes {
+			content.Nodes = append(content.Nodes, benchNode(n, random))
+		}
+		e.pool.Publish(time.Now(), snapshot.New(content))
+	}
+	return e, names
 }
 
 func benchNode(n int, random *rand.Rand) *snapshot.Node {

@@ -2,6 +2,7 @@ package snapshot
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -109,23 +110,21 @@ func (s *site) counted(c *constraint) (count int, counts bool) {
 	if s.c == nil { // Its pods that run are held until they are seen: it is likely to be a domain.
 		return s.coming(matches, nil), !s.Unusable
 	}
-	looksAt := s.looksAt(c)
-	tally := s.c.tally("spread "+c.id, matches)
-	for row, node := range s.c.nodes {
-		if node != nil && looksAt(row) {
-			counts = true
-			count += int(tally[row])
+	looksAt, counts := s.looksAt(c)
+	if !counts {
+		return 0, false
+	}
+	for row, on := range s.c.tally("spread "+c.id, matches) {
+		if on > 0 && looksAt(row) {
+			count += int(on)
 		}
 	}
-	if counts {
-		count += s.coming(matches, looksAt)
-	}
-	return count, counts
+	return count + s.coming(matches, looksAt), true
 }
 
 // looksAt returns whether a spread constraint looks at a row: one that takes part, with the affinity and taints that the constraint wants
-// honored, and with the labels that spread within the cluster wants.
-func (s *site) looksAt(k *constraint) func(row int) bool {
+// honored, and with the labels that spread within the cluster wants. some is false if there is no such row.
+func (s *site) looksAt(k *constraint) (looksAt func(row int) bool, some bool) {
 	c, pod := s.c, s.Pod
 	byNode := k.honorAffinity && (pod.byName || !c.tellApart(pod.labelsAsked))
 	var within []*topology
@@ -143,8 +142,9 @@ func (s *site) looksAt(k *constraint) func(row int) bool {
 	classes := make([]bool, len(c.classes))
 	for i, of := range c.classes {
 		classes[i] = !byNode && looks(of.sample)
+		some = some || classes[i]
 	}
-	return func(row int) bool {
+	looksAt = func(row int) bool {
 		for _, t := range within {
 			if t.of[row] == outside {
 				return false
@@ -155,6 +155,10 @@ func (s *site) looksAt(k *constraint) func(row int) bool {
 		}
 		return pod.Part.takes(c.nodes[row])
 	}
+	if byNode || some && (len(within) > 0 || pod.Part.Nodes != nil) { // Classes do not tell.
+		some = slices.ContainsFunc(c.inOrder(), looksAt)
+	}
+	return looksAt, some
 }
 
 // tallied names the pods that a term means, for counters.
