@@ -14,7 +14,7 @@ var texts = map[keys.Reason]string{
 	keys.NodeAffinity:                 "no lower node matches the pod's node selector or affinity",
 	keys.Taint:                        "no lower node is ready, schedulable and tolerated",
 	keys.HostPort:                     "a host port of the pod is taken on the lower nodes that have room",
-	keys.PodAffinity:                  "pods on the lower nodes, or in the cluster or zone, keep the pod away, or those it wants to be near to are not there",
+	keys.PodAffinity:                  "pods on the lower nodes or in the cluster keep the pod away, or those it wants near are not there",
 	keys.Spread:                       "the pod's topology spread allows none of the lower nodes that have room, or not the cluster",
 	keys.Volume:                       "a volume of the pod is missing below or cannot be reached from the lower nodes that have room",
 	keys.Claim:                        "no lower node that has room can give the pod the devices it claims",

@@ -19,13 +19,13 @@ type Across struct {
 	malformed   bool            // a selector cannot be read
 }
 
-// NewAcross reads translate.OverClusters; nil is nothing.
+// NewAcross reads translate.DemandsOverClusters; nil is nothing.
 func NewAcross(pod *corev1.Pod) *Across {
 	if pod == nil {
 		return nil
 	}
 	a := &Across{clusters: labels.SelectorFromSet(pod.Spec.NodeSelector)}
-	nearOK, apartOK, spreadOK := true, true, true
+	nearOK, apartOK := true, true
 	if affinity := pod.Spec.Affinity; affinity != nil {
 		if affinity.PodAffinity != nil {
 			a.near, nearOK = newTerms(pod.Namespace, affinity.PodAffinity.RequiredDuringSchedulingIgnoredDuringExecution)
@@ -34,6 +34,7 @@ func NewAcross(pod *corev1.Pod) *Across {
 			a.apart, apartOK = newTerms(pod.Namespace, affinity.PodAntiAffinity.RequiredDuringSchedulingIgnoredDuringExecution)
 		}
 	}
+	var spreadOK bool
 	a.spread, spreadOK = newConstraints(pod, corev1.DoNotSchedule)
 	a.malformed = !nearOK || !apartOK || !spreadOK
 	return a

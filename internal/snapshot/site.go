@@ -110,55 +110,69 @@ func (s *site) counted(c *constraint) (count int, counts bool) {
 	if s.c == nil { // Its pods that run are held until they are seen: it is likely to be a domain.
 		return s.coming(matches, nil), !s.Unusable
 	}
-	looksAt, counts := s.looksAt(c)
-	if !counts {
+	covered := s.coverage(c)
+	if covered.empty() {
 		return 0, false
 	}
 	for row, on := range s.c.tally("spread "+c.id, matches) {
-		if on > 0 && looksAt(row) {
+		if on > 0 && covered.has(row) {
 			count += int(on)
 		}
 	}
-	return count + s.coming(matches, looksAt), true
+	return count + s.coming(matches, covered.has), true
 }
 
-// looksAt returns whether a spread constraint looks at a row: one that takes part, with the affinity and taints that the constraint wants
-// honored, and with the labels that spread within the cluster wants. some is false if there is no such row.
-func (s *site) looksAt(k *constraint) (looksAt func(row int) bool, some bool) {
-	c, pod := s.c, s.Pod
-	byNode := k.honorAffinity && (pod.byName || !c.tellApart(pod.labelsAsked))
-	var within []*topology
-	for i := range pod.spread {
-		within = append(within, c.topology(pod.spread[i].key))
+// coverage is the rows that a spread constraint looks at: those that take part, with the affinity and taints that the constraint wants
+// honored, and with the labels that spread within the cluster wants.
+type coverage struct {
+	*site
+	constraint *constraint
+	byNode     bool // classes do not tell nodes apart that the pod's affinity does
+	classes    []bool
+	within     []*topology
+}
+
+func (s *site) coverage(of *constraint) *coverage {
+	v := &coverage{site: s, constraint: of}
+	v.byNode = of.honorAffinity && (s.Pod.byName || !s.c.tellApart(s.Pod.labelsAsked))
+	for i := range s.Pod.spread {
+		v.within = append(v.within, s.c.topology(s.Pod.spread[i].key))
 	}
-	looks := func(node *Node) bool {
-		if k.honorAffinity {
-			if ok, _ := pod.affinity.Match(node.Object); !ok {
-				return false
-			}
-		}
-		return !k.honorTaints || !pod.tainted(node)
+	v.classes = make([]bool, len(s.c.classes))
+	for i, class := range s.c.classes {
+		v.classes[i] = !v.byNode && v.honors(class.sample)
 	}
-	classes := make([]bool, len(c.classes))
-	for i, of := range c.classes {
-		classes[i] = !byNode && looks(of.sample)
-		some = some || classes[i]
-	}
-	looksAt = func(row int) bool {
-		for _, t := range within {
-			if t.of[row] == outside {
-				return false
-			}
-		}
-		if byNode && !looks(c.nodes[row]) || !byNode && !classes[c.class[row].at] {
+	return v
+}
+
+func (v *coverage) honors(node *Node) bool {
+	if v.constraint.honorAffinity {
+		if ok, _ := v.Pod.affinity.Match(node.Object); !ok {
 			return false
 		}
-		return pod.Part.takes(c.nodes[row])
 	}
-	if byNode || some && (len(within) > 0 || pod.Part.Nodes != nil) { // Classes do not tell.
-		some = slices.ContainsFunc(c.inOrder(), looksAt)
+	return !v.constraint.honorTaints || !v.Pod.tainted(node)
+}
+
+func (v *coverage) has(row int) bool {
+	for _, t := range v.within {
+		if t.of[row] == outside {
+			return false
+		}
 	}
-	return looksAt, some
+	node := v.c.nodes[row]
+	if v.byNode {
+		return v.honors(node) && v.Pod.Part.takes(node)
+	}
+	return v.classes[v.c.class[row].at] && v.Pod.Part.takes(node)
+}
+
+// empty reports whether there is no such row.
+func (v *coverage) empty() bool {
+	if !v.byNode && len(v.within) == 0 && v.Pod.Part.Nodes == nil { // Each class has a node.
+		return !slices.Contains(v.classes, true)
+	}
+	return !slices.ContainsFunc(v.c.inOrder(), v.has)
 }
 
 // tallied names the pods that a term means, for counters.
