@@ -21,7 +21,8 @@ type Config struct {
 	Given        `json:",inline"`
 	// OwnCertificate is the serving certificate that admission makes and renews where no files are named.
 	OwnCertificate OwnCertificate `json:"ownCertificate"`
-	// UpperKubeconfig is the file to reach the upper cluster with; empty inside of it. For the annotations of namespaces and the own certificate.
+	// UpperKubeconfig is the file to reach the upper cluster with, for the annotations of namespaces and the own certificate; empty inside
+	// of it.
 	UpperKubeconfig string `json:"upperKubeconfig,omitempty"`
 	// Namespace is where the Secret of the own certificate is, and the Service by which API servers call.
 	Namespace string `json:"namespace,omitempty"`

@@ -22,8 +22,8 @@ type Given struct {
 	UpperKeys []string `json:"upperKeys,omitempty"`
 }
 
-const givenHelp = `policy: only                 where pods go: only (to virtual nodes), prefer (those first), overflow (real nodes first). A namespace's
-                             annotation tessera.sh/policy wins over it, and a pod's over that
+const givenHelp = `policy: only                 where pods go: only (to virtual nodes), prefer (those first), overflow (real nodes
+                             first). A namespace's annotation tessera.sh/policy wins over it, and a pod's over that
 clusterOrder: []             clusters in the order in which they are filled; also annotation tessera.sh/cluster-order: a,b
 architecture: ""             label kubernetes.io/arch of the lower nodes for pods that name none; also annotation tessera.sh/architecture
                              of a namespace

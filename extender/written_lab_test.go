@@ -87,8 +87,12 @@ func (w *written) end(t *testing.T, namespace string) {
 	lab.Eventually(t, time.Minute, func() error {
 		_ = w.upper.CoreV1().Pods(namespace).DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{})
 		for _, c := range append([]kubernetes.Interface{w.upper}, w.lower...) {
-			if left, err := c.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{}); err != nil || len(left.Items) > 0 {
-				return fmt.Errorf("%d pods are left, %v", len(left.Items), err)
+			left, err := c.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{})
+			if err != nil {
+				return err
+			}
+			if len(left.Items) > 0 {
+				return fmt.Errorf("%d pods are left", len(left.Items))
 			}
 		}
 		return nil
@@ -200,8 +204,11 @@ func (w *written) gated(t *testing.T) {
 	var name string
 	lab.Eventually(t, time.Minute, func() error {
 		pods, err := w.upper.CoreV1().Pods("queued").List(t.Context(), metav1.ListOptions{})
-		if err != nil || len(pods.Items) != 1 {
-			return fmt.Errorf("%d pods, %w", len(pods.Items), err)
+		if err != nil {
+			return err
+		}
+		if len(pods.Items) != 1 {
+			return fmt.Errorf("%d pods", len(pods.Items))
 		}
 		name = pods.Items[0].Name
 		return nil

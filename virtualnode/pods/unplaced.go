@@ -139,7 +139,8 @@ func foreign(err error) bool {
 // namespace is behind, the server is busy, the connection broke.
 func hiccup(err error) bool {
 	switch {
-	case foreign(err), errors.Is(err, errSealed), errors.Is(err, errFenced), errors.Is(err, tokens.ErrRefused), errors.Is(err, policies.ErrNotTheSame):
+	case foreign(err), errors.Is(err, errSealed), errors.Is(err, errFenced), errors.Is(err, tokens.ErrRefused),
+		errors.Is(err, policies.ErrNotTheSame):
 		return false
 	case errors.Is(err, objects.ErrUnread):
 		return !apierrors.IsForbidden(err)

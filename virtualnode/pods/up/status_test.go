@@ -61,7 +61,9 @@ func TestDeletionCostGoesAlong(t *testing.T) {
 		p.Annotations[keys.Policy] = keys.PolicyOverflow
 	})
 	lower := lowerPod("1")
-	cost := func() string { return (Reports{Name: "v"}).reported(upper, lower, RefusedSize{}).Annotations[corev1.PodDeletionCost] }
+	cost := func() string {
+		return (Reports{Name: "v"}).reported(upper, lower, RefusedSize{}).Annotations[corev1.PodDeletionCost]
+	}
 	if got := cost(); got != "" {
 		t.Errorf("%q without a node", got)
 	}
