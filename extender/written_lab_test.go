@@ -61,8 +61,8 @@ func newWritten(t *testing.T) *written {
 	return w
 }
 
-// deploy makes a Deployment in an opted-in namespace of its own and returns a look at its pods.
-func (w *written) deploy(t *testing.T, name string, replicas int32, cpu int64, change func(*appsv1.Deployment)) string {
+// deploy makes a Deployment in an opted-in namespace of its own. end takes its pods away, so that the next one finds room.
+func (w *written) deploy(t *testing.T, name string, replicas int32, cpu int64, change func(*appsv1.Deployment)) (end func()) {
 	t.Helper()
 	newNamespace(t, w.upper, name, true)
 	labels := map[string]string{"app": name}
@@ -75,11 +75,9 @@ func (w *written) deploy(t *testing.T, name string, replicas int32, cpu int64, c
 	if _, err := w.upper.AppsV1().Deployments(name).Create(t.Context(), d, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { w.end(t, name) })
-	return name
+	return func() { w.end(t, name) }
 }
 
-// end takes a Deployment's pods away, so that the next one finds room.
 func (w *written) end(t *testing.T, namespace string) {
 	t.Helper()
 	ctx := context.Background()
@@ -144,33 +142,33 @@ func hosts(app string) *metav1.LabelSelector {
 }
 
 func (w *written) spreads(t *testing.T) {
-	w.deploy(t, "spread", 2, 1, func(d *appsv1.Deployment) {
+	defer w.deploy(t, "spread", 2, 1, func(d *appsv1.Deployment) {
 		d.Spec.Template.Spec.TopologySpreadConstraints = []corev1.TopologySpreadConstraint{{
 			MaxSkew: 1, TopologyKey: corev1.LabelHostname, WhenUnsatisfiable: corev1.DoNotSchedule, LabelSelector: hosts("spread"),
 		}}
-	})
+	})()
 	if _, on := w.settle(t, "spread", 2); len(on) != 2 {
 		t.Errorf("both run on %v", on)
 	}
 }
 
 func (w *written) apart(t *testing.T) {
-	w.deploy(t, "apart", 6, 1, func(d *appsv1.Deployment) {
+	defer w.deploy(t, "apart", 6, 1, func(d *appsv1.Deployment) {
 		d.Spec.Template.Spec.Affinity = &corev1.Affinity{PodAntiAffinity: &corev1.PodAntiAffinity{
 			RequiredDuringSchedulingIgnoredDuringExecution: []corev1.PodAffinityTerm{{TopologyKey: corev1.LabelHostname, LabelSelector: hosts("apart")}},
 		}}
-	})
+	})()
 	if _, on := w.settle(t, "apart", 6); len(on) != 6 {
 		t.Errorf("they run on %v", on)
 	}
 }
 
 func (w *written) together(t *testing.T) {
-	w.deploy(t, "together", 3, 1, func(d *appsv1.Deployment) {
+	defer w.deploy(t, "together", 3, 1, func(d *appsv1.Deployment) {
 		d.Spec.Template.Spec.Affinity = &corev1.Affinity{PodAffinity: &corev1.PodAffinity{
 			RequiredDuringSchedulingIgnoredDuringExecution: []corev1.PodAffinityTerm{{TopologyKey: corev1.LabelHostname, LabelSelector: hosts("together")}},
 		}}
-	})
+	})()
 	if _, on := w.settle(t, "together", 3); len(on) != 1 {
 		t.Errorf("they run on %v", on)
 	}
@@ -183,7 +181,7 @@ func (w *written) architecture(t *testing.T) {
 	if _, err := w.upper.CoreV1().Namespaces().Patch(t.Context(), "legacy", types.MergePatchType, standard, metav1.PatchOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	w.deploy(t, "legacy", 6, 2, func(*appsv1.Deployment) {})
+	defer w.deploy(t, "legacy", 6, 2, func(*appsv1.Deployment) {})()
 	if on, _ := w.settle(t, "legacy", 6); on["lower-2"] > 0 {
 		t.Errorf("pods for amd64 run on %v, and lower-2 is arm64", on)
 	}
@@ -198,9 +196,9 @@ func (w *written) architecture(t *testing.T) {
 }
 
 func (w *written) gated(t *testing.T) {
-	w.deploy(t, "queued", 1, 1, func(d *appsv1.Deployment) {
+	defer w.deploy(t, "queued", 1, 1, func(d *appsv1.Deployment) {
 		d.Spec.Template.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: "example.com/queue"}}
-	})
+	})()
 	var name string
 	lab.Eventually(t, time.Minute, func() error {
 		pods, err := w.upper.CoreV1().Pods("queued").List(t.Context(), metav1.ListOptions{})
@@ -229,7 +227,7 @@ func (w *written) fence(t *testing.T) {
 	if _, err := w.upper.CoreV1().Namespaces().Patch(t.Context(), "fenced", types.MergePatchType, fence, metav1.PatchOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	w.deploy(t, "fenced", 3, 2, func(*appsv1.Deployment) {})
+	defer w.deploy(t, "fenced", 3, 2, func(*appsv1.Deployment) {})()
 	if on, _ := w.settle(t, "fenced", 3); on["lower-3"] != 3 {
 		t.Errorf("they run on %v, their fence is around lower-3", on)
 	}
@@ -238,9 +236,9 @@ func (w *written) fence(t *testing.T) {
 // overflow: 13 pods of 3 CPUs: 10 fit onto the real nodes, 2 into the first cluster of the order, one goes to the next. 11 stay: those on the
 // real nodes and one of the first cluster's.
 func (w *written) overflow(t *testing.T) {
-	w.deploy(t, "overflow", 10, 3, func(d *appsv1.Deployment) {
+	defer w.deploy(t, "overflow", 10, 3, func(d *appsv1.Deployment) {
 		maps.Copy(d.Spec.Template.Annotations, map[string]string{keys.Policy: keys.PolicyOverflow, keys.ClusterOrder: "lower-3, lower-1"})
-	})
+	})()
 	front := map[string]int{"upper-node-0001": 5, "upper-node-0002": 5}
 	on, _ := w.settle(t, "overflow", 10)
 	if diff := gocmp.Diff(front, on); diff != "" {
@@ -266,10 +264,10 @@ func (w *written) overflow(t *testing.T) {
 
 // prefer: 8 pods of 3 CPUs: the 6 lower nodes take one each, the two real ones take what is left.
 func (w *written) prefer(t *testing.T) {
-	w.deploy(t, "prefer", 8, 3, func(d *appsv1.Deployment) {
+	defer w.deploy(t, "prefer", 8, 3, func(d *appsv1.Deployment) {
 		d.Spec.Template.Annotations[keys.Policy] = keys.PolicyPrefer
 		d.Spec.Template.Spec.NodeSelector = map[string]string{"kubernetes.io/os": "linux"}
-	})
+	})()
 	on, _ := w.settle(t, "prefer", 8)
 	want := map[string]int{"lower-1": 2, "lower-2": 2, "lower-3": 2, "upper-node-0001": on["upper-node-0001"], "upper-node-0002": 2 - on["upper-node-0001"]}
 	maps.DeleteFunc(want, func(_ string, count int) bool { return count == 0 })
