@@ -71,10 +71,12 @@ func apartOver(key string) seal.Constraints {
 	}}
 }
 
-// place asks about a pod and returns the cluster that it is held in, "" for none.
+// held asks about a pod and returns the cluster that it is held in, "" for none.
 func (e *Extender) held(pod *corev1.Pod) string {
 	names := []string{"a", "b", "c"}
 	e.filter(&extenderv1.ExtenderArgs{Pod: pod, NodeNames: &names})
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	if hold := e.pool.Hold(pod.UID); hold != nil {
 		return hold.Cluster
 	}
