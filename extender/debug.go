@@ -13,6 +13,7 @@ import (
 
 	"github.com/tessera-k8s/tessera/internal/keys"
 	"github.com/tessera-k8s/tessera/internal/lower"
+	"github.com/tessera-k8s/tessera/internal/seal"
 	"github.com/tessera-k8s/tessera/internal/snapshot"
 	"github.com/tessera-k8s/tessera/internal/translate"
 	"github.com/tessera-k8s/tessera/internal/wire"
@@ -143,25 +144,37 @@ func (e *Extender) virtualNodeOf(cluster string) string {
 // flush is how long kube-scheduler leaves an unschedulable pod alone when nothing wakes it.
 const flush = 5 * time.Minute
 
+// debugPod answers for every pod: what the clusters said when the scheduler asked last, or why it has not asked.
 func (e *Extender) debugPod(c *gin.Context) {
-	key := c.Param("namespace") + "/" + c.Param("name")
-	found, ok := e.verdicts.Get(key)
-	if !ok {
-		fail(c, http.StatusNotFound, fmt.Sprintf("no answer about pod %s in the last %s: is it one of Tessera's (%s), "+
-			"and does the scheduler call this extender?", key, acceptedLimit, keys.PodResource))
+	namespace, name := c.Param("namespace"), c.Param("name")
+	pod, space := e.lookUp(c.Request.Context(), namespace, name)
+	var last *record
+	if found, ok := e.verdicts.Get(namespace + "/" + name); ok {
+		if last = found.(*record); pod != nil && pod.UID != last.uid {
+			last = nil // Of an older pod of that name.
+		}
+	}
+	if pod == nil && last == nil {
+		fail(c, http.StatusNotFound, fmt.Sprintf("there is no pod %s/%s", namespace, name))
 		return
 	}
-	last := found.(*record)
-	described := wire.Explanation{
-		Namespace: last.namespace, Name: last.name, UID: last.uid, When: last.when, Chosen: last.chosen,
-		Clusters: []wire.Verdict{},
+	described := wire.Explanation{Namespace: namespace, Name: name, Clusters: []wire.Verdict{}}
+	if pod != nil {
+		described.UID = pod.UID
+		described.Situation, described.Why = situation(pod, space, e.upper.virtualNodes(), last != nil)
+		if decision, told := seal.DecisionOf(pod); told {
+			described.Decision = &decision
+		}
 	}
-	if last.chosen == "" {
-		retry := last.when.Add(flush)
-		described.NextRetry = &retry
-	}
-	for _, v := range last.verdicts {
-		described.Clusters = append(described.Clusters, v.json())
+	if last != nil {
+		described.UID, described.When, described.Chosen = last.uid, &last.when, last.chosen
+		if last.chosen == "" && (pod == nil || pod.Spec.NodeName == "") {
+			retry := last.when.Add(flush)
+			described.NextRetry = &retry
+		}
+		for _, v := range last.verdicts {
+			described.Clusters = append(described.Clusters, v.json())
+		}
 	}
 	c.JSON(http.StatusOK, described)
 }

@@ -1,6 +1,7 @@
 package mutate
 
 import (
+	"strings"
 	"testing"
 
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
@@ -54,5 +55,19 @@ func again(t *testing.T, request *admissionv1.AdmissionRequest, patch []byte, de
 	second.Object.Raw = patched
 	if more, _, err := decide(&second); err != nil || more != nil {
 		t.Errorf("a second time: %s %v, after %s", more, err, patched)
+	}
+}
+
+// BenchmarkReview is a pod with constraints, 4 kB of JSON.
+func BenchmarkReview(b *testing.B) {
+	body := wrapped("", "Pod", `{"metadata":{"name":"web","namespace":"shop","labels":{"app":"web"},"annotations":{"note":"`+strings.Repeat("x", 2000)+`"}},
+"spec":{"nodeSelector":{"disk":"ssd"},"tolerations":[{"key":"gpu","operator":"Exists"}],"topologySpreadConstraints":[{"maxSkew":1,
+"topologyKey":"kubernetes.io/hostname","whenUnsatisfiable":"DoNotSchedule","labelSelector":{"matchLabels":{"app":"web"}}}],
+"containers":[{"name":"c","image":"web","env":[`+strings.Repeat(`{"name":"A","value":"`+strings.Repeat("v", 40)+`"},`, 20)+`{"name":"B"}],
+"resources":{"requests":{"cpu":"1","memory":"1Gi"}}}],"volumes":[{"name":"a","emptyDir":{}}]}}`)
+	for b.Loop() {
+		if _, result, err := Review(body, Pods(Settings{Standard: standard})); err != nil || result != Patched {
+			b.Fatal(result, err)
+		}
 	}
 }

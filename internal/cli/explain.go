@@ -18,7 +18,7 @@ func NewExplainCommand() *cobra.Command {
 	var flags extenderFlags
 	command := &cobra.Command{
 		Use:     "explain pod NAMESPACE/NAME",
-		Short:   "Say what the extender last answered about a pod, cluster by cluster, and why",
+		Short:   "Say where a pod stands and why: what the clusters answered, or why nobody asked",
 		Example: "  tessera explain pod shop/web-0 --extender http://127.0.0.1:10259",
 		Args:    cobra.ExactArgs(2),
 		RunE: func(command *cobra.Command, args []string) error {
@@ -42,16 +42,24 @@ func NewExplainCommand() *cobra.Command {
 }
 
 func printExplanation(out io.Writer, e wire.Explanation) error {
-	fmt.Fprintf(out, "Pod %s/%s, asked at %s: ", e.Namespace, e.Name, e.When.Format(time.RFC3339))
+	fmt.Fprintf(out, "Pod %s/%s: ", e.Namespace, e.Name)
 	switch {
+	case e.Why != "":
+		fmt.Fprintln(out, e.Why)
 	case e.Chosen != "":
-		fmt.Fprintf(out, "goes to %s.\n\n", e.Chosen)
+		fmt.Fprintf(out, "goes to %s.\n", e.Chosen)
 	case e.NextRetry != nil:
-		fmt.Fprintf(out, "no cluster takes it now. Asked again as soon as room appears, at the latest at %s.\n\n",
-			e.NextRetry.Format(time.RFC3339))
+		fmt.Fprintf(out, "no cluster takes it now. Asked again as soon as room appears, at the latest at %s.\n", e.NextRetry.Format(time.RFC3339))
 	default:
-		fmt.Fprint(out, "no cluster takes it now.\n\n")
+		fmt.Fprintln(out, "no cluster takes it now.")
 	}
+	if d := e.Decision; d != nil && d.Marked {
+		fmt.Fprintf(out, "Admission: %s.\n", dash(settings(d.From)))
+	}
+	if e.When == nil {
+		return nil
+	}
+	fmt.Fprintf(out, "Asked at %s:\n\n", e.When.Format(time.RFC3339))
 	table := newTable(out, "CLUSTER", "FITS", "SCORE", "TIGHTEST NODE", "WHY NOT", "SHORT OF")
 	for _, c := range e.Clusters {
 		why := ""
@@ -61,6 +69,15 @@ func printExplanation(out io.Writer, e wire.Explanation) error {
 		table.row(c.Name, yes(c.Fits), c.Score, dash(c.BestNode), dash(why), dash(amounts(c.Short)))
 	}
 	return table.flush()
+}
+
+// settings prints where admission has its settings from as "policy from the namespace, architecture from the config".
+func settings(from map[string]string) string {
+	var parts []string
+	for _, name := range slices.Sorted(maps.Keys(from)) {
+		parts = append(parts, name+" from the "+from[name])
+	}
+	return strings.Join(parts, ", ")
 }
 
 func yes(b bool) string {

@@ -7,6 +7,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/tessera-k8s/tessera/internal/keys"
+	"github.com/tessera-k8s/tessera/internal/seal"
 	"github.com/tessera-k8s/tessera/internal/snapshot"
 )
 
@@ -61,16 +62,32 @@ type Node struct {
 	Avoided     int               `json:"avoided"` // kinds of pods that its kubelet refused lately
 }
 
-// Explanation is the last answer about a pod as /debug/pods/NS/NAME shows it.
+// Explanation is what is known of a pod and the last answer about it, as /debug/pods/NS/NAME shows it.
 type Explanation struct {
-	Namespace string     `json:"namespace"`
-	Name      string     `json:"name"`
-	UID       types.UID  `json:"uid"`
-	When      time.Time  `json:"when"`
-	Chosen    string     `json:"chosen"`    // virtual node; empty if none took the pod
-	NextRetry *time.Time `json:"nextRetry"` // at the latest, when nothing wakes it before; null if one took it
-	Clusters  []Verdict  `json:"clusters"`
+	Namespace string         `json:"namespace"`
+	Name      string         `json:"name"`
+	UID       types.UID      `json:"uid"`
+	Situation Situation      `json:"situation,omitempty"` // left out where the pod could not be read
+	Why       string         `json:"why,omitempty"`       // in words, where the clusters' answers do not say it
+	Decision  *seal.Decision `json:"decision,omitempty"`  // of admission
+	When      *time.Time     `json:"when"`                // the scheduler asked last; null if it has not
+	Chosen    string         `json:"chosen"`              // virtual node; empty if none took the pod
+	NextRetry *time.Time     `json:"nextRetry"`           // at the latest, when nothing wakes it before; null if one took it
+	Clusters  []Verdict      `json:"clusters"`
 }
+
+// Situation is where a pod stands.
+type Situation string
+
+// The situations of pods.
+const (
+	NotOurs  Situation = "NotOurs"  // Tessera has nothing to do with it
+	Gated    Situation = "Gated"    // no scheduler looks at it yet
+	NotAsked Situation = "NotAsked" // it waits, and the scheduler has not asked about it
+	Asked    Situation = "Asked"    // it waits, and the scheduler has asked
+	Bound    Situation = "Bound"    // it has a node
+	Finished Situation = "Finished" // it has ended
+)
 
 // Verdict is what an Explanation says of one cluster.
 type Verdict struct {
