@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"time"
 
@@ -28,7 +29,7 @@ type namespaces struct {
 // namespaces count for nothing.
 func (c *Config) namespaces(log *slog.Logger) (*namespaces, error) {
 	client, err := serve.UpperClient("admission", c.UpperKubeconfig)
-	if errors.Is(err, rest.ErrNotInCluster) && !c.own() {
+	if (errors.Is(err, rest.ErrNotInCluster) || errors.Is(err, fs.ErrNotExist) && c.UpperKubeconfig == "") && !c.own() {
 		log.Warn("Without an account in the upper cluster the annotations of namespaces are not read: give upperKubeconfig")
 		return nil, nil
 	}

@@ -41,9 +41,11 @@ func (e *Extender) filter(args *extenderv1.ExtenderArgs) *extenderv1.ExtenderFil
 	pod := args.Pod
 	passed, refused, asked := e.sort(nodeNames(args))
 	elsewhere := seal.Overflows(pod) && len(passed) > 0
-	verdicts := e.judgeAndHold(now, pod, asked, refused, elsewhere)
-	e.remember(now, pod, verdicts)
-	e.tellRefused(pod, verdicts)
+	verdicts := e.judgeAndHold(now, pod, asked, refused, len(passed) > 0)
+	e.remember(now, pod, verdicts, elsewhere)
+	if len(passed) == 0 {
+		e.tellRefused(pod, verdicts)
+	}
 	for i, v := range verdicts {
 		switch {
 		case !v.Fits:
@@ -73,10 +75,10 @@ func (e *Extender) sort(names []string) (passed []string, refused map[string]key
 	return passed, refused, asked
 }
 
-// judgeAndHold judges every virtual node, the best first, and holds room on the best one, unless the pod goes elsewhere, to a real node.
-// unknown are the names that may be virtual nodes too new for the cache.
+// judgeAndHold judges every virtual node, the best first, and holds room on the best one, unless the pod goes to a real node: real says that
+// one takes it. unknown are the names that may be virtual nodes too new for the cache.
 func (e *Extender) judgeAndHold(
-	now time.Time, pod *corev1.Pod, nodes []*corev1.Node, unknown map[string]keys.Reason, elsewhere bool,
+	now time.Time, pod *corev1.Pod, nodes []*corev1.Node, unknown map[string]keys.Reason, real bool,
 ) []verdict {
 	entries := make(map[string]uint64, len(nodes)) // First: what changes meanwhile has it reduced again.
 	for _, node := range nodes {
@@ -90,11 +92,11 @@ func (e *Extender) judgeAndHold(
 		return verdicts // Asked by hand, for nobody; or bound already, and this call is late.
 	}
 	defer e.touchIfMoved(pod.UID, e.place(pod.UID))
-	switch {
-	case elsewhere:
+	switch fits := len(verdicts) > 0 && verdicts[0].Fits; {
+	case real && (!fits || seal.Overflows(pod)):
 		e.pool.Release(pod.UID)
 		delete(e.waiting, pod.UID)
-	case len(verdicts) > 0 && verdicts[0].Fits:
+	case fits:
 		e.offer(now, pod, verdicts[0])
 		delete(e.waiting, pod.UID)
 	default:
@@ -221,10 +223,10 @@ func score(verdicts []verdict) {
 	}
 }
 
-func (e *Extender) remember(now time.Time, pod *corev1.Pod, verdicts []verdict) {
+func (e *Extender) remember(now time.Time, pod *corev1.Pod, verdicts []verdict, elsewhere bool) {
 	last := &record{namespace: pod.Namespace, name: pod.Name, uid: pod.UID, when: now, verdicts: slices.Clone(verdicts)}
 	for i, v := range verdicts {
-		if i == 0 && v.Fits {
+		if i == 0 && v.Fits && !elsewhere {
 			last.chosen = v.node.Name
 		}
 		last.verdicts[i].pod = nil // An hour of pods would weigh too much.

@@ -102,6 +102,8 @@ func (e *Extender) reserve(now time.Time, r *wire.HoldRequest, pod *snapshot.Pod
 	case verdict.Reason != "":
 	case pod == nil:
 		verdict.Reason = keys.NotSynced
+	case e.fencedOff(r):
+		verdict.Reason = keys.Fenced
 	case e.avoid.has(*r.Owner, r.Cluster):
 		verdict.Reason = keys.Avoided
 	case e.pool.Conflicts(r.Cluster, pod, ""):

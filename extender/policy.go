@@ -10,6 +10,7 @@ import (
 	"github.com/tessera-k8s/tessera/internal/keys"
 	"github.com/tessera-k8s/tessera/internal/seal"
 	"github.com/tessera-k8s/tessera/internal/snapshot"
+	"github.com/tessera-k8s/tessera/internal/wire"
 )
 
 // sortVerdicts puts the best first: those that fit, by the order of clusters that the pod asks for, then the most preferred,
@@ -46,4 +47,10 @@ func trimNamespace(object any) (any, error) {
 		trimmed.Annotations = map[string]string{keys.Clusters: text}
 	}
 	return trimmed, nil
+}
+
+// fencedOff reports whether the namespace of a pod that room is asked for keeps it off the cluster.
+func (e *Extender) fencedOff(r *wire.HoldRequest) bool {
+	node := e.upper.virtualNode(e.virtualNodeOf(r.Cluster))
+	return r.Pod != nil && node != nil && e.upper.fenced(r.Pod.Namespace, node)
 }

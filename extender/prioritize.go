@@ -23,7 +23,9 @@ func (e *Extender) prioritize(args *extenderv1.ExtenderArgs) extenderv1.HostPrio
 		return realFirst(passed, verdicts)
 	}
 	hold := e.pool.Hold(args.Pod.UID)
-	if len(verdicts) > 0 && verdicts[0].Fits && hold != nil && hold.State == snapshot.Offered && hold.Cluster != verdicts[0].Cluster {
+	moved := hold != nil && hold.State == snapshot.Offered && len(verdicts) > 0 && hold.Cluster != verdicts[0].Cluster
+	none := hold == nil && args.Pod.UID != "" && !e.firm(args.Pod.UID) // Filter saw a real node, which another extender has taken out.
+	if len(verdicts) > 0 && verdicts[0].Fits && (moved || none && seal.Overflows(args.Pod)) {
 		e.offer(now, args.Pod, verdicts[0])
 		e.touch()
 	}

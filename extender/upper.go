@@ -78,7 +78,8 @@ func (u *upper) run(ctx context.Context) error {
 		AddFunc: func(any) { u.extender.touch() },
 		UpdateFunc: func(old, object any) {
 			was, node := old.(*corev1.Node), object.(*corev1.Node)
-			if !maps.Equal(was.Labels, node.Labels) || !maps.Equal(was.Annotations, node.Annotations) {
+			if !maps.Equal(was.Labels, node.Labels) || !maps.Equal(was.Annotations, node.Annotations) ||
+				!slices.Equal(was.Status.Conditions, node.Status.Conditions) { // Usable alone is kept, see trimUpperNode.
 				u.extender.touch()
 			}
 		},

@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	podutil "k8s.io/kubernetes/pkg/api/pod"
 	"k8s.io/kubernetes/pkg/apis/core"
@@ -71,6 +72,29 @@ func TestGatedPodsAreSealedAgain(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestMergedLabelKeys: the API server merges matchLabelKeys into the selectors of what stays above after admission; an update leaves it so.
+func TestMergedLabelKeys(t *testing.T) {
+	for _, policy := range []string{keys.PolicyPrefer, keys.PolicyOverflow} {
+		old := mustMark(t, pod(annotated(keys.Policy, policy), spreading(hostname, corev1.ScheduleAnyway), apart(hostname)))
+		old.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: "example.com/queue"}}
+		for _, selector := range []*metav1.LabelSelector{
+			old.Spec.TopologySpreadConstraints[0].LabelSelector, old.Spec.Affinity.PodAntiAffinity.RequiredDuringSchedulingIgnoredDuringExecution[0].LabelSelector,
+		} {
+			selector.MatchExpressions = append(selector.MatchExpressions, expression("pod-template-hash", "In", "x"))
+		}
+		open := withSpec(old, func(p *corev1.Pod) { p.Spec.SchedulingGates = nil })
+		got, err := Reseal(old, open)
+		if err != nil {
+			t.Fatal(err)
+		}
+		taken(t, old, got)
+	}
+}
+
+func expression(key string, operator metav1.LabelSelectorOperator, values ...string) metav1.LabelSelectorRequirement {
+	return metav1.LabelSelectorRequirement{Key: key, Operator: operator, Values: values}
 }
 
 func both(first, second func(*corev1.Pod)) func(*corev1.Pod) {
@@ -143,7 +167,7 @@ func TestCopies(t *testing.T) {
 				want := withSpec(user, func(p *corev1.Pod) { p.Spec.Containers[0].Image = "debug" })
 				seconds := int64(standard.Seconds())
 				if policy == keys.PolicyOnly { // What the API server would have given it.
-					tolerating(corev1.Toleration{Key: unreachable.Key, Operator: "Exists", Effect: "NoExecute", TolerationSeconds: &seconds}, noNetwork)(want)
+					tolerating(corev1.Toleration{Key: unreachable.Key, Operator: "Exists", Effect: "NoExecute", TolerationSeconds: &seconds})(want)
 				}
 				if diff := cmp.Diff(want, open); diff != "" {
 					t.Errorf("elsewhere:\n%s", diff)

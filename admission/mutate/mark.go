@@ -34,6 +34,7 @@ func Mark(pod *corev1.Pod, namespace string, settings Settings) (marked *corev1.
 	if err != nil {
 		return nil, nil, err
 	}
+	whole = settings.complete(whole, given.architecture)
 	decision := seal.Decision{Marked: true, From: given.from}
 	switch policy := whole.Policy(given.policy); {
 	case policy != given.policy:
@@ -42,7 +43,7 @@ func Mark(pod *corev1.Pod, namespace string, settings Settings) (marked *corev1.
 	case policy != keys.PolicyOnly && !whole.OnBoth():
 		return settings.leave(pod, given, decision)
 	}
-	marked, err = settings.mark(pod, settings.complete(whole, given.architecture), given, decision)
+	marked, err = settings.mark(pod, whole, given, decision)
 	return marked, warnings, err
 }
 
@@ -64,15 +65,15 @@ func (s Settings) leave(pod *corev1.Pod, given *settled, decision seal.Decision)
 }
 
 func (s Settings) mark(pod *corev1.Pod, whole seal.Constraints, given *settled, decision seal.Decision) (*corev1.Pod, error) {
-	if err := valid(whole); err != nil {
-		return nil, err
-	}
 	policy := whole.Policy(given.policy)
 	marked, err := whole.Seal(pod, policy)
 	if err != nil {
 		return nil, err
 	}
 	if err := bounded(whole, marked); err != nil {
+		return nil, err
+	}
+	if err := valid(whole); err != nil {
 		return nil, err
 	}
 	if marked.Spec.SchedulerName, err = s.scheduler(pod); err != nil {
@@ -108,6 +109,11 @@ func (s Settings) mark(pod *corev1.Pod, whole seal.Constraints, given *settled, 
 // reports are annotations by which Tessera says what became of a pod. A copy of the pod has them, too, where they mean nothing.
 var reports = []string{keys.LowerNode, keys.LowerIP, keys.HintNode, keys.Wake}
 
+// noNetwork is what tolerations.Ignore adds where a cloud makes routes.
+var noNetwork = corev1.Toleration{
+	Key: corev1.TaintNodeNetworkUnavailable, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoSchedule,
+}
+
 var toleration = corev1.Toleration{Key: keys.VirtualTaint, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoSchedule}
 
 // exempt reports whether the pod is none of Tessera's business although its namespace opted in.
@@ -120,10 +126,8 @@ func exempt(pod *corev1.Pod) bool {
 
 // check refuses what a user cannot mean.
 func check(pod *corev1.Pod) error {
-	if text, said := pod.Annotations[keys.Token]; said {
-		if _, err := translate.ParseToken(text); err != nil {
-			return err
-		}
+	if err := checkToken(pod); err != nil {
+		return err
 	}
 	for _, gate := range pod.Spec.SchedulingGates {
 		if strings.HasPrefix(gate.Name, keys.Domain) {
@@ -131,6 +135,15 @@ func check(pod *corev1.Pod) error {
 		}
 	}
 	return checkMarker(pod)
+}
+
+func checkToken(pod *corev1.Pod) error {
+	text, said := pod.Annotations[keys.Token]
+	if !said {
+		return nil
+	}
+	_, err := translate.ParseToken(text)
+	return err
 }
 
 // checkMarker refuses an amount of the marker: no node has any, so the pod would wait for ever.

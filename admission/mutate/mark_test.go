@@ -75,7 +75,6 @@ var (
 // What a marked pod tolerates beside virtual nodes.
 var (
 	unreachable = corev1.Toleration{Key: corev1.TaintNodeUnreachable, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute}
-	noNetwork   = corev1.Toleration{Key: corev1.TaintNodeNetworkUnavailable, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoSchedule}
 )
 
 // standard is what the API server has pods tolerate that say nothing.

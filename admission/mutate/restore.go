@@ -2,6 +2,7 @@ package mutate
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -29,7 +30,10 @@ func Restore(pod *corev1.Pod, standard time.Duration) (*corev1.Pod, error) {
 	whole.Write(open)
 	tolerations := translate.TolerationsOf(open)
 	tolerations.Restore(corev1.TaintNodeUnreachable, standard)
-	open.Spec.Tolerations = slices.DeleteFunc(slices.Clone(tolerations.All), func(t corev1.Toleration) bool { return t == toleration })
+	noted := strings.Split(pod.Annotations[keys.Tolerations], ",")
+	open.Spec.Tolerations = slices.DeleteFunc(slices.Clone(tolerations.All), func(t corev1.Toleration) bool {
+		return t == toleration || t == noNetwork && slices.Contains(noted, t.Key)
+	})
 	if len(open.Spec.Tolerations) == 0 {
 		open.Spec.Tolerations = nil
 	}

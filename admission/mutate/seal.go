@@ -20,11 +20,37 @@ const (
 // wholeOf returns all that a new pod demands. If it has a seal, it is one of a pod that came by before, a copy, or somebody's own making;
 // nobody can tell which, so it counts beside what the spec says beyond it.
 func wholeOf(pod *corev1.Pod) (seal.Constraints, error) {
-	whole, err := seal.Unseal(pod)
+	whole, err := read(pod)
 	if err != nil || !seal.Sealed(pod) {
 		return whole, err
 	}
 	return whole.And(seal.Of(pod).Without(whole.Above(whole.Policy(pod.Annotations[keys.Policy]))))
+}
+
+// read returns what was sealed, if it is within bounds together with what the spec says: putting both together costs the product.
+func read(pod *corev1.Pod) (seal.Constraints, error) {
+	spec := seal.Of(pod)
+	if size := len(pod.Annotations[keys.Sealed]); size > mostBytes {
+		return spec, tooManyBytes(size)
+	}
+	whole, err := seal.Unseal(pod)
+	if err != nil {
+		return whole, err
+	}
+	for _, part := range []seal.Constraints{spec, whole} {
+		if terms := part.Terms(); terms > 2*mostTerms { // Under some policies each term is there twice.
+			return whole, tooManyTerms(terms)
+		}
+	}
+	return whole, nil
+}
+
+func tooManyTerms(terms int) error {
+	return fmt.Errorf("the pod has %d terms of affinity and spread, more than %d: use fewer", terms, mostTerms)
+}
+
+func tooManyBytes(size int) error {
+	return fmt.Errorf("the pod's selectors, affinity and spread have %d bytes, more than %d: use fewer", size, mostBytes)
 }
 
 // complete adds what admission itself gives below.
@@ -39,10 +65,10 @@ func (s Settings) complete(whole seal.Constraints, architecture string) seal.Con
 // bounded checks what has been sealed.
 func bounded(whole seal.Constraints, sealed *corev1.Pod) error {
 	if terms := whole.Terms(); terms > mostTerms {
-		return fmt.Errorf("the pod has %d terms of affinity and spread, more than %d: use fewer", terms, mostTerms)
+		return tooManyTerms(terms)
 	}
 	if size := len(sealed.Annotations[keys.Sealed]); size > mostBytes {
-		return fmt.Errorf("the pod's selectors, affinity and spread have %d bytes, more than %d: use fewer", size, mostBytes)
+		return tooManyBytes(size)
 	}
 	return nil
 }
@@ -54,6 +80,9 @@ func Reseal(old, pod *corev1.Pod) (*corev1.Pod, error) {
 	if len(old.Spec.SchedulingGates) == 0 || !seal.Sealed(old) {
 		return pod, nil
 	}
+	if err := checkToken(pod); err != nil {
+		return nil, err
+	}
 	before, err := seal.Unseal(old)
 	if err != nil {
 		return nil, err
@@ -64,7 +93,7 @@ func Reseal(old, pod *corev1.Pod) (*corev1.Pod, error) {
 		return nil, err
 	}
 	kept := pod.DeepCopy()
-	for _, key := range written {
+	for _, key := range slices.Concat(written, reports) {
 		if value, there := old.Annotations[key]; there {
 			metav1.SetMetaDataAnnotation(&kept.ObjectMeta, key, value)
 		} else {
@@ -81,6 +110,7 @@ func Reseal(old, pod *corev1.Pod) (*corev1.Pod, error) {
 	above := whole.Above(policy)
 	selected := above.NodeSelector
 	above.NodeSelector = was.NodeSelector
+	above.Spread, above.PodAffinity, above.PodAntiAffinity = is.Spread, is.PodAffinity, is.PodAntiAffinity // Nobody may change these.
 	if policy == keys.PolicyOnly {
 		above.NodeSelector = seal.Union(was.NodeSelector, selected)
 	}
@@ -98,7 +128,7 @@ func narrowed(before, was, is seal.Constraints, pod *corev1.Pod) (seal.Constrain
 		return whole, err
 	}
 	if seal.Sealed(pod) {
-		incoming, err := seal.Unseal(pod)
+		incoming, err := read(pod)
 		if err != nil {
 			return whole, err
 		}
