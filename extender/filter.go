@@ -75,8 +75,8 @@ func (e *Extender) sort(names []string) (passed []string, refused map[string]key
 	return passed, refused, asked
 }
 
-// judgeAndHold judges every virtual node, the best first, and holds room on the best one, unless the pod goes to a real node: real says that
-// one takes it. unknown are the names that may be virtual nodes too new for the cache.
+// judgeAndHold judges every virtual node, the best first, and holds room on the best one, unless the pod goes to a real node: real says
+// that one takes it. unknown are the names that may be virtual nodes too new for the cache.
 func (e *Extender) judgeAndHold(
 	now time.Time, pod *corev1.Pod, nodes []*corev1.Node, unknown map[string]keys.Reason, real bool,
 ) []verdict {

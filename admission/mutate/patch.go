@@ -13,8 +13,8 @@ import (
 
 // patch returns the JSON patch that makes of the raw object what was made of its typed form: before to after. nil if nothing changed.
 //
-// The API server may be newer than our types and send fields that they drop. So both forms are gone through beside the raw object: only what
-// differs is encoded, unknown fields stay, and no path leads through a parent that the raw object lacks.
+// The API server may be newer than our types and send fields that they drop. So both forms are gone through beside the raw object: only
+// what differs is encoded, unknown fields stay, and no path leads through a parent that the raw object lacks.
 func patch(raw []byte, before, after any) ([]byte, error) {
 	var d differences
 	if err := d.find("", raw, reflect.ValueOf(before).Elem(), reflect.ValueOf(after).Elem()); err != nil {
@@ -46,15 +46,19 @@ func (d *differences) find(path string, raw json.RawMessage, before, after refle
 	case before.Kind() == reflect.Slice && before.Len() == after.Len() && before.Len() > 0:
 		var elements []json.RawMessage
 		if json.Unmarshal(raw, &elements) == nil && len(elements) == before.Len() {
-			for i, element := range elements {
-				if err := d.find(path+"/"+strconv.Itoa(i), element, before.Index(i), after.Index(i)); err != nil {
-					return err
-				}
-			}
-			return nil
+			return d.inElements(path, elements, before, after)
 		}
 	}
 	return d.replace(path, raw, before, after)
+}
+
+func (d *differences) inElements(path string, elements []json.RawMessage, before, after reflect.Value) error {
+	for i, element := range elements {
+		if err := d.find(path+"/"+strconv.Itoa(i), element, before.Index(i), after.Index(i)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 var marshaler = reflect.TypeFor[json.Marshaler]()
