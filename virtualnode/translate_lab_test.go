@@ -124,7 +124,10 @@ func classes(w *world, client kubernetes.Interface, name string, priority int32,
 		w.Fatal(err)
 	}
 	w.eventually(func() error { // Admission knows a new class a moment later.
-		pod := w.pod("probe", 1, func(pod *corev1.Pod) { pod.Namespace, pod.Spec.PriorityClassName = "default", name })
+		pod := w.pod("probe", 1, func(pod *corev1.Pod) {
+			pod.Namespace, pod.Spec.PriorityClassName = "default", name
+			pod.Spec.Containers[0].Resources = corev1.ResourceRequirements{} // Nobody asks for tessera.sh/pod in a namespace that takes no part.
+		})
 		_, err := client.CoreV1().Pods("default").Create(w.Context(), pod, dry)
 		return err
 	})
