@@ -75,7 +75,13 @@ func TestRealKubectl(t *testing.T) {
 		{"successfully rolled out", "rollout status deployment/web --timeout=2m"},
 		{"deleted", "delete deployment/web --cascade=foreground --wait --timeout=1m"},
 	} {
-		out, err := w.kubectlAbove(t.Context(), strings.Fields(c.command)...)
+		var out string
+		var err error
+		for range 5 { // A pod of an older revision may go between kubectl's list and its calls.
+			if out, err = w.kubectlAbove(t.Context(), strings.Fields(c.command)...); err == nil || !strings.Contains(out, "(NotFound)") {
+				break
+			}
+		}
 		if err != nil || !strings.Contains(out, c.want) {
 			t.Errorf("kubectl %s: want %q, got %q, %v", c.command, c.want, out, err)
 		}
